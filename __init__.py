@@ -1,0 +1,14 @@
+"""ERK-Guid for ComfyUI: samplers that read the solver's own error and correct for it."""
+
+from .nodes import ERKGuidExtension
+from .nodes.samplers import register_samplers
+
+WEB_DIRECTORY = "./js"
+register_samplers()
+
+
+async def comfy_entrypoint() -> ERKGuidExtension:
+    return ERKGuidExtension()
+
+
+__all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]

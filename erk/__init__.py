@@ -1,0 +1,39 @@
+"""ERK-Guid: embedded Runge-Kutta guidance for diffusion sampling.
+
+Kong, Lee, Hong, Kim: "Error as Signal: Stiffness-Aware Diffusion Sampling via Embedded
+Runge-Kutta Guidance", ICLR 2026, arXiv 2603.03692.
+
+Torch and the standard library only. The way of the data through one step:
+
+    integrate      evaluates the model, reports, and drives
+    solvers        make the unguided step and name its embedded pair
+    guidance       turns the pair into a correction
+    trace          keeps what was seen
+
+A solver knows nothing of guidance, and guidance nothing of which solver it corrects.
+"""
+
+from .embedded_pair import EmbeddedPair
+from .evaluation import Evaluation
+from .guidance import MODES, paper_preset
+from .integrate import integrate
+from .noise_process import FLOW, SIGMA_SPACE, NoiseProcess
+from .options import make_guidance, make_solver
+from .solvers import SOLVERS
+from .trace import StepRecord, Trace
+
+__all__ = [
+    "FLOW",
+    "MODES",
+    "SIGMA_SPACE",
+    "SOLVERS",
+    "EmbeddedPair",
+    "Evaluation",
+    "NoiseProcess",
+    "StepRecord",
+    "Trace",
+    "integrate",
+    "make_guidance",
+    "make_solver",
+    "paper_preset",
+]

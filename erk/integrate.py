@@ -1,0 +1,120 @@
+"""The loop that drives a solver, its guidance and its trace along a schedule."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from .evaluation import Evaluation
+from .guidance import Guidance, MadeStep, Off
+from .noise_process import NoiseProcess
+from .solvers import Solver
+from .trace import RunInfo, Trace
+
+Model = Callable[[Tensor, Tensor], Tensor]
+"""(x [B, ...], sigma [B]) -> denoised [B, ...]"""
+
+Report = Callable[[int, Tensor, Tensor], None]
+"""(index of the step, x, denoised), once a step, before the step is made"""
+
+
+@torch.no_grad()
+def integrate(
+    model: Model,
+    x: Tensor,
+    sigmas: Tensor,
+    solver: Solver,
+    guidance: Guidance,
+    process: NoiseProcess,
+    *,
+    report: Report | None = None,
+    trace: Trace | None = None,
+    progress: Callable[[int], Iterable[int]] = range,
+) -> Tensor:
+    """Solve dx/dsigma = (x - D(x, sigma)) / sigma from sigmas[0] to sigmas[-1].
+
+    x         [B, ...], any rank from 2 on, any floating dtype; the result has the same
+    sigmas    [n + 1] noise levels; descending to sample, ascending to invert; a repeated level is a
+              step of length zero; one level or none leaves x as it is
+    progress  turns the number of steps into the iterable of their indices (a progress bar)
+
+    Noise levels are read from the device once, before the first step; after that nothing here waits
+    for it. Raises ValueError for a schedule that no solver can follow, before any model call.
+    """
+    levels = check_schedule(sigmas)
+    steps = len(levels) - 1
+    if trace is not None:
+        trace.begin(
+            RunInfo(
+                solver=solver.name,
+                mode=guidance.mode,
+                model=process.name,
+                sigmas=levels,
+                w_stiff=getattr(guidance, "w_stiff", None),
+                w_con=getattr(guidance, "w_con", None),
+            )
+        )
+    if steps < 1:
+        return x
+
+    calls = 0
+
+    def call(x: Tensor, sigma: float) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return model(x, x.new_full((x.shape[0],), sigma))
+
+    def denoise(x: Tensor, sigma: float) -> Evaluation:
+        return Evaluation.at(x, sigma, call(x, sigma))
+
+    observed = trace is not None or not isinstance(guidance, Off)
+    history: deque[Evaluation] = deque(maxlen=solver.memory)
+    for i in progress(steps):
+        sigma, sigma_next = levels[i], levels[i + 1]
+        denoised = call(x, sigma)
+        if report is not None:
+            report(i, x, denoised)
+        current = Evaluation.at(x, sigma, denoised)
+        del denoised
+        step = solver.step(denoise, current, sigma_next, history)
+        if sigma_next == sigma:
+            # Nothing to integrate. The model was called as often as elsewhere, but the latent stays
+            # exactly what it is, and a second evaluation at one level stays out of the history.
+            if trace is not None:
+                trace.record(x, x, sigma, sigma_next, calls, None, None, None, None)
+            continue
+        x_next = step.x_next.to(x.dtype)
+        if observed:
+            correction = guidance.correct(MadeStep(solver, process, current, sigma_next, step, history))
+            if trace is not None:
+                trace.record(
+                    x, x_next, sigma, sigma_next, calls,
+                    correction.stiffness, correction.h_stiffness, correction.active, correction.norm,
+                )  # fmt: skip
+            if correction.value is not None:
+                x_next = (x_next + correction.value).to(x.dtype)
+        history.appendleft(step.stages[-1] if step.stages else current)
+        x = x_next
+    return x
+
+
+def check_schedule(sigmas: Tensor) -> list[float]:
+    """The noise levels as floats. Raises ValueError if no solver can follow them."""
+    if sigmas.ndim != 1:
+        raise ValueError(f"ERK-Guid: sigmas has the shape {tuple(sigmas.shape)}, but must be a list of noise levels, one dimension.")
+    levels = sigmas.tolist()
+    for level in levels:
+        if not math.isfinite(level) or level < 0:
+            raise ValueError(f"ERK-Guid: sigmas holds {level}, but noise levels are finite and not negative: check the scheduler.")
+    for i, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
+        if sigma == 0 and sigma_next > 0:
+            raise ValueError(
+                f"ERK-Guid: step {i} starts at sigma 0, where the drift (x - denoised)/sigma is not defined: "
+                "start from a small value such as 0.0001 (FlipSigmas does so)."
+            )
+    return levels

@@ -1,0 +1,22 @@
+"""The solvers, one a file. A new one is a class of about twenty lines and an entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..noise_process import NoiseProcess
+from .base import History, Solver, Step
+from .deis import DEIS
+from .dpm_2 import DPM2
+from .dpmpp_2s import DPMpp2S
+from .heun import Heun
+
+SOLVERS: dict[str, Callable[[NoiseProcess], Solver]] = {
+    "heun": lambda process: Heun(),
+    "dpm_2": lambda process: DPM2(),
+    "dpmpp_2s": lambda process: DPMpp2S(process),
+    "deis": lambda process: DEIS(),
+}
+"""Solver for a kind of model, by the name that stands behind ``erk_`` in ComfyUI's list."""
+
+__all__ = ["DEIS", "DPM2", "SOLVERS", "DPMpp2S", "Heun", "History", "Solver", "Step"]

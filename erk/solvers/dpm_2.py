@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..embedded_pair import EmbeddedPair
+from ..evaluation import Denoise, Evaluation
+from .base import History, Step
+
+
+@dataclass(frozen=True)
+class DPM2:
+    """DPM-Solver-2 with r = 1/2: the midpoint rule with the midpoint in log sigma. Order 2, two calls.
+
+    Lu et al. 2022 (DPM-Solver), Algorithm 1; the midpoint is sqrt(sigma sigma_next) on every kind of
+    model, as in ComfyUI's ``dpm_2``. Its pair: the step's start and its midpoint.
+    """
+
+    name: ClassVar[str] = "dpm_2"
+    memory: ClassVar[int] = 0
+
+    def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
+        if sigma_next == 0:
+            return Step(current.euler(0.0))
+        sigma_mid = math.sqrt(current.sigma * sigma_next)
+        stage = denoise(current.euler(sigma_mid), sigma_mid)
+        return Step(current.x + (sigma_next - current.sigma) * stage.d, (stage,))
+
+    def pair(self, current: Evaluation, step: Step, sigma_next: float, history: History) -> EmbeddedPair | None:
+        if not step.stages:
+            return None
+        return EmbeddedPair(a=current, b=step.stages[0], h=current.sigma - sigma_next, sign=-1.0)

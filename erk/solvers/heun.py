@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..embedded_pair import EmbeddedPair
+from ..evaluation import Denoise, Evaluation
+from .base import History, Step
+
+
+@dataclass(frozen=True)
+class Heun:
+    """Heun's method: Euler predictor, trapezoidal corrector. Order 2, two model calls.
+
+    Karras et al. 2022, Algorithm 1. Its pair lives at one noise level: the accepted state, and the
+    previous step's Euler predictor there, whose drift was that step's second stage. The difference
+    of the drifts is therefore a Jacobian-vector product to first order.
+    """
+
+    name: ClassVar[str] = "heun"
+    memory: ClassVar[int] = 1
+
+    def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
+        predicted = current.euler(sigma_next)
+        if sigma_next == 0:
+            return Step(predicted)
+        stage = denoise(predicted, sigma_next)
+        return Step(current.x + (sigma_next - current.sigma) * ((current.d + stage.d) / 2), (stage,))
+
+    def pair(self, current: Evaluation, step: Step, sigma_next: float, history: History) -> EmbeddedPair | None:
+        if not history:
+            return None
+        return EmbeddedPair(a=current, b=history[0], h=current.sigma - sigma_next, sign=-1.0)

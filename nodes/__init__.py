@@ -1,0 +1,18 @@
+"""The pack's side towards ComfyUI: thin."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .demo_model import DemoModelERKGuid
+from .ksampler import KSamplerAdvancedERKGuid, KSamplerERKGuid, SamplerERKGuid
+from .visualizer import StiffnessVisualizerERKGuid
+
+
+class ERKGuidExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            KSamplerERKGuid,
+            KSamplerAdvancedERKGuid,
+            SamplerERKGuid,
+            StiffnessVisualizerERKGuid,
+            DemoModelERKGuid,
+        ]

@@ -1,0 +1,261 @@
+"""The nodes that sample: two KSamplers and a SAMPLER."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.patcher_extension
+import comfy.samplers
+from comfy_api.latest import io
+
+from .. import erk
+from .compat import SAMPLERS_CATEGORY, SAMPLING, Trace, core_nodes, make
+from .samplers import SAMPLERS
+
+_ALIASES = ["erk", "erk-guid", "embedded runge-kutta", "stiffness", "sampler error", "ode", "heun", "dpm_2", "dpmpp_2s", "deis"]
+_PRESET, _CUSTOM = "preset", "custom"
+
+
+def _solver_input() -> Any:
+    return make(
+        io.Combo.Input,
+        "solver",
+        options=list(erk.SOLVERS),
+        default="deis",
+        tooltip="The method that follows the sampling ODE. deis: one model call per step, the most exact for the same time. "
+        "heun, dpm_2, dpmpp_2s: two calls per step, so give them half the steps; heun has the guidance as the paper tested it most.",
+    )
+
+
+def _guidance_inputs() -> list[Any]:
+    """mode, strengths, w_stiff, w_con: behind all others, so that saved workflows keep their values."""
+    return [
+        make(
+            io.Combo.Input,
+            "mode",
+            options=list(erk.MODES),
+            default=erk.MODES[0],
+            tooltip="paper: the published rule, with two strengths. off: the plain solver, to compare. No mode costs extra model calls.",
+        ),
+        make(
+            io.Combo.Input,
+            "strengths",
+            options=[_PRESET, _CUSTOM],
+            default=_PRESET,
+            optional=True,
+            advanced=True,
+            tooltip="For mode paper. preset: the paper's w_stiff and w_con for the number of steps. custom: the two numbers below.",
+        ),
+        make(
+            io.Float.Input,
+            "w_stiff",
+            default=0.75,
+            min=0.0,
+            max=100.0,
+            step=0.05,
+            round=0.001,
+            optional=True,
+            advanced=True,
+            tooltip="Strength of the correction in mode paper with custom strengths; it grows with the square. "
+            "The paper used 0.5 at 8 steps, 0.75 at 16 and up to 2 at 32; 0 corrects nothing.",
+        ),
+        make(
+            io.Float.Input,
+            "w_con",
+            default=0.3,
+            min=0.0,
+            max=1e6,
+            step=0.05,
+            round=0.0001,
+            optional=True,
+            advanced=True,
+            tooltip="Steps whose stiffness is below this are left alone, in mode paper with custom strengths. "
+            "Its unit is 1/sigma, so look at the Stiffness Visualizer's plot to choose it for your model.",
+        ),
+    ]
+
+
+def _trace_output() -> Any:
+    return Trace.Output("trace", display_name="trace", tooltip="The stiffness per step, for the Stiffness Visualizer.")
+
+
+def _options(
+    mode: str, strengths: str | None, w_stiff: float | None, w_con: float | None, trace: erk.Trace, steps: int = 1
+) -> dict[str, Any]:
+    """The sampler function's options, checked here so that a mistake is told before a model is loaded."""
+    if strengths == _PRESET:
+        w_stiff = w_con = None
+    erk.make_guidance(mode, w_stiff, w_con, steps)
+    return {"mode": mode, "w_stiff": w_stiff, "w_con": w_con, "trace": trace}
+
+
+def _with_sampler_options(model: Any, options: dict[str, Any]) -> Any:
+    """The model, so that the sampler it is next sampled with gets these options.
+
+    ComfyUI's KSampler takes a sampler's name and no options. A wrapper around the sampler's call is its
+    documented hook, and leaves the whole code path of the stock node in place.
+    """
+
+    def sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        sampler = executor.class_obj  # made for this run
+        sampler.extra_options = {**sampler.extra_options, **options}
+        return executor(*args, **kwargs)
+
+    model = model.clone()
+    model.add_wrapper(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, sample)
+    return model
+
+
+class KSamplerERKGuid(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return make(
+            io.Schema,
+            node_id="KSamplerERKGuid",
+            display_name="KSampler (ERK-Guid)",
+            category=SAMPLING,
+            description="KSampler with embedded Runge-Kutta guidance: it reads the solver's own error at every step and "
+            "corrects for it, without extra model calls.",
+            search_aliases=["ksampler", *_ALIASES],
+            inputs=[
+                io.Model.Input("model", tooltip="The model that denoises the latent."),
+                io.Int.Input(
+                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
+                    tooltip="The seed of the noise. The same seed and settings give the same picture.",
+                ),
+                io.Int.Input(
+                    "steps", default=20, min=1, max=10000,
+                    tooltip="Steps from noise to picture. deis calls the model once a step, the other solvers twice.",
+                ),
+                io.Float.Input(
+                    "cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01,
+                    tooltip="Classifier-free guidance: how strongly the positive conditioning is followed. ERK-Guid adds up with it.",
+                ),
+                _solver_input(),
+                io.Combo.Input(
+                    "scheduler", options=comfy.samplers.KSampler.SCHEDULERS,
+                    tooltip="How the noise levels are spread over the steps.",
+                ),
+                io.Conditioning.Input("positive", tooltip="What the picture should show."),
+                io.Conditioning.Input("negative", tooltip="What the picture should not show."),
+                io.Latent.Input("latent_image", tooltip="The latent to start from; its size is the picture's."),
+                io.Float.Input(
+                    "denoise", default=1.0, min=0.0, max=1.0, step=0.01,
+                    tooltip="1 starts from pure noise; less keeps that much of the latent's structure (image to image).",
+                ),
+                *_guidance_inputs(),
+            ],
+            outputs=[io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."), _trace_output()],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, model, seed, steps, cfg, solver, scheduler, positive, negative, latent_image, denoise, mode,
+        strengths=None, w_stiff=None, w_con=None,
+    ) -> io.NodeOutput:  # fmt: skip
+        trace = erk.Trace()
+        model = _with_sampler_options(model, _options(mode, strengths, w_stiff, w_con, trace, steps))
+        (latent,) = core_nodes.common_ksampler(
+            model, seed, steps, cfg, f"erk_{solver}", scheduler, positive, negative, latent_image, denoise=denoise
+        )
+        return io.NodeOutput(latent, trace)
+
+
+class KSamplerAdvancedERKGuid(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return make(
+            io.Schema,
+            node_id="KSamplerAdvancedERKGuid",
+            display_name="KSampler Advanced (ERK-Guid)",
+            category=SAMPLING,
+            description="KSampler (Advanced) with embedded Runge-Kutta guidance: sample a part of the steps, "
+            "with or without adding noise first.",
+            search_aliases=["ksampler advanced", *_ALIASES],
+            inputs=[
+                io.Model.Input("model", tooltip="The model that denoises the latent."),
+                io.Combo.Input(
+                    "add_noise", options=["enable", "disable"],
+                    tooltip="disable it for a latent that another sampler returned with leftover noise.",
+                ),
+                io.Int.Input(
+                    "noise_seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
+                    tooltip="The seed of the noise. The same seed and settings give the same picture.",
+                ),
+                io.Int.Input(
+                    "steps", default=20, min=1, max=10000,
+                    tooltip="Steps of the whole schedule. deis calls the model once a step, the other solvers twice.",
+                ),
+                io.Float.Input(
+                    "cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01,
+                    tooltip="Classifier-free guidance: how strongly the positive conditioning is followed. ERK-Guid adds up with it.",
+                ),
+                _solver_input(),
+                io.Combo.Input(
+                    "scheduler", options=comfy.samplers.KSampler.SCHEDULERS,
+                    tooltip="How the noise levels are spread over the steps.",
+                ),
+                io.Conditioning.Input("positive", tooltip="What the picture should show."),
+                io.Conditioning.Input("negative", tooltip="What the picture should not show."),
+                io.Latent.Input("latent_image", tooltip="The latent to start from; its size is the picture's."),
+                io.Int.Input("start_at_step", default=0, min=0, max=10000, tooltip="The first step to make; earlier ones are skipped."),
+                io.Int.Input("end_at_step", default=10000, min=0, max=10000, tooltip="Stop before this step."),
+                io.Combo.Input(
+                    "return_with_leftover_noise", options=["disable", "enable"],
+                    tooltip="enable it to hand the unfinished latent to another sampler; otherwise the last step goes down to no noise.",
+                ),
+                *_guidance_inputs(),
+            ],
+            outputs=[io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."), _trace_output()],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, model, add_noise, noise_seed, steps, cfg, solver, scheduler, positive, negative, latent_image,
+        start_at_step, end_at_step, return_with_leftover_noise, mode, strengths=None, w_stiff=None, w_con=None,
+    ) -> io.NodeOutput:  # fmt: skip
+        trace = erk.Trace()
+        model = _with_sampler_options(model, _options(mode, strengths, w_stiff, w_con, trace, steps))
+        (latent,) = core_nodes.common_ksampler(
+            model, noise_seed, steps, cfg, f"erk_{solver}", scheduler, positive, negative, latent_image,
+            disable_noise=add_noise == "disable", start_step=start_at_step, last_step=end_at_step,
+            force_full_denoise=return_with_leftover_noise == "disable",
+        )  # fmt: skip
+        return io.NodeOutput(latent, trace)
+
+
+class SamplerERKGuid(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return make(
+            io.Schema,
+            node_id="SamplerERKGuid",
+            display_name="Sampler ERK-Guid",
+            category=SAMPLERS_CATEGORY,
+            description="A sampler with embedded Runge-Kutta guidance for SamplerCustom and SamplerCustomAdvanced.",
+            search_aliases=["ksamplerselect", *_ALIASES],
+            inputs=[
+                _solver_input(),
+                *_guidance_inputs(),
+                make(
+                    io.Int.Input, "max_order", default=3, min=2, max=4, optional=True, advanced=True,
+                    tooltip="Order of deis: how many past steps it looks back on, plus one. Other solvers do not use it.",
+                ),
+            ],
+            outputs=[
+                io.Sampler.Output(tooltip="The sampler."),
+                Trace.Output(
+                    "trace", display_name="trace",
+                    tooltip="Filled when the sampler runs, with its newest run. Connect the sampler's latent to the Stiffness "
+                    "Visualizer too, so that it runs after it.",
+                ),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, solver, mode, strengths=None, w_stiff=None, w_con=None, max_order=3) -> io.NodeOutput:
+        trace = erk.Trace()
+        options = _options(mode, strengths, w_stiff, w_con, trace)
+        if solver == "deis":
+            options["max_order"] = max_order
+        return io.NodeOutput(comfy.samplers.KSAMPLER(SAMPLERS[f"erk_{solver}"], options), trace)

@@ -1,0 +1,141 @@
+"""The samplers as ComfyUI knows them: k-diffusion functions, registered beside the stock ones."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import comfy.k_diffusion.sampling as k_diffusion
+import comfy.model_sampling
+import comfy.samplers
+import torch
+from comfy.k_diffusion import deis
+from torch import Tensor
+
+from .. import erk
+
+
+def sample_erk_heun(
+    model, x, sigmas, extra_args=None, callback=None, disable=None, *, mode=erk.MODES[0], w_stiff=None, w_con=None, trace=None
+) -> Tensor:
+    """Heun with embedded Runge-Kutta guidance; see :func:`_sample`."""
+    return _sample("heun", model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace)
+
+
+def sample_erk_dpm_2(
+    model, x, sigmas, extra_args=None, callback=None, disable=None, *, mode=erk.MODES[0], w_stiff=None, w_con=None, trace=None
+) -> Tensor:
+    """DPM-Solver-2 with embedded Runge-Kutta guidance; see :func:`_sample`."""
+    return _sample("dpm_2", model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace)
+
+
+def sample_erk_dpmpp_2s(
+    model, x, sigmas, extra_args=None, callback=None, disable=None, *, mode=erk.MODES[0], w_stiff=None, w_con=None, trace=None
+) -> Tensor:
+    """DPM-Solver++(2S) with embedded Runge-Kutta guidance; see :func:`_sample`."""
+    return _sample("dpmpp_2s", model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace)
+
+
+def sample_erk_deis(
+    model, x, sigmas, extra_args=None, callback=None, disable=None, *, mode=erk.MODES[0], w_stiff=None, w_con=None, trace=None,
+    max_order=3,
+) -> Tensor:  # fmt: skip
+    """DEIS (order 2 to 4) with embedded Runge-Kutta guidance; see :func:`_sample`."""
+    return _sample("deis", model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace, max_order)
+
+
+SAMPLERS: dict[str, Callable[..., Tensor]] = {
+    "erk_heun": sample_erk_heun,
+    "erk_dpm_2": sample_erk_dpm_2,
+    "erk_dpmpp_2s": sample_erk_dpmpp_2s,
+    "erk_deis": sample_erk_deis,
+}
+
+
+def register_samplers() -> None:
+    """Put the samplers into ComfyUI's registry: once, in place, beside whatever is there.
+
+    The list object is the one every sampler dropdown reads, so it is appended to and never replaced.
+    Out of DISCARD_PENULTIMATE_SIGMA_SAMPLERS on purpose: only class KSampler honours that set, and
+    KSampler and SamplerCustom would give different pictures.
+    """
+    for name, function in SAMPLERS.items():
+        setattr(k_diffusion, f"sample_{name}", function)
+        if name not in comfy.samplers.SAMPLER_NAMES:
+            comfy.samplers.SAMPLER_NAMES.append(name)
+
+
+def _sample(
+    solver_name: str,
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None,
+    callback: Callable[[dict[str, Any]], None] | None,
+    disable: bool | None,
+    mode: str,
+    w_stiff: float | None,
+    w_con: float | None,
+    trace: erk.Trace | None,
+    max_order: int | None = None,
+) -> Tensor:
+    """Sample as a k-diffusion sampler does.
+
+    x        noisy latent, [B, ...]
+    sigmas   [n + 1] noise levels
+    mode     one of ``erk.MODES``
+    w_stiff, w_con  strengths of mode "paper"; None: the paper's preset for n steps
+    trace    an ``erk.Trace`` to fill
+
+    Raises ValueError or TypeError for options and schedules that cannot be, before any model call.
+    """
+    if trace is not None and not isinstance(trace, erk.Trace):
+        raise TypeError(f"ERK-Guid: trace is a {type(trace).__name__}, but must be an erk.Trace, or None for no record.")
+    process = noise_process(model)
+    guidance = erk.make_guidance(mode, w_stiff, w_con, steps=max(len(sigmas) - 1, 1))
+    solver = erk.make_solver(solver_name, process, max_order, _comfy_deis_coefficients if solver_name == "deis" else None)
+    extra_args = extra_args or {}
+
+    def report(i: int, x: Tensor, denoised: Tensor) -> None:
+        if callback is not None:
+            callback({"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
+
+    return erk.integrate(
+        lambda x, sigma: model(x, sigma, **extra_args),
+        x,
+        sigmas,
+        solver,
+        guidance,
+        process,
+        report=report,
+        trace=trace,
+        progress=lambda steps: k_diffusion.trange(steps, disable=disable),
+    )
+
+
+def noise_process(model: Any) -> erk.NoiseProcess:
+    """Flow or sigma-space, from the model's sampling type.
+
+    A wrapper of another pack may hide it; then sigma-space is assumed, and the log says so once.
+    """
+    inner = model
+    while inner is not None:
+        sampling = getattr(inner, "model_sampling", None)
+        if sampling is not None:
+            return erk.FLOW if isinstance(sampling, comfy.model_sampling.CONST) else erk.SIGMA_SPACE
+        inner = getattr(inner, "inner_model", None)
+    _warn_unknown_sampling(type(model).__name__)
+    return erk.SIGMA_SPACE
+
+
+@cache
+def _warn_unknown_sampling(model_type: str) -> None:
+    logging.warning("ERK-Guid: %s does not tell its sampling type; taking it for a sigma-space model (EPS, V or EDM).", model_type)
+
+
+def _comfy_deis_coefficients(sigmas: tuple[float, ...], sigma_next: float) -> tuple[float, ...]:
+    """ComfyUI's own DEIS weights, so that mode "off" is its ``deis`` to rounding."""
+    levels = torch.tensor([*reversed(sigmas), sigma_next])
+    return tuple(float(weight) for weight in deis.get_deis_coeff_list(levels, len(sigmas), deis_mode="tab")[-1])

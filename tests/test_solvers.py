@@ -1,0 +1,102 @@
+"""The solvers against mathematics: orders of convergence, weights, coordinates."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import pytest
+import torch
+from problems import PROCESSES, Counted, bent, gaussian, gaussian_std, run, schedule, start
+
+import erk
+from erk.evaluation import Evaluation
+from erk.solvers import DEIS
+from erk.solvers.deis import adams_bashforth_vp
+
+
+def observed_order(solver, process: erk.NoiseProcess) -> float:
+    """From the error at sigma_end of two step sizes, started with exact values so that no warm-up hides the order."""
+    model = gaussian(process)
+    ends = (0.9, 0.2) if process.is_flow else (8.0, 0.3)
+    errors = []
+    for steps in (64, 128):
+        levels = torch.logspace(math.log10(ends[0]), math.log10(ends[1]), steps + 1, dtype=torch.float64).tolist()
+
+        def denoise(x, sigma):
+            return Evaluation.at(x, sigma, model(x, torch.tensor([sigma], dtype=torch.float64)))
+
+        def exact(sigma):
+            return torch.tensor([[gaussian_std(process, sigma)]], dtype=torch.float64)
+
+        first = solver.memory if isinstance(solver, DEIS) else 0
+        history = deque((denoise(exact(levels[i]), levels[i]) for i in reversed(range(first))), maxlen=solver.memory)
+        x = exact(levels[first])
+        for sigma, sigma_next in zip(levels[first:], levels[first + 1 :], strict=False):
+            current = denoise(x, sigma)
+            x = solver.step(denoise, current, sigma_next, history).x_next
+            history.appendleft(current)
+        errors.append(abs(x.item() / exact(levels[-1]).item() - 1))
+    return math.log2(errors[0] / errors[1])
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
+@pytest.mark.parametrize(("name", "order"), [("heun", 2), ("dpm_2", 2), ("dpmpp_2s", 2)])
+def test_two_stage_solvers_have_order_two(name, order, process):
+    assert observed_order(erk.make_solver(name, process), process) == pytest.approx(order, abs=0.25)
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
+@pytest.mark.parametrize("order", [2, 3, 4])
+def test_deis_has_the_order_it_says(order, process):
+    assert observed_order(DEIS(order), process) == pytest.approx(order, abs=0.35)
+
+
+def test_deis_weights_integrate_constants_and_the_vp_time_exactly():
+    from erk.solvers.deis import _vp_time
+
+    nodes, end = (3.0, 4.5, 7.0), 1.2
+    weights = adams_bashforth_vp(nodes, end)
+    assert sum(weights) == pytest.approx(end - nodes[0], rel=1e-12)
+    # int t(sigma) dsigma by a fine trapezoidal rule
+    grid = torch.linspace(nodes[0], end, 200_001, dtype=torch.float64)
+    t = torch.tensor([_vp_time(s) for s in grid[::1000].tolist()], dtype=torch.float64)
+    expected = torch.trapezoid(t, grid[::1000]).item()
+    assert sum(w * _vp_time(s) for w, s in zip(weights, nodes, strict=True)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_deis_survives_a_schedule_that_returns_to_a_level():
+    x = start((2, 3, 4), erk.SIGMA_SPACE)
+    result = run(bent, x, torch.tensor([4.0, 2.0, 4.0, 2.0, 1.0]), "deis", erk.SIGMA_SPACE)
+    assert torch.isfinite(result).all()
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
+def test_half_log_snr_and_its_inverse(process):
+    for sigma in (1e-3, 0.1, 0.5, 0.9):
+        assert process.sigma_at(process.half_log_snr(sigma)) == pytest.approx(sigma, rel=1e-12)
+    assert process.half_log_snr(0.0) == math.inf
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
+@pytest.mark.parametrize("mode", erk.MODES)
+@pytest.mark.parametrize(("name", "calls"), [("heun", 19), ("dpm_2", 19), ("dpmpp_2s", 19), ("deis", 10)])
+def test_model_calls_do_not_depend_on_the_mode(name, calls, mode, process):
+    model = Counted(bent)
+    trace = erk.Trace()
+    run(model, start((1, 2, 4), process), schedule(process, 10), name, process, mode, trace=trace)
+    assert model.calls == calls
+    assert trace.steps[-1].model_calls == calls
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
+@pytest.mark.parametrize("name", erk.SOLVERS)
+def test_unsampling_then_sampling_returns(name, process):
+    """Ascending levels invert: with many steps the way up and down ends where it began."""
+    top = 0.8 if process.is_flow else 3.0
+    up = torch.linspace(0.05, top, 200)
+    x = start((2, 3, 4), process).clamp(-1, 1)
+    noisy = run(gaussian(process), x, up, name, process, "off")
+    back = run(gaussian(process), noisy, up.flip(0), name, process, "off")
+    assert (noisy - x).norm() > 0.05 * x.norm()
+    assert torch.allclose(back, x, rtol=0, atol=0.02)

@@ -1,0 +1,101 @@
+"""The paper's rule for all four solvers, written straight down from its table: slow, flat, independent.
+
+Nothing of the package is used here; sample by sample, in float64, as one would on paper.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from torch import Tensor
+
+
+def sample(model, x: Tensor, sigmas: list[float], solver: str, is_flow: bool, w_stiff: float, w_con: float, order: int = 3, weights=None):
+    out = []
+    for b in range(x.shape[0]):
+        one = x[b : b + 1].double()
+        out.append(_SOLVERS[solver](model, one, sigmas, is_flow, w_stiff, w_con, order, weights))
+    return torch.cat(out)
+
+
+def _drift(model, x, sigma):
+    return (x - model(x, torch.full((1,), sigma, dtype=torch.float64))) / sigma
+
+
+def _corrected(x_next, d, pair_x, pair_d, h, s, w_stiff, w_con):
+    delta_x, delta_d = pair_x, pair_d
+    stiffness = delta_d.norm() / (delta_x.norm() + 1e-8)
+    direction = delta_d / (delta_d.norm() + 1e-8)
+    if stiffness > w_con:
+        z = w_stiff * h * stiffness
+        x_next = x_next + s * h * z**2 * (direction * d).sum() * direction
+    return x_next
+
+
+def _heun(model, x, sigmas, is_flow, w_stiff, w_con, order, weights):
+    previous = None
+    for sigma, sigma_next in itertools.pairwise(sigmas):
+        d = _drift(model, x, sigma)
+        if sigma_next == 0:
+            return x - sigma * d
+        h = sigma - sigma_next
+        x_euler = x - h * d
+        d_euler = _drift(model, x_euler, sigma_next)
+        x_next = x - h * (d + d_euler) / 2
+        if previous is not None:
+            x_next = _corrected(x_next, d, x - previous[0], d - previous[1], h, -1, w_stiff, w_con)
+        previous = (x_euler, d_euler)
+        x = x_next
+    return x
+
+
+def _two_stage(data_prediction):
+    def solve(model, x, sigmas, is_flow, w_stiff, w_con, order, weights):
+        for sigma, sigma_next in itertools.pairwise(sigmas):
+            d = _drift(model, x, sigma)
+            if sigma_next == 0:
+                return x - sigma * d
+            h = sigma - sigma_next
+            if data_prediction and is_flow:
+                if sigma == 1:
+                    sigma_mid = 0.9999
+                else:
+                    middle = (math.log((1 - sigma) / sigma) + math.log((1 - sigma_next) / sigma_next)) / 2
+                    sigma_mid = 1 / (1 + math.exp(middle))
+            else:
+                sigma_mid = math.sqrt(sigma * sigma_next)
+            x_mid = x + (sigma_mid - sigma) * d
+            d_mid = _drift(model, x_mid, sigma_mid)
+            if data_prediction:
+                denoised = x_mid - sigma_mid * d_mid
+                x_next = sigma_next / sigma * x + (1 - sigma_next / sigma) * denoised
+            else:
+                x_next = x - h * d_mid
+            x = _corrected(x_next, d, x - x_mid, d - d_mid, h, -1, w_stiff, w_con)
+        return x
+
+    return solve
+
+
+def _deis(model, x, sigmas, is_flow, w_stiff, w_con, order, weights):
+    past = []
+    for i, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
+        d = _drift(model, x, sigma)
+        if sigma_next == 0:
+            return x - sigma * d
+        past = [(sigma, x, d), *past][:order]
+        if len(past) == 1:
+            x_next = x + (sigma_next - sigma) * d
+        else:
+            x_next = x
+            for weight, (_, _, past_d) in zip(weights(tuple(p[0] for p in past), sigma_next), past, strict=True):
+                x_next = x_next + weight * past_d
+            (_, x_old, d_old) = past[1]
+            x_next = _corrected(x_next, d, x - x_old, d - d_old, sigmas[i - 1] - sigma, 1, w_stiff, w_con)
+        x = x_next
+    return x
+
+
+_SOLVERS = {"heun": _heun, "dpm_2": _two_stage(False), "dpmpp_2s": _two_stage(True), "deis": _deis}
