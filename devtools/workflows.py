@@ -104,14 +104,14 @@ WORKFLOWS = (
                 {"model": ("demo", "MODEL"), "scheduler": "simple", "steps": 16, "denoise": 1.0},
             ),
             Node(
-                "sampler", "SamplerCustomAdvanced", (760, 140), (240, 130),
+                "sampler", "SamplerCustomAdvanced", (760, 140), (320, 340),
                 {
                     "noise": ("noise", "NOISE"), "guider": ("guider", "GUIDER"), "sampler": ("erk", "SAMPLER"),
                     "sigmas": ("sigmas", "SIGMAS"), "latent_image": ("demo", "LATENT"),
                 },
             ),
-            Node("decode", "VAEDecode", (760, 330), (200, 50), {"samples": ("sampler", "output"), "vae": ("demo", "VAE")}),
-            Node("save", "SaveImage", (760, 440), (420, 460), {"images": ("decode", "IMAGE"), "filename_prefix": "erk_guid_custom"}),
+            Node("decode", "VAEDecode", (760, 540), (200, 50), {"samples": ("sampler", "output"), "vae": ("demo", "VAE")}),
+            Node("save", "SaveImage", (760, 640), (420, 460), {"images": ("decode", "IMAGE"), "filename_prefix": "erk_guid_custom"}),
             Node(
                 "plot", "StiffnessVisualizerERKGuid", (1240, 140), (560, 500),
                 {"trace": ("erk", "trace"), "latent": ("sampler", "output")},
