@@ -15,7 +15,7 @@ from devtools.inprocess import load_pack, pack_module
 
 CALLS = (16, 32)
 CFG = 3.0
-SIZE, BATCH = 128, 8
+SIZE, BATCH = 96, 6
 
 
 def main() -> int:
@@ -35,10 +35,10 @@ def main() -> int:
         def sample(solver: str, sigmas: Tensor, mode: str, model=model, noise=noise, demo=demo) -> Tensor:
             return _sample(demo, model, noise, solver, sigmas, mode)
 
-        reference = sample("heun", _reference_sigmas(model, 240), "off")
-        coarser = sample("heun", _reference_sigmas(model, 120), "off")
+        reference = sample("heun", _reference_sigmas(model, 160), "off")
+        coarser = sample("heun", _reference_sigmas(model, 80), "off")
         doubt = _error(coarser, reference) / 3  # Heun's error falls to a quarter
-        print(f"{kind}: reference of 240 Heun steps, its own error about {doubt:.1e}", file=sys.stderr)
+        print(f"{kind}: reference of 160 Heun steps, its own error about {doubt:.1e}", file=sys.stderr)
         for solver in erk.SOLVERS:
             for calls in CALLS:
                 steps = calls if solver == "deis" else calls // 2

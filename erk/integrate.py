@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .evaluation import Evaluation
-from .guidance import Guidance, MadeStep, Off
+from .guidance import Correction, Guidance, MadeStep, Off, Run
 from .noise_process import NoiseProcess
 from .solvers import Solver
 from .trace import RunInfo, Trace
@@ -35,6 +35,7 @@ def integrate(
     report: Report | None = None,
     trace: Trace | None = None,
     progress: Callable[[int], Iterable[int]] = range,
+    region: Tensor | None = None,
 ) -> Tensor:
     """Solve dx/dsigma = (x - D(x, sigma)) / sigma from sigmas[0] to sigmas[-1].
 
@@ -42,6 +43,8 @@ def integrate(
     sigmas    [n + 1] noise levels; descending to sample, ascending to invert; a repeated level is a
               step of length zero; one level or none leaves x as it is
     progress  turns the number of steps into the iterable of their indices (a progress bar)
+    region    where the picture is sampled (1) and where it is kept as it is (0), for inpainting;
+              broadcastable to x. Guidance looks and works there alone
 
     Noise levels are read from the device once, before the first step; after that nothing here waits
     for it. Raises ValueError for a schedule that no solver can follow, before any model call.
@@ -72,7 +75,8 @@ def integrate(
     def denoise(x: Tensor, sigma: float) -> Evaluation:
         return Evaluation.at(x, sigma, call(x, sigma))
 
-    observed = trace is not None or not isinstance(guidance, Off)
+    observed = trace is not None
+    rule = guidance.begin(Run(solver, process, observed, region)) if observed or not isinstance(guidance, Off) else None
     history: deque[Evaluation] = deque(maxlen=solver.memory)
     for i in progress(steps):
         sigma, sigma_next = levels[i], levels[i + 1]
@@ -81,21 +85,20 @@ def integrate(
             report(i, x, denoised)
         current = Evaluation.at(x, sigma, denoised)
         del denoised
+        if rule is not None:
+            current = rule.revise(current)
         step = solver.step(denoise, current, sigma_next, history)
         if sigma_next == sigma:
             # Nothing to integrate. The model was called as often as elsewhere, but the latent stays
             # exactly what it is, and a second evaluation at one level stays out of the history.
             if trace is not None:
-                trace.record(x, x, sigma, sigma_next, calls, None, None, None, None)
+                trace.record(x, x, sigma, sigma_next, calls, Correction())
             continue
         x_next = step.x_next.to(x.dtype)
-        if observed:
-            correction = guidance.correct(MadeStep(solver, process, current, sigma_next, step, history))
+        if rule is not None:
+            correction = rule.correct(MadeStep(solver, current, sigma_next, step, history))
             if trace is not None:
-                trace.record(
-                    x, x_next, sigma, sigma_next, calls,
-                    correction.stiffness, correction.h_stiffness, correction.active, correction.norm,
-                )  # fmt: skip
+                trace.record(x, x_next, sigma, sigma_next, calls, correction)
             if correction.value is not None:
                 x_next = (x_next + correction.value).to(x.dtype)
         history.appendleft(step.stages[-1] if step.stages else current)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from numbers import Real
 
-from .guidance import MODES, Guidance, Off, Paper, paper_preset
+from .guidance import MODES, Calibrated, Guidance, Off, Paper, paper_preset
 from .noise_process import NoiseProcess
 from .solvers import DEIS, SOLVERS, Solver
 from .solvers.deis import Coefficients
@@ -24,6 +24,8 @@ def make_guidance(mode: str, w_stiff: float | None, w_con: float | None, steps: 
         raise ValueError(f"ERK-Guid: mode is {mode!r}, but must be one of {', '.join(map(repr, MODES))}.")
     _check_strength("w_stiff", w_stiff)
     _check_strength("w_con", w_con)
+    if mode == "calibrated":
+        return Calibrated()
     if mode == "off":
         return Off()
     preset_stiff, preset_con = paper_preset(steps)

@@ -14,6 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .embedded_pair import norm
+from .guidance import Correction
+
 Values = list[float]
 """One value per sample; NaN where a step has none (its solver had no embedded pair yet)."""
 
@@ -30,6 +33,9 @@ class StepRecord:
     active       which samples were corrected
     correction   size of the correction over the size of the unguided step, |dx_guid| / |x_next - x|
     model_calls  model calls so far, this step included
+    data_std     estimated S, the scale of the data (mode calibrated)
+    valid        share of the evidence for which that estimate is possible, 0 to 1 (mode calibrated)
+    kept         share of the correction that the trust region let through, 0 to 1 (mode calibrated)
     """
 
     index: int
@@ -40,6 +46,9 @@ class StepRecord:
     active: list[bool]
     correction: Values
     model_calls: int
+    data_std: Values
+    valid: Values
+    kept: Values
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ class _RawStep:
     sigma_next: float
     model_calls: int
     values: Tensor
-    """[4, B]: stiffness, h * stiffness, active, relative correction"""
+    """[7, B]: active, relative correction, stiffness, h * stiffness, S, valid, kept"""
 
 
 @dataclass
@@ -82,24 +91,20 @@ class Trace:
         sigma: float,
         sigma_next: float,
         model_calls: int,
-        stiffness: Tensor | None,
-        h_stiffness: Tensor | None,
-        active: Tensor | None,
-        correction_norm: Tensor | None,
+        correction: Correction,
     ) -> None:
         """Store a step without reading anything back. x_next is the unguided state."""
-        none = torch.full((x.shape[0],), math.nan, device=x.device, dtype=torch.float32)
-        zero = torch.zeros_like(none)
+        unknown = torch.full((x.shape[0],), math.nan, device=x.device, dtype=torch.float32)
+        zero = torch.zeros_like(unknown)
         relative = zero
-        if correction_norm is not None:
-            step_norm = torch.linalg.vector_norm((x_next - x).flatten(1), dim=1, dtype=torch.float32)
-            relative = torch.where(correction_norm > 0, correction_norm / step_norm, zero)
+        if correction.norm is not None:
+            relative = torch.where(correction.norm > 0, correction.norm / norm(x_next - x), zero)
+        known = (correction.stiffness, correction.h_stiffness, correction.data_std, correction.valid, correction.kept)
         values = torch.stack(
             [
-                none if stiffness is None else stiffness,
-                none if h_stiffness is None else h_stiffness,
-                zero if active is None else active.float(),
+                zero if correction.active is None else correction.active.float(),
                 relative,
+                *(unknown if value is None else value for value in known),
             ]
         )
         self._raw.append(_RawStep(sigma, sigma_next, model_calls, values))
@@ -123,8 +128,13 @@ class Trace:
                 active=[flag > 0 for flag in active],
                 correction=correction,
                 model_calls=raw.model_calls,
+                data_std=data_std,
+                valid=valid,
+                kept=kept,
             )
-            for i, (raw, (stiffness, h_stiffness, active, correction)) in enumerate(zip(self._raw, values, strict=True))
+            for i, (raw, (active, correction, stiffness, h_stiffness, data_std, valid, kept)) in enumerate(
+                zip(self._raw, values, strict=True)
+            )
         ]
 
     def as_dict(self) -> dict[str, Any]:

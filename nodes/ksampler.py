@@ -35,7 +35,8 @@ def _guidance_inputs() -> list[Any]:
             "mode",
             options=list(erk.MODES),
             default=erk.MODES[0],
-            tooltip="paper: the published rule, with two strengths. off: the plain solver, to compare. No mode costs extra model calls.",
+            tooltip="calibrated: corrects what the solver itself gets wrong; nothing to tune. paper: the published rule, with two "
+            "strengths. off: the plain solver, to compare. No mode costs extra model calls.",
         ),
         make(
             io.Combo.Input,

@@ -70,9 +70,21 @@ def _draw(figure: Figure, trace: erk.Trace, steps: list[erk.StepRecord]) -> None
     correction.set_title("Size of the correction", fontsize=11, loc="left")
     correction.set_ylim(bottom=0)
     _label_sigma(correction, steps, labels=6)
+    if any(math.isfinite(value) for step in steps for value in step.data_std):
+        _draw_estimate(correction, steps)
     if not active.any():
         correction.set_ylim(0, 1)
         correction.text(0.5, 0.5, _why_nothing(trace), transform=correction.transAxes, ha="center", va="center", color=_GREY, fontsize=11)
+
+
+def _draw_estimate(axes: Axes, steps: list[erk.StepRecord]) -> None:
+    """The estimated scale of the data, on an axis of its own at the right."""
+    right = axes.twinx()
+    median = _over_batch(np.array([step.data_std for step in steps]))[1]
+    right.plot(range(len(steps)), median, color=_VERMILION, linewidth=1.4, marker=".", label="estimated scale of the data, S")
+    right.set_ylabel("S")
+    right.set_ylim(bottom=0, top=1.35 * np.nanmax(median) or 1)
+    right.legend(loc="upper right", fontsize=8.5, framealpha=0.85)
 
 
 def _title(trace: erk.Trace, steps: list[erk.StepRecord]) -> str:

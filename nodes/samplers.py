@@ -112,6 +112,7 @@ def _sample(
         report=report,
         trace=trace,
         progress=lambda steps: k_diffusion.trange(steps, disable=disable),
+        region=extra_args.get("denoise_mask"),
     )
 
 

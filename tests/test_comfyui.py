@@ -107,7 +107,7 @@ def test_registered_once_in_place_and_idempotent():
 def test_signature(name):
     parameters = inspect.signature(samplers.SAMPLERS[name]).parameters
     assert list(parameters)[:6] == ["model", "x", "sigmas", "extra_args", "callback", "disable"]
-    for option, default in {"mode": "paper", "w_stiff": None, "w_con": None, "trace": None}.items():
+    for option, default in {"mode": "calibrated", "w_stiff": None, "w_con": None, "trace": None}.items():
         assert parameters[option].kind is inspect.Parameter.KEYWORD_ONLY and parameters[option].default == default
     assert ("max_order" in parameters) == (name == "erk_deis")
 

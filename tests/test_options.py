@@ -17,7 +17,7 @@ SOLVERS = pytest.mark.parametrize("name", erk.SOLVERS)
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"mode": "magic"}, ValueError, ["magic", "paper", "off"]),
+        ({"mode": "magic"}, ValueError, ["magic", "calibrated", "paper", "off"]),
         ({"mode": None}, ValueError, ["None", "paper"]),
         ({"w_stiff": -0.1}, ValueError, ["w_stiff", "-0.1", "not negative"]),
         ({"w_stiff": math.inf}, ValueError, ["w_stiff", "inf", "finite"]),

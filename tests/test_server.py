@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import time
 from typing import Any
@@ -120,11 +121,12 @@ class TestSampling:
         """The stock KSampler by name, our KSampler, and a custom graph: one code, one picture."""
         expected = picture(server, stock_ksampler(f"erk_{solver}"))
         assert expected.std() > 20
-        assert np.array_equal(picture(server, erk_ksampler(solver)), expected)
-        assert np.array_equal(picture(server, custom(solver)), expected)
-        # w_stiff in the custom node shows, so the options do arrive
+        assert np.array_equal(picture(server, erk_ksampler(solver, "calibrated")), expected)
+        assert np.array_equal(picture(server, custom(solver, "calibrated")), expected)
+        # The strengths of mode paper show, so the options do arrive.
         strong = picture(server, custom(solver, strengths="custom", w_stiff=3.0, w_con=0.0))
         assert not np.array_equal(strong, expected)
+        assert not np.array_equal(strong, picture(server, custom(solver)))
         assert np.array_equal(picture(server, erk_ksampler(solver, strengths="custom", w_stiff=3.0, w_con=0.0)), strong)
 
     @pytest.mark.parametrize("solver", ["heun", "deis"])
@@ -168,8 +170,8 @@ class TestSampling:
             "masked": node("SetLatentNoiseMask", samples=["base", 0], mask=["mask", 0]),
         }
         base = picture(server, start, latent=("base", 0))
-        for solver in SOLVERS:
-            result = picture(server, start, masked, erk_ksampler(solver, seed=4, latent_image=["masked", 0]))
+        for solver, mode in itertools.product(SOLVERS, ("paper", "calibrated")):
+            result = picture(server, start, masked, erk_ksampler(solver, mode, seed=4, latent_image=["masked", 0]))
             assert np.abs(result - base)[:, :, 32:].max() <= 1, "outside the mask nothing changes"
             assert np.abs(result - base)[:, :, :32].mean() > 5
 

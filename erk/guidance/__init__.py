@@ -1,10 +1,11 @@
 """The rules that turn an embedded pair into a correction, one a file."""
 
-from .base import Correction, Guidance, MadeStep
+from .base import Correction, Guidance, MadeStep, Rule, Run
+from .calibrated import Calibrated
 from .off import Off
 from .paper import Paper, paper_preset
 
-MODES = ("paper", "off")
+MODES = ("calibrated", "paper", "off")
 """What ``mode`` may be; the first is the default."""
 
-__all__ = ["MODES", "Correction", "Guidance", "MadeStep", "Off", "Paper", "paper_preset"]
+__all__ = ["MODES", "Calibrated", "Correction", "Guidance", "MadeStep", "Off", "Paper", "Rule", "Run", "paper_preset"]

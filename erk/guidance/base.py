@@ -14,11 +14,24 @@ from ..solvers import History, Solver, Step
 
 
 @dataclass(frozen=True)
+class Run:
+    """What holds for a whole run.
+
+    observed  whether a trace is kept: what only it wants to know is then worked out
+    region    where the picture is being sampled at all (1) and where it is kept (0), broadcastable to x
+    """
+
+    solver: Solver
+    process: NoiseProcess
+    observed: bool = False
+    region: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class MadeStep:
     """A solver's unguided step and all that is known when it has been made."""
 
     solver: Solver
-    process: NoiseProcess
     current: Evaluation
     sigma_next: float
     step: Step
@@ -36,6 +49,9 @@ class Correction(NamedTuple):
     active       which samples are corrected, [B] bool
     stiffness    rho-hat of the step's pair, [B], unit 1/sigma
     h_stiffness  the rule's h times rho-hat, [B], no unit
+    data_std     estimated S, the scale of the data, [B] (calibrated)
+    valid        share of the evidence for which the estimate is possible, 0 to 1, [B] (calibrated)
+    kept         share of the correction that the trust region let through, 0 to 1, [B] (calibrated)
     """
 
     value: Tensor | None = None
@@ -43,12 +59,27 @@ class Correction(NamedTuple):
     active: Tensor | None = None
     stiffness: Tensor | None = None
     h_stiffness: Tensor | None = None
+    data_std: Tensor | None = None
+    valid: Tensor | None = None
+    kept: Tensor | None = None
+
+
+class Rule(Protocol):
+    """A guidance at work on one run; it may look back on the run's earlier steps."""
+
+    def revise(self, current: Evaluation) -> Evaluation:
+        """Called with each step's evaluation before the solver makes the step."""
+        ...
+
+    def correct(self, made: MadeStep) -> Correction:
+        """Called when the solver has made the step."""
+        ...
 
 
 class Guidance(Protocol):
-    """A rule that corrects steps. A value, like a solver: no state between steps."""
+    """A rule that corrects steps. A value, like a solver: what a run must remember lives in the run."""
 
     @property
     def mode(self) -> str: ...
 
-    def correct(self, made: MadeStep) -> Correction: ...
+    def begin(self, run: Run) -> Rule: ...

@@ -3,7 +3,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .base import Correction, MadeStep
+from ..evaluation import Evaluation
+from .base import Correction, MadeStep, Run
 
 
 @dataclass(frozen=True)
@@ -11,6 +12,12 @@ class Off:
     """No guidance: tells the stiffness (for a trace) and corrects nothing."""
 
     mode: ClassVar[str] = "off"
+
+    def begin(self, run: Run) -> Off:
+        return self
+
+    def revise(self, current: Evaluation) -> Evaluation:
+        return current
 
     def correct(self, made: MadeStep) -> Correction:
         pair = made.pair()

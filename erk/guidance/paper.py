@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 
 from ..embedded_pair import FLOOR, inner, per_sample
-from .base import Correction, MadeStep
+from ..evaluation import Evaluation
+from .base import Correction, MadeStep, Run
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,12 @@ class Paper:
     mode: ClassVar[str] = "paper"
     w_stiff: float
     w_con: float
+
+    def begin(self, run: Run) -> Paper:
+        return self
+
+    def revise(self, current: Evaluation) -> Evaluation:
+        return current
 
     def correct(self, made: MadeStep) -> Correction:
         pair = made.pair()

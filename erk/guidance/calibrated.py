@@ -1,0 +1,333 @@
+r"""The calibrated rule: what the solver itself gets wrong on a local Gaussian model is added back.
+
+No strength, no threshold. The derivation, in the coordinates \bar x = x/alpha, s = sigma/alpha, in which
+every model's ODE reads d\bar x/ds = eps with the noise estimate eps = (x - alpha D)/sigma:
+
+1.  Take the data along one coefficient of an orthonormal transform for Gaussian with variance S^2.
+    Then eps = s (\bar x - mean)/(S^2 + s^2) and an exact solution moves as \bar x - mean ~ sqrt(S^2 + s^2).
+    Everything follows from u = s^2/(S^2 + s^2), the fraction of the coefficient that is noise.
+
+2.  Two evaluations A and B with q = eps_A/eps_B and r = s_A/s_B tell u at A, exactly on the model:
+
+        A reached from B by an Euler step           u = (q - r)/(1 - r)
+        A and B on one solution                     u = (q^2 - r^2)/(1 - r^2)
+
+    The first stage of every Runge-Kutta step is reached by an Euler step; a multistep solver's
+    evaluations lie on one solution. (At s_B = infinity, where flow models start, r is 0.)
+
+3.  The solver's own step, history included, is run on that scalar problem. Started on the exact
+    solution std(sigma) = sqrt(alpha^2 S^2 + sigma^2) it ends at y instead of std(sigma_next), so
+
+        c(u) = (std(sigma_next) - y)/eps_model,        x_next += c(u) eps
+
+    for each coefficient. This holds for the last step to sigma = 0 too, where std is S.
+
+A single coefficient is a noisy witness of its variance, so its q is pooled with that of its band
+(:mod:`erk.spectrum`), and what is left unexplained, measured by the coherence of eps_A and eps_B in
+the band, shrinks the correction. A trust region bounds its size by the noise that the step takes away.
+A band knows frequencies and not places: where a part of the picture is blank, what the last step adds
+would be noise, and no later step could take it away. So there u is also read from each place's
+neighbourhood, and the correction is held back where that calls for less than the whole picture does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..embedded_pair import norm, per_sample
+from ..evaluation import Evaluation
+from ..noise_process import NoiseProcess
+from ..solvers import Solver
+from ..spectrum import Spectrum
+from .base import Correction, MadeStep, Run
+
+NOISE_FRACTION_MIN = 1e-3
+"""Least u: beyond, eps hardly depends on S any more and its estimate would be of rounding errors."""
+
+NOISE_FRACTION_EXPANDING = 0.1
+"""Taken for u where the estimate is negative: there the solution runs apart between two modes of the
+data, no Gaussian does that, and a wide one (S = 3 s) is the nearest."""
+
+SIGNAL_TO_NOISE_MIN = 1e-3
+"""Least alpha/sigma at which a pair is read: below, float32 cannot tell the data from nothing."""
+
+POOLING = 1.0
+"""How many coefficients' worth of evidence the band has against the coefficient's own."""
+
+TRUST = 1.0
+"""The correction is at most this times |sigma_next - sigma| |eps|, the noise that the step takes away."""
+
+TABLE = 1024
+"""Grid intervals of the tabulated c; linear interpolation leaves an error below float32's."""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The calibrated rule; see the module's text. Nothing to choose."""
+
+    mode: ClassVar[str] = "calibrated"
+
+    def begin(self, run: Run) -> CalibratedRule:
+        return CalibratedRule(run)
+
+
+class _Memory(NamedTuple):
+    """What is kept of the last step: one latent and some numbers."""
+
+    sigma: float
+    sigma_next: float
+    eps: Tensor  # coefficients [B, C, positions]
+    euler: bool  # whether it was a plain Euler step
+    corrected: bool
+    levels: tuple[float, ...]  # of the solver's history
+
+
+class _Estimate(NamedTuple):
+    """The noise fraction and how far it can be trusted.
+
+    root        sqrt(1 - u) = S/sqrt(S^2 + s^2) at ``sigma``, [B, C, positions]
+    coherence   squared correlation of the two noise estimates in each band, [B, C, bands]
+    data_std    S of the whole sample, [B]
+    valid       share of the evidence whose u lies between 0 and 1, [B]
+    sigma       noise level at which u is meant
+    pair        the coefficients of eps_A and eps_B it was read from
+    r, euler    s_A/s_B, and whether A was reached from B by an Euler step
+    """
+
+    root: Tensor
+    coherence: Tensor
+    data_std: Tensor
+    valid: Tensor
+    sigma: float
+    pair: tuple[Tensor, Tensor]
+    r: float
+    euler: bool
+
+
+class CalibratedRule:
+    """The rule on one run: it looks back one step."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._spectrum: Spectrum | None = None
+        self._last: _Memory | None = None
+        # Of the step under way, from revise to correct:
+        self._eps: Tensor | None = None
+        self._behind: _Estimate | None = None
+
+    def revise(self, current: Evaluation) -> Evaluation:
+        """Read the pair behind: the last step's evaluation and this one.
+
+        If the last step could not be corrected, because no pair was known then, it is corrected now, in
+        hindsight: in x, and by the same model in d and eps, without a model call.
+        """
+        if self._spectrum is None:
+            self._spectrum = Spectrum(current.x)
+        last = self._last
+        if last is not None and last.sigma_next != current.sigma:
+            last = self._last = None
+        self._eps, self._behind = self._noise_estimate(current), None
+        if last is None or not _tells(self._run.process, current.sigma):
+            return current
+        self._behind = self._estimate(self._eps, last.eps, current.sigma, last.sigma, euler=last.euler)
+        return current if last.corrected else self._corrected_in_hindsight(current, last)
+
+    def correct(self, made: MadeStep) -> Correction:
+        run, spectrum, eps, estimate = self._run, self._spectrum, self._eps, self._behind
+        assert spectrum is not None and eps is not None
+        current, sigma_next = made.current, made.sigma_next
+        levels = tuple(point.sigma for point in made.history)
+        if made.step.stages and _tells(run.process, made.step.stages[0].sigma):
+            stage = made.step.stages[0]
+            estimate = self._estimate(self._noise_estimate(stage), eps, stage.sigma, current.sigma, euler=True)
+        # Every multistep solver starts with a plain Euler step.
+        euler = not made.step.stages and not levels
+        self._last = _Memory(current.sigma, sigma_next, eps, euler, estimate is not None, levels)
+        stiffness = h_stiffness = None
+        if run.observed and (pair := made.pair()) is not None:
+            stiffness = pair.difference().stiffness
+            h_stiffness = abs(pair.h) * stiffness
+        if estimate is None:
+            return Correction(stiffness=stiffness, h_stiffness=h_stiffness)
+
+        table = _table(run.solver, run.process, current.sigma, sigma_next, levels, estimate.sigma)
+        value = _interpolate(table, estimate.root).mul_(eps).mul_(spectrum.spread(estimate.coherence))
+        if sigma_next == 0 and spectrum.has_space:
+            value = self._held_back_in_blank_places(value, table, estimate)
+        kept = _share_within(norm(value), TRUST * abs(sigma_next - current.sigma) * norm(eps))
+        correction = self._back(value, kept)
+        size = norm(correction)
+        return Correction(
+            value=correction,
+            norm=size,
+            active=size > 0,
+            stiffness=stiffness,
+            h_stiffness=h_stiffness,
+            data_std=estimate.data_std,
+            valid=estimate.valid,
+            kept=kept,
+        )
+
+    def _noise_estimate(self, evaluation: Evaluation) -> Tensor:
+        """Coefficients of eps = (x - alpha D)/sigma, where the picture is being sampled at all."""
+        assert self._spectrum is not None
+        alpha = self._run.process.alpha(evaluation.sigma)
+        eps = evaluation.d.float()
+        if alpha != 1.0:
+            eps = alpha * eps + ((1.0 - alpha) / evaluation.sigma) * evaluation.x
+        if self._run.region is not None:
+            eps = eps * self._run.region
+        return self._spectrum.forward(eps)
+
+    def _back(self, coefficients: Tensor, kept: Tensor) -> Tensor:
+        """The share of a correction that is kept, as a latent."""
+        assert self._spectrum is not None
+        # Where nothing is kept the coefficients may hold NaN, and NaN times 0 is NaN.
+        scaled = torch.where(per_sample(kept > 0, coefficients), coefficients * per_sample(kept, coefficients), 0.0)
+        latent = self._spectrum.inverse(scaled)
+        return latent if self._run.region is None else latent * self._run.region
+
+    def _corrected_in_hindsight(self, current: Evaluation, last: _Memory) -> Evaluation:
+        run, behind, spectrum = self._run, self._behind, self._spectrum
+        assert behind is not None and spectrum is not None and self._eps is not None
+        certain = last.eps * spectrum.spread(behind.coherence)
+
+        def change(of: Literal["x", "eps", "d"]) -> Tensor:
+            table = _table(run.solver, run.process, last.sigma, current.sigma, last.levels, behind.sigma, of)
+            return _interpolate(table, behind.root).mul_(certain)
+
+        in_x = change("x")
+        kept = _share_within(norm(in_x), TRUST * abs(current.sigma - last.sigma) * norm(last.eps))
+        eps = self._eps + torch.where(per_sample(kept > 0, in_x), change("eps") * per_sample(kept, in_x), 0.0)
+        self._eps = eps
+        dtype = current.x.dtype
+        x, d = (current.x + self._back(in_x, kept)).to(dtype), (current.d + self._back(change("d"), kept)).to(dtype)
+        return Evaluation(x, current.sigma, d)
+
+    def _estimate(self, eps_a: Tensor, eps_b: Tensor, sigma_a: float, sigma_b: float, *, euler: bool) -> _Estimate:
+        """u at A from the noise estimates at A and B (item 2 of the module's text)."""
+        spectrum, process = self._spectrum, self._run.process
+        assert spectrum is not None
+        alpha_a, alpha_b = process.alpha(sigma_a), process.alpha(sigma_b)
+        r = (sigma_a * alpha_b) / (alpha_a * sigma_b)
+
+        product, square = eps_a * eps_b, eps_b * eps_b
+        band_product, band_square = spectrum.band_mean(product), spectrum.band_mean(square)
+        band_square_a = spectrum.band_mean(eps_a * eps_a)
+        coherence = _quotient(band_product, band_square) * _quotient(band_product, band_square_a)
+
+        product.add_(spectrum.spread(band_product), alpha=POOLING)
+        square.add_(spectrum.spread(band_square), alpha=POOLING)
+        band_u = _noise_fraction(_quotient(band_product, band_square), r, euler)
+        evidence = band_square.sum((1, 2))
+        whole_u = _noise_fraction(_quotient(band_product.sum((1, 2)), evidence), r, euler).clamp(NOISE_FRACTION_MIN, 1.0)
+        return _Estimate(
+            root=_root(_quotient(product, square), r, euler),
+            coherence=coherence.clamp(0.0, 1.0),
+            data_std=sigma_a / alpha_a * (1 / whole_u - 1).sqrt(),
+            valid=_quotient((((band_u > 0) & (band_u < 1)) * band_square).sum((1, 2)), evidence),
+            sigma=sigma_a,
+            pair=(eps_a, eps_b),
+            r=r,
+            euler=euler,
+        )
+
+    def _held_back_in_blank_places(self, value: Tensor, table: Tensor, estimate: _Estimate) -> Tensor:
+        """The correction times c(u of the neighbourhood)/c(u of the picture), where that is below 1."""
+        spectrum = self._spectrum
+        assert spectrum is not None
+        eps_a, eps_b = (spectrum.inverse(eps) for eps in estimate.pair)
+        product, square = spectrum.neighbourhood_mean(eps_a * eps_b), spectrum.neighbourhood_mean(eps_b * eps_b)
+        everywhere = _quotient(product.flatten(1).sum(1), square.flatten(1).sum(1))
+        here = _interpolate(table, _root(_quotient(product, square), estimate.r, estimate.euler))
+        whole = per_sample(_interpolate(table, _root(everywhere, estimate.r, estimate.euler)), here)
+        share = torch.where(whole != 0, here / whole, 1.0).clamp(0.0, 1.0)
+        return spectrum.forward(spectrum.inverse(value) * share)
+
+
+def _quotient(a: Tensor, b: Tensor) -> Tensor:
+    """a/b for b >= 0, and 0 where both are."""
+    return a / b.clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def _noise_fraction(q: Tensor, r: float, euler: bool) -> Tensor:
+    """u at A from q = eps_A/eps_B and r = s_A/s_B (item 2 of the module's text)."""
+    return (q - r) / (1 - r) if euler else (q * q.abs() - r * r) / (1 - r * r)
+
+
+def _root(q: Tensor, r: float, euler: bool) -> Tensor:
+    """sqrt(1 - u), for u brought into its bounds."""
+    u = _noise_fraction(q, r, euler)
+    return (1.0 - torch.where(u < 0, NOISE_FRACTION_EXPANDING, u).clamp_(NOISE_FRACTION_MIN, 1.0)).sqrt_()
+
+
+def _tells(process: NoiseProcess, sigma: float) -> bool:
+    """Whether noise estimates at this level can tell S: 1 - u = S^2/(S^2 + s^2) must stand out from rounding."""
+    return process.alpha(sigma) > SIGNAL_TO_NOISE_MIN * sigma
+
+
+def _share_within(size: Tensor, limit: Tensor) -> Tensor:
+    """The share of a correction of this size that lies within the limit, [B].
+
+    A sample whose size is not finite is not corrected: what the solver keeps finite stays finite.
+    """
+    share = (limit / size.clamp(min=torch.finfo(torch.float32).tiny)).clamp(max=1.0)
+    return torch.where(torch.isfinite(size) & torch.isfinite(limit), share, 0.0)
+
+
+def _interpolate(table: Tensor, root: Tensor) -> Tensor:
+    """The tabulated function of sqrt(1 - u), linear between its grid points."""
+    table = table.to(root.device, non_blocking=True)
+    position = (root * TABLE).nan_to_num_(0.0).clamp_(0.0, TABLE - 1e-3)
+    left = position.to(torch.int32)
+    position.sub_(left)
+    left = left.long()
+    return torch.lerp(table[left], table[left + 1], position)
+
+
+@lru_cache(maxsize=1024)
+def _table(
+    solver: Solver,
+    process: NoiseProcess,
+    sigma: float,
+    sigma_next: float,
+    levels: tuple[float, ...],
+    sigma_u: float,
+    of: Literal["x", "eps", "d"] = "x",
+) -> Tensor:
+    """c as a function of sqrt(1 - u) on a grid from 0 to 1, [TABLE + 1] float32 on the host.
+
+    The correction depends on the sample through u alone, so the solver's step is run once on a grid of
+    scalar problems instead of on every coefficient; on the host, where float64 leaves the difference of
+    two nearly equal numbers its digits. ``of``: the correction of x at sigma_next, or what it changes
+    there in eps or d.
+    """
+    root = torch.linspace(0, 1, TABLE + 1, dtype=torch.float64).clamp(max=math.sqrt(1 - NOISE_FRACTION_MIN / 4))
+    variance = (sigma_u / process.alpha(sigma_u)) ** 2 * (root**2 / (1 - root**2))  # S^2
+
+    def std(sigma: float) -> Tensor:
+        return (process.alpha(sigma) ** 2 * variance + sigma**2).sqrt()
+
+    def rate(sigma: float) -> Tensor:
+        # std'/std, written so that nothing cancels; alpha' is -1 on flow models and 0 else.
+        slope = process.alpha(sigma) * (-1.0 if process.is_flow else 0.0)
+        return (slope * variance + sigma) / std(sigma) ** 2
+
+    def evaluate(y: Tensor, sigma: float) -> Evaluation:
+        return Evaluation(y, sigma, y * rate(sigma))
+
+    history: Sequence[Evaluation] = [evaluate(std(level), level) for level in levels]
+    reached = solver.step(evaluate, evaluate(std(sigma), sigma), sigma_next, history).x_next
+    c = (std(sigma_next) - reached) * std(sigma) / sigma  # eps_model = sigma / std at y = std
+    if of == "eps":
+        c = c * sigma_next / std(sigma_next) ** 2
+    elif of == "d":
+        c = c * rate(sigma_next)
+    return c.float()

@@ -1,0 +1,95 @@
+"""An orthonormal transform of latents, and bands of its coefficients.
+
+Natural images have a variance of their own at each spatial frequency, so that is where a Gaussian model
+of the data differs least from the data. Rank 4 [B, C, H, W] and rank 5 [B, C, T, H, W] are transformed
+over everything behind the channels by a type-II discrete cosine transform (no wrap-around at the
+borders); packed [B, 1, N] and one-dimensional latents are left as they are.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+LONGEST_AXIS = 2048
+"""Longer axes are left alone: the transform's matrix would outgrow the latent."""
+
+
+class Spectrum:
+    """The transform and its bands for latents of one shape on one device.
+
+    Bands: one per channel and half octave of the radial frequency; one per channel where nothing is transformed.
+    """
+
+    def __init__(self, x: Tensor) -> None:
+        axes = range(2, x.ndim) if x.ndim >= 4 else ()
+        self._matrices = [
+            (axis, _cosines(x.shape[axis]).to(x.device, torch.float32, non_blocking=True))
+            for axis in axes
+            if 1 < x.shape[axis] <= LONGEST_AXIS
+        ]
+        self._shape = x.shape
+        self.has_space = bool(self._matrices)
+        self._channels = x.shape[1] if x.ndim > 2 else 1
+        positions = x[0].numel() // self._channels
+        index, self.bands = torch.zeros(positions, dtype=torch.long), 1
+        if self._matrices:
+            index, self.bands = _half_octaves(x.shape[2:], {axis - 2 for axis, _ in self._matrices})
+        members = (index[:, None] == torch.arange(self.bands)).to(torch.float32)
+        # Both ways as products with a matrix: deterministic on every device, and faster than indexing.
+        self._means = (members / members.sum(0).clamp(min=1)).to(x.device, non_blocking=True)
+        self._members = members.T.contiguous().to(x.device, non_blocking=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, ...] -> coefficients [B, C, positions], float32."""
+        x = x.float()
+        for axis, matrix in self._matrices:
+            x = torch.tensordot(x, matrix, dims=([axis], [1])).movedim(-1, axis)
+        return x.reshape(self._shape[0], self._channels, -1)
+
+    def inverse(self, coefficients: Tensor) -> Tensor:
+        """Coefficients [B, C, positions] -> [B, ...], float32."""
+        x = coefficients.view(self._shape)
+        for axis, matrix in self._matrices:
+            x = torch.tensordot(x, matrix, dims=([axis], [0])).movedim(-1, axis)
+        return x
+
+    def neighbourhood_mean(self, values: Tensor) -> Tensor:
+        """[B, C, ...] -> mean over the channels and 3 by 3 neighbours, [B, 1, ...]; only where there are bands in space."""
+        mean = values.mean(1, keepdim=True)
+        planes = mean.reshape(-1, 1, *mean.shape[-2:])
+        return torch.nn.functional.avg_pool2d(planes, 3, stride=1, padding=1, count_include_pad=False).view_as(mean)
+
+    def band_mean(self, values: Tensor) -> Tensor:
+        """[B, C, positions] -> mean of each band, [B, C, bands]."""
+        return values @ self._means
+
+    def spread(self, values: Tensor) -> Tensor:
+        """[B, C, bands] -> each band's value at its positions, [B, C, positions]."""
+        return values.float() @ self._members
+
+
+def _cosines(n: int) -> Tensor:
+    """The orthonormal DCT-II matrix [n, n] (frequency, position)."""
+    position = torch.arange(n, dtype=torch.float64) + 0.5
+    frequency = torch.arange(n, dtype=torch.float64)[:, None]
+    matrix = torch.cos(math.pi / n * frequency * position) * math.sqrt(2 / n)
+    matrix[0] /= math.sqrt(2)
+    return matrix
+
+
+def _half_octaves(shape: torch.Size, transformed: set[int]) -> tuple[Tensor, int]:
+    """Band of each position, [positions], and their number: the mean, then half octaves of the radial frequency."""
+    longest = max(shape[axis] for axis in transformed)
+    square = torch.zeros(shape)
+    for axis in transformed:
+        view = [1] * len(shape)
+        view[axis] = -1
+        # In cycles over the longest axis, so that every axis counts frequency in the same unit.
+        square = square + (torch.arange(shape[axis]) * (longest / shape[axis])).view(view) ** 2
+    radius = square.sqrt()
+    band = torch.where(radius < 0.5, 0, 1 + torch.floor(2 * torch.log2(radius.clamp(min=1)) + 1e-4))
+    present, index = torch.unique(band.long().flatten(), return_inverse=True)
+    return index, present.numel()
