@@ -35,6 +35,15 @@ CARRIER_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd46713
 TORCH = ("torch==2.14.1", "torchvision==0.29.1", "torchaudio==2.11.0")
 STAMP = ".erk-guid-stamp.json"
 
+BENCHMARKS = {
+    "table": "the demo's error table",
+    "accuracy": "every sampler against the converged solution (an hour)",
+    "report": "tables and plots from what `accuracy` measured",
+    "learned": "a small trained network: distance of samples to the data",
+    "observation": "truncation error, eigenvector and stiffness",
+    "train_network": "train that network anew",
+}
+
 
 class SetupError(Exception):
     """One sentence on what went wrong and what to do about it."""
@@ -252,8 +261,8 @@ def parser() -> argparse.ArgumentParser:
     test.set_defaults(rest=True)
     serve = verb("serve", "start ComfyUI with the pack and leave it running until Ctrl-C")
     serve.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
-    bench = verb("bench", "measure: `bench table` prints the demo's error table; further arguments go to the benchmark")
-    bench.add_argument("name", choices=["table"], help="which benchmark")
+    bench = verb("bench", "measure; further arguments go to the benchmark (`bench accuracy -h`)")
+    bench.add_argument("name", choices=BENCHMARKS, help="; ".join(f"{name}: {text}" for name, text in BENCHMARKS.items()))
     bench.set_defaults(rest=True)
     verb("lint", "ruff check and ruff format --check")
     return top

@@ -123,10 +123,10 @@ class CalibratedRule:
         self._behind: _Estimate | None = None
 
     def revise(self, current: Evaluation) -> Evaluation:
-        """Read the pair behind: the last step's evaluation and this one.
+        """If the last step could not be corrected, because no pair was known then, correct it now.
 
-        If the last step could not be corrected, because no pair was known then, it is corrected now, in
-        hindsight: in x, and by the same model in d and eps, without a model call.
+        In hindsight this evaluation and the last step's are a pair. The correction is made in x and, by
+        the same model, in d and eps, without a model call.
         """
         if self._spectrum is None:
             self._spectrum = Spectrum(current.x)
@@ -134,10 +134,10 @@ class CalibratedRule:
         if last is not None and last.sigma_next != current.sigma:
             last = self._last = None
         self._eps, self._behind = self._noise_estimate(current), None
-        if last is None or not _tells(self._run.process, current.sigma):
+        if last is None or last.corrected or not _tells(self._run.process, current.sigma):
             return current
-        self._behind = self._estimate(self._eps, last.eps, current.sigma, last.sigma, euler=last.euler)
-        return current if last.corrected else self._corrected_in_hindsight(current, last)
+        self._behind = self._pair_behind(self._eps, current.sigma, last)
+        return self._corrected_in_hindsight(current, last)
 
     def correct(self, made: MadeStep) -> Correction:
         run, spectrum, eps, estimate = self._run, self._spectrum, self._eps, self._behind
@@ -147,9 +147,12 @@ class CalibratedRule:
         if made.step.stages and _tells(run.process, made.step.stages[0].sigma):
             stage = made.step.stages[0]
             estimate = self._estimate(self._noise_estimate(stage), eps, stage.sigma, current.sigma, euler=True)
+        elif estimate is None and self._last is not None and _tells(run.process, current.sigma):
+            estimate = self._pair_behind(eps, current.sigma, self._last)
         # Every multistep solver starts with a plain Euler step.
         euler = not made.step.stages and not levels
         self._last = _Memory(current.sigma, sigma_next, eps, euler, estimate is not None, levels)
+        self._eps = self._behind = None
         stiffness = h_stiffness = None
         if run.observed and (pair := made.pair()) is not None:
             stiffness = pair.difference().stiffness
@@ -210,6 +213,10 @@ class CalibratedRule:
         dtype = current.x.dtype
         x, d = (current.x + self._back(in_x, kept)).to(dtype), (current.d + self._back(change("d"), kept)).to(dtype)
         return Evaluation(x, current.sigma, d)
+
+    def _pair_behind(self, eps: Tensor, sigma: float, last: _Memory) -> _Estimate:
+        """From this step's evaluation and the last step's."""
+        return self._estimate(eps, last.eps, sigma, last.sigma, euler=last.euler and not last.corrected)
 
     def _estimate(self, eps_a: Tensor, eps_b: Tensor, sigma_a: float, sigma_b: float, *, euler: bool) -> _Estimate:
         """u at A from the noise estimates at A and B (item 2 of the module's text)."""

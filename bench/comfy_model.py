@@ -1,0 +1,144 @@
+"""A problem as a real ComfyUI MODEL, so that samplers, schedules and CFG are ComfyUI's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from devtools.inprocess import load_pack
+
+load_pack()  # comfy cannot be imported before this, and the samplers register themselves
+
+import comfy.latent_formats  # noqa: E402
+import comfy.model_base  # noqa: E402
+import comfy.model_patcher  # noqa: E402
+import comfy.model_sampling  # noqa: E402
+import comfy.sample  # noqa: E402
+import comfy.samplers  # noqa: E402
+import comfy.supported_models_base  # noqa: E402
+
+KINDS = {
+    "eps": comfy.model_base.ModelType.EPS,
+    "edm": comfy.model_base.ModelType.EDM,
+    "flow": comfy.model_base.ModelType.FLOW,
+    "flow1": comfy.model_base.ModelType.FLOW,
+}
+"""eps: sigma-space, ComfyUI's discrete levels 0.029 to 14.6 (SD 1.5, SDXL). edm: sigma-space, continuous, 0.002 to 80.
+flow: x = (1 - sigma) data + sigma noise, with a shift of 3 (SD 3); flow1: without a shift."""
+
+SETTINGS = {
+    "eps": {},
+    "edm": {"sigma_min": 0.002, "sigma_max": 80.0, "sigma_data": 1.0},
+    "flow": {"shift": 3.0},
+    "flow1": {"shift": 1.0},
+}
+
+
+class Predictor(Protocol):
+    """What a model is made of: a :class:`bench.problems.Problem` or anything with these two."""
+
+    cfg: float
+
+    def predict(self, x: Tensor, sigma: Tensor, flow: bool, condition: Tensor | None) -> Tensor: ...
+
+    def condition(self, batch: int) -> Tensor: ...
+
+
+class _LatentFormat(comfy.latent_formats.LatentFormat):
+    """Latents are the data itself."""
+
+
+class _Config(comfy.supported_models_base.BASE):
+    unet_config: dict[str, Any] = {}
+    latent_format = _LatentFormat
+
+
+class _Weightless(torch.nn.Module):
+    """Stands where ComfyUI looks for a network's parameters and dtype."""
+
+    dtype = torch.float32
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+
+
+class ProblemModel(comfy.model_base.BaseModel):
+    """The denoiser behind ComfyUI's model interface; class weights travel in the CONDITIONING tensor [B, 1, classes].
+
+    calls  how often a sampler asked for a prediction; ComfyUI hands both parts of CFG over in one call
+    """
+
+    def __init__(self, predictor: Predictor, kind: str) -> None:
+        config = _Config({"disable_unet_model_creation": True})
+        config.sampling_settings = SETTINGS[kind]
+        super().__init__(config, model_type=KINDS[kind])
+        self.diffusion_model = _Weightless()
+        self.predictor = predictor
+        self.flow = KINDS[kind] is comfy.model_base.ModelType.FLOW
+        self.calls = 0
+
+    # Not apply_model: the wrappers that other nodes put around the model live there.
+    def _apply_model(self, x: Tensor, t: Tensor, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
+        self.calls += 1
+        condition = None if c_crossattn is None else c_crossattn.to(x)[:, 0].expand(len(x), -1)
+        return self.predictor.predict(x.float(), t.float().expand(len(x)), self.flow, condition)
+
+
+class Bench:
+    """One problem on one kind of model, ready to be sampled.
+
+    noise  [B, *shape] float32 start noises, the same for every sampler
+    """
+
+    def __init__(self, predictor: Predictor, kind: str, noise: Tensor) -> None:
+        self.kind, self.noise = kind, noise
+        self.cfg = predictor.cfg
+        self.model = ProblemModel(predictor, kind)
+        self.patcher = comfy.model_patcher.ModelPatcher(self.model, load_device=torch.device("cpu"), offload_device=torch.device("cpu"))
+        wanted = predictor.condition(len(noise))[:, None]
+        # One row serves the whole batch where all rows are alike, as in a real graph.
+        self._positive = [[wanted if self.cfg != 1.0 else wanted[:1], {}]]
+        self._negative = [[torch.zeros_like(self._positive[0][0]), {}]]
+
+    @property
+    def flow(self) -> bool:
+        return self.model.flow
+
+    def sigmas(self, schedule: str, steps: int) -> Tensor:
+        """A schedule by ComfyUI's own function, [steps + 1]."""
+        return comfy.samplers.calculate_sigmas(self.model.model_sampling, schedule, steps)
+
+    def sample(self, sampler: str | Callable[..., Tensor], sigmas: Tensor, options: dict[str, Any] | None = None) -> tuple[Tensor, int]:
+        """Sample through ComfyUI. Returns the samples [B, *shape] and the number of model calls.
+
+        sampler  a name of ComfyUI's, or a k-diffusion function
+        options  keyword arguments of the sampler function
+        """
+        if callable(sampler):
+            made = comfy.samplers.KSAMPLER(sampler, options or {})
+        elif options:
+            made = comfy.samplers.ksampler(sampler, options)
+        else:
+            made = comfy.samplers.sampler_object(sampler)
+        before = self.model.calls
+        samples = comfy.sample.sample_custom(
+            self.patcher,
+            self.noise,
+            self.cfg,
+            made,
+            sigmas.clone(),  # uni_pc writes into its schedule
+            self._positive,
+            self._negative,
+            torch.zeros_like(self.noise),
+            disable_pbar=True,
+            seed=0,
+        )
+        return samples, self.model.calls - before
+
+    def start(self, sigmas: Tensor) -> Tensor:
+        """What a sampler is handed at sigmas[0], [B, *shape]: ComfyUI's own scaling of the noise."""
+        return self.sample(lambda model, x, *arguments, **options: x, torch.stack([sigmas[0], sigmas.new_zeros(())]))[0]

@@ -1,0 +1,36 @@
+"""What a measurement was made with: written beside the rows, and told in the reports."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+from devtools.inprocess import load_comfyui
+
+
+def record(path: Path, command: str) -> None:
+    """Write command and versions to a JSON file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"command": command, "versions": versions()}, indent=2) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """Versions that results may depend on."""
+    load_comfyui()
+    import comfyui_version
+
+    return {
+        "ComfyUI": comfyui_version.__version__,
+        "Python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "numpy", "scikit-learn")},
+    }
+
+
+def sentence(path: Path) -> str:
+    """The record as a line of Markdown; empty where there is none."""
+    if not path.exists():
+        return ""
+    made = json.loads(path.read_text())
+    return f"Made by `{made['command']}` with {', '.join(f'{name} {number}' for name, number in made['versions'].items())}."

@@ -1,0 +1,382 @@
+"""Problems whose denoiser is known exactly, so that a sampler's error can be measured and not guessed.
+
+Every distribution here is a mixture of Gaussians, for which the posterior mean
+
+    D(x, sigma) = E[data | alpha * data + sigma * noise = x]
+
+is a closed formula (Bayes' rule and Gaussian conditioning). On sigma-space models alpha = 1, on flow
+models alpha = 1 - sigma. What varies is where the Gaussians come from: designed covariances, curves in
+the plane, scikit-learn's digits, patches of its sample photographs. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Distribution(Protocol):
+    """A distribution over flat vectors of ``dim`` numbers, whose parts belong to classes."""
+
+    dim: int
+    classes: int
+
+    def posterior_mean(self, x: Tensor, alpha: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
+        """E[data | alpha * data + sigma * noise = x].
+
+        x             [B, dim]; its dtype is the dtype of the arithmetic
+        alpha, sigma  [B, 1]
+        condition     [B, classes] weights of the classes; a row of zeros, or None: unconditional
+        """
+        ...
+
+
+class _Constants:
+    """Tensors of one distribution in each dtype they are asked for."""
+
+    def __init__(self, **tensors: Tensor) -> None:
+        self._tensors = tensors
+        self._cast: dict[torch.dtype, dict[str, Tensor]] = {}
+
+    def at(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        if dtype not in self._cast:
+            self._cast[dtype] = {name: t if t.dtype == torch.long else t.to(dtype) for name, t in self._tensors.items()}
+        return self._cast[dtype]
+
+
+def _log_prior(log_weights: Tensor, labels: Tensor, condition: Tensor | None) -> Tensor:
+    """Log prior of each component given the class weights: [B, K], or [K] without a condition."""
+    if condition is None:
+        return log_weights
+    weights = torch.where(condition.sum(1, keepdim=True) > 0, condition, torch.ones_like(condition))
+    return log_weights + weights.log()[:, labels]
+
+
+class KernelDensity:
+    """Equal isotropic Gaussians of one width around points: a smoothed data set.
+
+    points  [N, dim] float64
+    width   standard deviation around each point
+    labels  [N] class of each point, or None for a single class
+    """
+
+    def __init__(self, points: Tensor, width: float, labels: Tensor | None = None) -> None:
+        self.dim = points.shape[1]
+        labels = torch.zeros(len(points), dtype=torch.long) if labels is None else labels
+        self.classes = int(labels.max()) + 1
+        self.points, self.labels, self.width = points, labels, width
+        # Distances enter as differences of large numbers: around the mean they are smaller.
+        centre = points.mean(0)
+        offsets = points - centre
+        self._constants = _Constants(
+            centre=centre,
+            offsets=offsets,
+            half_squares=offsets.square().sum(1) / 2,
+            log_weights=torch.full((len(points),), -math.log(len(points)), dtype=torch.float64),
+            labels=labels,
+        )
+
+    def posterior_mean(self, x: Tensor, alpha: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
+        c = self._constants.at(x.dtype)
+        variance = (alpha * self.width) ** 2 + sigma**2
+        y = x - alpha * c["centre"]
+        # The square of y is the same for every point and cancels in the softmax.
+        logits = (alpha * (y @ c["offsets"].T) - alpha**2 * c["half_squares"]) / variance
+        nearest = torch.softmax(logits + _log_prior(c["log_weights"], c["labels"], condition), dim=1) @ c["offsets"]
+        return c["centre"] + (alpha * self.width**2 / variance) * y + (sigma**2 / variance) * nearest
+
+
+class GaussianMixture:
+    """Gaussians with covariances U_k diag(variances_k) U_k^T + floor * (I - U_k U_k^T).
+
+    log_weights  [K]
+    means        [K, dim] float64
+    bases        [K, dim, R] orthonormal columns
+    variances    [K, R]
+    floor        variance in all directions outside the basis; unused where R = dim
+    labels       [K] class of each component, or None for a single class
+    """
+
+    def __init__(
+        self, log_weights: Tensor, means: Tensor, bases: Tensor, variances: Tensor, floor: float, labels: Tensor | None = None
+    ) -> None:
+        self.dim = means.shape[1]
+        self.floor, self.full = floor, bases.shape[2] == self.dim
+        labels = torch.zeros(len(means), dtype=torch.long) if labels is None else labels
+        self.classes = int(labels.max()) + 1
+        self._constants = _Constants(
+            log_weights=log_weights.double(),
+            means=means.double(),
+            bases=bases.double(),
+            variances=variances.double(),
+            labels=labels,
+        )
+
+    def posterior_mean(self, x: Tensor, alpha: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
+        c = self._constants.at(x.dtype)
+        a, s = alpha[:, :, None], sigma[:, :, None]
+        means, bases, variances = c["means"], c["bases"], c["variances"]
+        offset = x[:, None] - a * means  # [B, K, dim]
+        inside = torch.einsum("bkd,kdr->bkr", offset, bases)
+        noisy = a**2 * variances + s**2
+        mean = means + a * torch.einsum("bkr,kdr->bkd", variances / noisy * inside, bases)
+        log_density = -0.5 * (inside.square() / noisy + noisy.log()).sum(2)
+        if not self.full:
+            outside = offset - torch.einsum("bkr,kdr->bkd", inside, bases)
+            noisy_floor = a**2 * self.floor + s**2
+            mean = mean + a * self.floor / noisy_floor * outside
+            log_density = log_density - 0.5 * outside.square().sum(2) / noisy_floor[:, :, 0]
+        # The log of noisy_floor is the same for every component and cancels in the softmax.
+        share = torch.softmax(log_density + _log_prior(c["log_weights"], c["labels"], condition), dim=1)
+        return torch.einsum("bk,bkd->bd", share, mean)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A distribution as a sampling problem.
+
+    name          as in the results
+    shape         of one latent, such as (1, 8, 8)
+    distribution  what is sampled
+    note          what it is, for people
+    groups        what it counts as: "gaussian", "plane", "mixture", "image", "cfg"; "exact": a check of the
+                  calibrated rule, whose answer there is exact, and no measure of anything
+    cfg           guidance scale; 1 for none. Above 1 sample i asks for class i modulo the classes
+    samples       how many start noises the benchmark follows
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    distribution: Distribution
+    note: str
+    groups: tuple[str, ...]
+    cfg: float = 1.0
+    samples: int = 32
+
+    def condition(self, batch: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Class weights of the samples, [B, classes]: one class each under CFG, else unconditional."""
+        classes = self.distribution.classes
+        if self.cfg == 1.0:
+            return torch.zeros(batch, classes, dtype=dtype)
+        return torch.nn.functional.one_hot(torch.arange(batch) % classes, classes).to(dtype)
+
+    def predict(self, x: Tensor, sigma: Tensor | float, flow: bool, condition: Tensor | None) -> Tensor:
+        """The model's prediction for the given class weights: [B, *shape] -> [B, *shape].
+
+        sigma  a number or [B]
+        """
+        flat = x.flatten(1)
+        sigma = torch.as_tensor(sigma, dtype=x.dtype).expand(len(x)).reshape(-1, 1)
+        alpha = 1 - sigma if flow else torch.ones_like(sigma)
+        return self.distribution.posterior_mean(flat, alpha, sigma, condition).view(x.shape)
+
+    def denoise(self, x: Tensor, sigma: Tensor | float, flow: bool = False) -> Tensor:
+        """The guided output D_u + cfg (D_c - D_u), what a sampler's ODE is made of."""
+        unconditional = self.predict(x, sigma, flow, None)
+        if self.cfg == 1.0:
+            return unconditional
+        conditional = self.predict(x, sigma, flow, self.condition(len(x), x.dtype))
+        return unconditional + self.cfg * (conditional - unconditional)
+
+    def noise(self, batch: int | None = None) -> Tensor:
+        """The start noises, [B, *shape] float32: the same at every call."""
+        generator = torch.Generator().manual_seed(zlib.crc32(self.name.encode()))
+        return torch.randn((batch or self.samples, *self.shape), generator=generator)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Where the Gaussians come from
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _rotations(count: int, dim: int, rank: int, generator: torch.Generator) -> Tensor:
+    """Random orthonormal columns, [count, dim, rank]."""
+    return torch.linalg.qr(torch.randn(count, dim, rank, generator=generator, dtype=torch.float64)).Q
+
+
+def _axis_gaussian() -> GaussianMixture:
+    """Independent coordinates with standard deviations from 0.02 to 2."""
+    std = torch.logspace(math.log10(0.02), math.log10(2.0), 64, dtype=torch.float64)
+    mean = torch.linspace(-0.5, 0.5, 64, dtype=torch.float64)
+    return GaussianMixture(torch.zeros(1), mean[None], torch.eye(64, dtype=torch.float64)[None], std.square()[None], 0.0)
+
+
+def _round_gaussian() -> GaussianMixture:
+    """One standard deviation in every direction: a local Gaussian model is no approximation."""
+    mean = torch.linspace(-0.5, 0.5, 64, dtype=torch.float64)
+    return GaussianMixture(
+        torch.zeros(1), mean[None], torch.eye(64, dtype=torch.float64)[None], torch.full((1, 64), 0.7**2, dtype=torch.float64), 0.0
+    )
+
+
+def _rotated_gaussian() -> GaussianMixture:
+    """The same standard deviations along random axes."""
+    generator = _generator(1)
+    std = torch.logspace(math.log10(0.02), math.log10(2.0), 64, dtype=torch.float64)
+    mean = 0.3 * torch.randn(1, 64, generator=generator, dtype=torch.float64)
+    return GaussianMixture(torch.zeros(1), mean, _rotations(1, 64, 64, generator), std.square()[None], 0.0)
+
+
+def _spiral(width: float) -> KernelDensity:
+    """Two turns of an Archimedean spiral, 400 points of equal arc length."""
+    angle = np.linspace(0.5 * np.pi, 4.5 * np.pi, 20_000)
+    curve = (angle / angle[-1] * 2.0)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))])
+    even = np.linspace(0.0, length[-1], 400)
+    points = np.stack([np.interp(even, length, curve[:, i]) for i in range(2)], axis=1)
+    return KernelDensity(torch.from_numpy(points), width)
+
+
+def _tree(width: float, depth: int = 5) -> KernelDensity:
+    """A tree that forks ``depth`` times, branches getting shorter: many decisions on the way to the data."""
+    points: list[np.ndarray] = []
+
+    def grow(start: np.ndarray, angle: float, length: float, level: int) -> None:
+        end = start + length * np.array([np.sin(angle), np.cos(angle)])
+        count = max(2, round(length / (0.5 * width)))
+        points.append(start + np.linspace(0.0, 1.0, count, endpoint=False)[:, None] * (end - start))
+        if level < depth:
+            for side in (-1.0, 1.0):
+                grow(end, angle + side * 0.6 / (1 + 0.15 * level), 0.72 * length, level + 1)
+
+    grow(np.array([0.0, -1.6]), 0.0, 1.0, 0)
+    return KernelDensity(torch.from_numpy(np.concatenate(points)), width)
+
+
+def _small_mixture() -> GaussianMixture:
+    """Ten Gaussians on 8x8 with standard deviations from 0.05 to 1 along random axes; five classes of two."""
+    generator = _generator(2)
+    count, dim = 10, 64
+    std = torch.logspace(math.log10(0.05), 0.0, dim, dtype=torch.float64)
+    variances = torch.stack([std[torch.randperm(dim, generator=generator)] for _ in range(count)]).square()
+    means = 0.5 * torch.randn(count, dim, generator=generator, dtype=torch.float64)
+    weights = torch.linspace(1.0, 2.0, count, dtype=torch.float64)
+    return GaussianMixture(
+        (weights / weights.sum()).log(), means, _rotations(count, dim, dim, generator), variances, 0.0, torch.arange(count) // 2
+    )
+
+
+def _cosine_basis(side: int, count: int) -> Tensor:
+    """The ``count`` lowest-frequency orthonormal DCT-II functions on a square, [side * side, count]."""
+    position = torch.arange(side, dtype=torch.float64) + 0.5
+    line = torch.cos(math.pi / side * position[:, None] * torch.arange(side, dtype=torch.float64))
+    line = line / line.norm(dim=0)
+    order = sorted((i * i + j * j, i, j) for i in range(side) for j in range(side))[:count]
+    return torch.stack([torch.outer(line[:, i], line[:, j]).flatten() for _, i, j in order], dim=1)
+
+
+def _smooth_mixture() -> GaussianMixture:
+    """Twelve Gaussians on 3x16x16: smooth random fields of rank 24 with falling spectra, and noise of 0.05."""
+    generator = _generator(3)
+    count, rank, side, low = 12, 24, 16, 20
+    fields = torch.block_diag(*[_cosine_basis(side, low)] * 3)  # [768, 60]
+    falling = (1.0 + torch.arange(low, dtype=torch.float64)).pow(-0.7).repeat(3)
+    mixing = falling[None, :, None] * torch.randn(count, 3 * low, rank, generator=generator, dtype=torch.float64)
+    bases = torch.linalg.qr(fields @ mixing).Q
+    std = 6.0 * (1.0 + torch.arange(rank, dtype=torch.float64)).pow(-1.0)
+    means = (fields @ (4.0 * falling[None, :, None] * torch.randn(count, 3 * low, 1, generator=generator, dtype=torch.float64)))[:, :, 0]
+    variances = std.square().expand(count, rank) + 0.05**2
+    return GaussianMixture(torch.full((count,), -math.log(count)), means, bases, variances, 0.05**2)
+
+
+@cache
+def digit_images() -> tuple[Tensor, Tensor]:
+    """scikit-learn's digits: images [1797, 64] in [-1, 1] float64, labels [1797]."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return torch.from_numpy(digits.data / 8.0 - 1.0), torch.from_numpy(digits.target).long()
+
+
+@cache
+def photograph_patches(count: int, side: int = 16) -> Tensor:
+    """Patches at random places of scikit-learn's two sample photographs: [count, 3 * side * side] in [-1, 1] float64."""
+    from sklearn.datasets import load_sample_images
+
+    generator = np.random.default_rng(4)
+    patches = []
+    for image in load_sample_images().images:
+        picture = image.astype(np.float64) / 127.5 - 1.0
+        rows = generator.integers(0, picture.shape[0] - side, count // 2)
+        columns = generator.integers(0, picture.shape[1] - side, count // 2)
+        patches += [picture[r : r + side, c : c + side].transpose(2, 0, 1).ravel() for r, c in zip(rows, columns, strict=True)]
+    return torch.from_numpy(np.stack(patches))
+
+
+def _patch_gaussian() -> GaussianMixture:
+    """The Gaussian of 6000 patches' mean and covariance; no direction is narrower than 0.02."""
+    patches = photograph_patches(6000)
+    mean = patches.mean(0)
+    covariance = (patches - mean).T @ (patches - mean) / len(patches)
+    variances, basis = torch.linalg.eigh(covariance)
+    return GaussianMixture(torch.zeros(1), mean[None], basis[None], variances.clamp_min(0.02**2)[None], 0.0)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The suite
+# ---------------------------------------------------------------------------------------------------------------------
+
+_PLANE, _SMALL, _COLOUR = (1, 1, 2), (1, 8, 8), (3, 16, 16)
+
+
+def _digits(width: float) -> KernelDensity:
+    return KernelDensity(digit_images()[0], width, digit_images()[1])
+
+
+_BUILDERS: dict[str, Callable[[], Problem]] = {}
+
+
+def _add(name: str, shape: tuple[int, ...], build: Callable[[], Distribution], note: str, *groups: str, cfg=1.0, samples=32) -> None:
+    _BUILDERS[name] = lambda: Problem(name, shape, build(), note, groups, cfg, samples)
+
+
+_add("gaussian-axis", _SMALL, _axis_gaussian, "one Gaussian, deviations 0.02 to 2 along the pixels", "gaussian")
+_add("gaussian-rotated", _SMALL, _rotated_gaussian, "one Gaussian, deviations 0.02 to 2 along random axes", "gaussian")
+_add("gaussian-patches", _COLOUR, _patch_gaussian, "one Gaussian with the covariance of photograph patches", "gaussian", "image")
+_add("spiral-0.10", _PLANE, lambda: _spiral(0.10), "spiral in the plane, width 0.1", "plane", samples=64)
+_add("spiral-0.05", _PLANE, lambda: _spiral(0.05), "spiral in the plane, width 0.05", "plane", samples=64)
+_add("tree-0.10", _PLANE, lambda: _tree(0.10), "forking tree in the plane, width 0.1", "plane", samples=64)
+_add("tree-0.05", _PLANE, lambda: _tree(0.05), "forking tree in the plane, width 0.05", "plane", samples=64)
+_add("mixture-8x8", _SMALL, _small_mixture, "ten strongly anisotropic Gaussians, 8x8", "mixture")
+_add("mixture-3x16x16", _COLOUR, _smooth_mixture, "twelve smooth low-rank Gaussians with noise, 3x16x16", "mixture")
+_add("digits-0.10", _SMALL, lambda: _digits(0.10), "scikit-learn's digits, width 0.1", "image")
+_add("digits-0.30", _SMALL, lambda: _digits(0.30), "scikit-learn's digits, width 0.3", "image")
+_add("patches-0.10", _COLOUR, lambda: KernelDensity(photograph_patches(1500), 0.10), "1500 photograph patches, width 0.1", "image")
+for _scale in (2.0, 4.0, 7.5):
+    _add(f"digits-cfg-{_scale:g}", _SMALL, lambda: _digits(0.30), f"digits by class, width 0.3, CFG {_scale:g}", "image", "cfg", cfg=_scale)
+for _scale in (2.0, 4.0, 7.5):
+    _add(f"mixture-cfg-{_scale:g}", _SMALL, _small_mixture, f"the ten Gaussians by class, CFG {_scale:g}", "mixture", "cfg", cfg=_scale)
+_add("gaussian-round", _SMALL, _round_gaussian, "one Gaussian, deviation 0.7 everywhere: a check, in no mean", "gaussian", "exact")
+
+NAMES = tuple(_BUILDERS)
+QUICK_NAMES = ("gaussian-rotated", "spiral-0.10", "mixture-8x8", "digits-0.30", "digits-cfg-4")
+
+
+@cache
+def problem(name: str) -> Problem:
+    """One problem by name. Raises ValueError for an unknown one."""
+    if name not in _BUILDERS:
+        raise ValueError(f"There is no problem {name!r}: the suite has {', '.join(NAMES)}.")
+    return _BUILDERS[name]()
+
+
+def suite() -> list[Problem]:
+    """All problems."""
+    return [problem(name) for name in NAMES]
+
+
+def quick_suite() -> list[Problem]:
+    """One of each kind, cheap."""
+    return [problem(name) for name in QUICK_NAMES]

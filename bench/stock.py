@@ -1,0 +1,143 @@
+"""ComfyUI's own samplers as peers: which can solve the ODE, with which options, and at what price.
+
+A sampler takes part if it solves the sampling ODE of the guided model without noise at a number of model
+calls that is known beforehand. Samplers that draw noise by default take part with it turned off.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .comfy_model import Bench, comfy
+from .problems import problem
+
+
+def _no_noise(sigma: Tensor, sigma_next: Tensor) -> float:
+    """A noise sampler for runs that draw none; without it some samplers build a Brownian tree in vain."""
+    return 0.0
+
+
+_ETA_0: dict[str, Any] = {"eta": 0.0, "s_noise": 0.0, "noise_sampler": _no_noise}
+
+DETERMINISTIC: dict[str, dict[str, Any]] = {
+    "euler": {},
+    "ddim": {},
+    "heun": {},
+    "heunpp2": {},
+    "exp_heun_2_x0": {},
+    "dpm_2": {},
+    "lms": {},
+    "dpm_fast": {},
+    "dpmpp_2s_ancestral": _ETA_0,
+    "dpmpp_sde": _ETA_0,
+    "dpmpp_2m": {},
+    "dpmpp_2m_sde": _ETA_0,
+    "dpmpp_2m_sde_heun": _ETA_0,
+    "dpmpp_3m_sde": _ETA_0,
+    "ipndm": {},
+    "ipndm_v": {},
+    "deis": {},
+    "res_multistep": {},
+    "gradient_estimation": {},
+    # With this noise scaler and no noise the extended reverse SDE is the ODE (the node's solver type "ODE").
+    "er_sde": {"s_noise": 0.0, "noise_sampler": _no_noise, "noise_scaler": lambda ratio: ratio},
+    "seeds_2": _ETA_0,
+    "seeds_3": _ETA_0,
+    "sa_solver": {"tau_func": lambda sigma: 0.0, "s_noise": 0.0, "noise_sampler": _no_noise},
+    "sa_solver_pece": {"tau_func": lambda sigma: 0.0, "s_noise": 0.0, "noise_sampler": _no_noise},
+    "uni_pc": {},
+    "uni_pc_bh2": {},
+}
+"""Name: options."""
+
+ALIASES: dict[str, str] = {
+    "euler_ancestral": "euler",
+    "dpm_2_ancestral": "dpm_2",
+    "res_multistep_ancestral": "res_multistep",
+    "exp_heun_2_x0_sde": "exp_heun_2_x0",
+}
+"""At eta 0 the same arithmetic as another, which :func:`alias_differences` shows: not run twice."""
+
+_GPU = "the same function as without _gpu; only the device of its noise differs, and there is no noise"
+_CFG_PP = "CFG++ is another ODE than that of the guided model: its end point is not the reference"
+SKIPPED: dict[str, str] = {
+    "dpm_adaptive": "chooses its own number of model calls",
+    "ddpm": "an ancestral sampler without a setting for no noise",
+    "lcm": "adds new noise at every step, by design",
+    "dpmpp_sde_gpu": _GPU,
+    "dpmpp_2m_sde_gpu": _GPU,
+    "dpmpp_2m_sde_heun_gpu": _GPU,
+    "dpmpp_3m_sde_gpu": _GPU,
+    "euler_cfg_pp": _CFG_PP,
+    "euler_ancestral_cfg_pp": _CFG_PP,
+    "dpmpp_2s_ancestral_cfg_pp": _CFG_PP,
+    "dpmpp_2m_cfg_pp": _CFG_PP,
+    "res_multistep_cfg_pp": _CFG_PP,
+    "res_multistep_ancestral_cfg_pp": _CFG_PP,
+    "gradient_estimation_cfg_pp": _CFG_PP,
+    **{name: f"{other} at eta 0" for name, other in ALIASES.items()},
+}
+"""Name: why it does not take part."""
+
+
+NOTES: dict[str, str] = {
+    "dpm_fast": "takes only the ends of a schedule: its steps are even in log sigma whatever the schedule, and it stops at sigma_min",
+    "uni_pc": "ends at sigma 0.001 instead of 0, as ComfyUI runs it",
+    "uni_pc_bh2": "the same",
+    "er_sde": 'with the settings of its node\'s solver type "ODE"',
+    "sa_solver": "at tau 0, its node's eta 0",
+    "sa_solver_pece": "the same",
+}
+"""Name: what to know of a sampler that takes part."""
+
+
+def peers() -> list[str]:
+    """The stock samplers of this ComfyUI that take part."""
+    return [name for name in comfy.samplers.SAMPLER_NAMES if name in DETERMINISTIC]
+
+
+def unjudged() -> list[str]:
+    """Samplers of this ComfyUI, or of another pack, that this file does not know: not measured."""
+    known = DETERMINISTIC.keys() | SKIPPED.keys()
+    return [name for name in comfy.samplers.SAMPLER_NAMES if name not in known and not name.startswith("erk_")]
+
+
+def erk_samplers() -> list[str]:
+    """This pack's samplers."""
+    return [name for name in comfy.samplers.SAMPLER_NAMES if name.startswith("erk_")]
+
+
+@cache
+def _calls(sampler: str) -> tuple[int, int]:
+    """Model calls are a * steps + b, counted on a cheap problem: (a, b)."""
+    plane = problem("spiral-0.10")
+    bench = Bench(plane, "eps", plane.noise(1))
+    options = DETERMINISTIC.get(sampler) or {}
+    # Seven and ten: dpm_fast plans in threes.
+    seven, ten = (bench.sample(sampler, bench.sigmas("karras", steps), options)[1] for steps in (7, 10))
+    return (ten - seven) // 3, seven - 7 * ((ten - seven) // 3)
+
+
+def steps_within(sampler: str, budget: int) -> int:
+    """The most steps whose model calls fit the budget; less than 2 means that it cannot take part."""
+    per_step, offset = _calls(sampler)
+    return (budget - offset) // per_step
+
+
+def alias_differences() -> dict[str, float]:
+    """Largest difference of each alias from the sampler it equals, over both kinds of model."""
+    plane = problem("spiral-0.10")
+    differences = dict.fromkeys(ALIASES, 0.0)
+    for kind, schedule in (("eps", "karras"), ("flow", "simple")):
+        bench = Bench(plane, kind, plane.noise(4))
+        sigmas = bench.sigmas(schedule, 6)
+        for name, other in ALIASES.items():
+            # Through the k-diffusion function itself: noise that is multiplied by zero is still drawn.
+            ours = bench.sample(name, sigmas, {"eta": 0.0})[0]
+            theirs = bench.sample(other, sigmas)[0]
+            differences[name] = max(differences[name], float(torch.dist(ours, theirs, float("inf"))))
+    return differences

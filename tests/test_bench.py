@@ -1,0 +1,46 @@
+"""The benchmark's quick variant: the orderings that hold with a wide margin."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+import torch
+
+from bench.accuracy import quick_ratios
+from bench.problems import problem
+
+
+@pytest.fixture(scope="module")
+def ratios():
+    return quick_ratios()
+
+
+def test_calibrated_beats_off_for_each_solver_and_kind(ratios):
+    assert {sampler for sampler, _ in ratios} == {"erk_heun", "erk_dpm_2", "erk_dpmpp_2s", "erk_deis"}
+    assert max(ratios.values()) < 0.85, ratios
+
+
+@pytest.mark.parametrize(("kind", "bound"), [("eps", 0.70), ("flow", 0.55)])
+def test_calibrated_beats_off_by_far_over_all_solvers(ratios, kind, bound):
+    assert statistics.geometric_mean(ratio for (_, of), ratio in ratios.items() if of == kind) < bound
+
+
+@pytest.mark.parametrize("flow", [False, True])
+def test_a_denoiser_is_the_posterior_mean(flow):
+    """Against the plain definition E[data | x]: samples of the data, weighed by how well they explain x."""
+    from sklearn.datasets import load_digits
+
+    generator = torch.Generator().manual_seed(0)
+    images = torch.tensor(load_digits().data) / 8 - 1
+    drawn = images[torch.randint(len(images), (300_000,), generator=generator)]
+    data = drawn + 0.3 * torch.randn(drawn.shape, generator=generator, dtype=torch.float64)
+    sigma = 0.75 if flow else 3.0
+    alpha = 1 - sigma if flow else 1.0
+    x = alpha * data[:1] + sigma * torch.randn((1, 64), generator=generator, dtype=torch.float64)
+    weights = torch.softmax(-(x - alpha * data).square().sum(1) / (2 * sigma**2), 0)
+    expected = weights @ data
+    uncertain = ((weights**2) @ (data - expected) ** 2).sqrt()
+    result = problem("digits-0.30").denoise(x.view(1, 1, 8, 8), sigma, flow).flatten()
+    assert uncertain.max() < 0.05
+    assert ((result - expected).abs() < 5 * uncertain + 1e-4).all()
