@@ -51,9 +51,9 @@ from .base import Correction, MadeStep, Run
 NOISE_FRACTION_MIN = 1e-3
 """Least u: beyond, eps hardly depends on S any more and its estimate would be of rounding errors."""
 
-NOISE_FRACTION_EXPANDING = 0.1
+NOISE_FRACTION_EXPANDING = 0.3
 """Taken for u where the estimate is negative: there the solution runs apart between two modes of the
-data, no Gaussian does that, and a wide one (S = 3 s) is the nearest."""
+data, which no Gaussian does. A wide one (S = 1.5 s) is near enough, and errs on the side of caution."""
 
 SIGNAL_TO_NOISE_MIN = 1e-3
 """Least alpha/sigma at which a pair is read: below, float32 cannot tell the data from nothing."""
@@ -84,7 +84,7 @@ class _Memory(NamedTuple):
     sigma: float
     sigma_next: float
     eps: Tensor  # coefficients [B, C, positions]
-    euler: bool  # whether it was a plain Euler step
+    euler: bool  # whether it was an Euler step
     corrected: bool
     levels: tuple[float, ...]  # of the solver's history
 
@@ -123,10 +123,10 @@ class CalibratedRule:
         self._behind: _Estimate | None = None
 
     def revise(self, current: Evaluation) -> Evaluation:
-        """If the last step could not be corrected, because no pair was known then, correct it now.
+        """If the last step was an Euler step, for which no pair was known, correct it now.
 
-        In hindsight this evaluation and the last step's are a pair. The correction is made in x and, by
-        the same model, in d and eps, without a model call.
+        In hindsight this evaluation and the last step's are a pair; the
+        correction is made in x and, by the same model, in d and eps, without a model call.
         """
         if self._spectrum is None:
             self._spectrum = Spectrum(current.x)
@@ -134,7 +134,7 @@ class CalibratedRule:
         if last is not None and last.sigma_next != current.sigma:
             last = self._last = None
         self._eps, self._behind = self._noise_estimate(current), None
-        if last is None or last.corrected or not _tells(self._run.process, current.sigma):
+        if last is None or not last.euler or last.corrected or not _tells(self._run.process, current.sigma):
             return current
         self._behind = self._pair_behind(self._eps, current.sigma, last)
         return self._corrected_in_hindsight(current, last)
@@ -144,13 +144,14 @@ class CalibratedRule:
         assert spectrum is not None and eps is not None
         current, sigma_next = made.current, made.sigma_next
         levels = tuple(point.sigma for point in made.history)
-        if made.step.stages and _tells(run.process, made.step.stages[0].sigma):
-            stage = made.step.stages[0]
+        stage = made.step.stages[0] if made.step.stages and _tells(run.process, made.step.stages[0].sigma) else None
+        if stage is not None:
             estimate = self._estimate(self._noise_estimate(stage), eps, stage.sigma, current.sigma, euler=True)
         elif estimate is None and self._last is not None and _tells(run.process, current.sigma):
             estimate = self._pair_behind(eps, current.sigma, self._last)
-        # Every multistep solver starts with a plain Euler step.
-        euler = not made.step.stages and not levels
+        # Every multistep solver starts with an Euler step; so does, in effect, one whose first stage is
+        # still so near to pure noise that it tells nothing new (DPM++ 2S on flow models).
+        euler = stage is None and not levels
         self._last = _Memory(current.sigma, sigma_next, eps, euler, estimate is not None, levels)
         self._eps = self._behind = None
         stiffness = h_stiffness = None
