@@ -33,7 +33,7 @@ class StepRecord:
     active       which samples were corrected
     correction   size of the correction over the size of the unguided step, |dx_guid| / |x_next - x|
     model_calls  model calls so far, this step included
-    data_std     estimated S, the scale of the data (mode calibrated)
+    data_std     estimated S, the scale of the data; NaN where no S explains the pair (mode calibrated)
     valid        share of the evidence for which that estimate is possible, 0 to 1 (mode calibrated)
     kept         share of the correction that the trust region let through, 0 to 1 (mode calibrated)
     """

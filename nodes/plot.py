@@ -83,7 +83,7 @@ def _draw_estimate(axes: Axes, steps: list[erk.StepRecord]) -> None:
     median = _over_batch(np.array([step.data_std for step in steps]))[1]
     right.plot(range(len(steps)), median, color=_VERMILION, linewidth=1.4, marker=".", label="estimated scale of the data, S")
     right.set_ylabel("S")
-    right.set_ylim(bottom=0, top=1.35 * np.nanmax(median) or 1)
+    right.set_yscale("log")
     right.legend(loc="upper right", fontsize=8.5, framealpha=0.85)
 
 

@@ -49,7 +49,7 @@ class Correction(NamedTuple):
     active       which samples are corrected, [B] bool
     stiffness    rho-hat of the step's pair, [B], unit 1/sigma
     h_stiffness  the rule's h times rho-hat, [B], no unit
-    data_std     estimated S, the scale of the data, [B] (calibrated)
+    data_std     estimated S, the scale of the data, [B]; NaN where no S explains the pair (calibrated)
     valid        share of the evidence for which the estimate is possible, 0 to 1, [B] (calibrated)
     kept         share of the correction that the trust region let through, 0 to 1, [B] (calibrated)
     """

@@ -94,7 +94,7 @@ class _Estimate(NamedTuple):
 
     root        sqrt(1 - u) = S/sqrt(S^2 + s^2) at ``sigma``, [B, C, positions]
     coherence   squared correlation of the two noise estimates in each band, [B, C, bands]
-    data_std    S of the whole sample, [B]
+    data_std    S of the whole sample, [B]; NaN where u is not between 0 and 1
     valid       share of the evidence whose u lies between 0 and 1, [B]
     sigma       noise level at which u is meant
     pair        the coefficients of eps_A and eps_B it was read from
@@ -235,11 +235,12 @@ class CalibratedRule:
         square.add_(spectrum.spread(band_square), alpha=POOLING)
         band_u = _noise_fraction(_quotient(band_product, band_square), r, euler)
         evidence = band_square.sum((1, 2))
-        whole_u = _noise_fraction(_quotient(band_product.sum((1, 2)), evidence), r, euler).clamp(NOISE_FRACTION_MIN, 1.0)
+        whole_u = _noise_fraction(_quotient(band_product.sum((1, 2)), evidence), r, euler)
+        possible = (whole_u > 0) & (whole_u < 1)
         return _Estimate(
             root=_root(_quotient(product, square), r, euler),
             coherence=coherence.clamp(0.0, 1.0),
-            data_std=sigma_a / alpha_a * (1 / whole_u - 1).sqrt(),
+            data_std=sigma_a / alpha_a * torch.where(possible, (1 / whole_u - 1).sqrt(), math.nan),
             valid=_quotient((((band_u > 0) & (band_u < 1)) * band_square).sum((1, 2)), evidence),
             sigma=sigma_a,
             pair=(eps_a, eps_b),
