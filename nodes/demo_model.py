@@ -54,7 +54,9 @@ class DemoDenoiser(comfy.model_base.BaseModel):
         self.diffusion_model = TileMixture()
 
     # Not apply_model: the wrappers that other nodes put around the model live there.
-    def _apply_model(self, x: Tensor, t: Tensor, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
+    def _apply_model(
+        self, x: Tensor, t: Tensor, c_concat: Any = None, c_crossattn: Tensor | None = None, *args: Any, **kwargs: Any
+    ) -> Tensor:
         height, width = x.shape[-2:]
         if x.ndim != 4 or x.shape[1] != 3 or height % TILE or width % TILE:
             raise ValueError(
@@ -125,7 +127,7 @@ class DemoModelERKGuid(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, kind, pictures, width, height, batch_size) -> io.NodeOutput:
+    def execute(cls, kind: str, pictures: str, width: int, height: int, batch_size: int) -> io.NodeOutput:
         vae = comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)})
         latent = torch.zeros([batch_size, 3, height, width], device=comfy.model_management.intermediate_device())
         return io.NodeOutput(

@@ -151,8 +151,9 @@ class KSamplerERKGuid(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, seed, steps, cfg, solver, scheduler, positive, negative, latent_image, denoise, mode,
-        strengths=None, w_stiff=None, w_con=None,
+        cls, model: Any, seed: int, steps: int, cfg: float, solver: str, scheduler: str, positive: Any, negative: Any,
+        latent_image: dict[str, Any], denoise: float, mode: str,
+        strengths: str | None = None, w_stiff: float | None = None, w_con: float | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         trace = erk.Trace()
         model = _with_sampler_options(model, _options(mode, strengths, w_stiff, w_con, trace, steps))
@@ -212,8 +213,10 @@ class KSamplerAdvancedERKGuid(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, add_noise, noise_seed, steps, cfg, solver, scheduler, positive, negative, latent_image,
-        start_at_step, end_at_step, return_with_leftover_noise, mode, strengths=None, w_stiff=None, w_con=None,
+        cls, model: Any, add_noise: str, noise_seed: int, steps: int, cfg: float, solver: str, scheduler: str,
+        positive: Any, negative: Any, latent_image: dict[str, Any], start_at_step: int, end_at_step: int,
+        return_with_leftover_noise: str, mode: str,
+        strengths: str | None = None, w_stiff: float | None = None, w_con: float | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         trace = erk.Trace()
         model = _with_sampler_options(model, _options(mode, strengths, w_stiff, w_con, trace, steps))
@@ -254,7 +257,10 @@ class SamplerERKGuid(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, solver, mode, strengths=None, w_stiff=None, w_con=None, max_order=3) -> io.NodeOutput:
+    def execute(
+        cls, solver: str, mode: str, strengths: str | None = None, w_stiff: float | None = None, w_con: float | None = None,
+        max_order: int = 3,
+    ) -> io.NodeOutput:  # fmt: skip
         trace = erk.Trace()
         options = _options(mode, strengths, w_stiff, w_con, trace)
         if solver == "deis":

@@ -16,31 +16,38 @@ from torch import Tensor
 
 from .. import erk
 
+ExtraArgs = dict[str, Any] | None
+Callback = Callable[[dict[str, Any]], None] | None
+
 
 def sample_erk_heun(
-    model, x, sigmas, extra_args=None, callback=None, disable=None, *, mode=erk.MODES[0], w_stiff=None, w_con=None, trace=None
-) -> Tensor:
+    model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None, disable: bool | None = None, *,
+    mode: str = erk.MODES[0], w_stiff: float | None = None, w_con: float | None = None, trace: erk.Trace | None = None,
+) -> Tensor:  # fmt: skip
     """Heun with embedded Runge-Kutta guidance; see :func:`_sample`."""
     return _sample("heun", model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace)
 
 
 def sample_erk_dpm_2(
-    model, x, sigmas, extra_args=None, callback=None, disable=None, *, mode=erk.MODES[0], w_stiff=None, w_con=None, trace=None
-) -> Tensor:
+    model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None, disable: bool | None = None, *,
+    mode: str = erk.MODES[0], w_stiff: float | None = None, w_con: float | None = None, trace: erk.Trace | None = None,
+) -> Tensor:  # fmt: skip
     """DPM-Solver-2 with embedded Runge-Kutta guidance; see :func:`_sample`."""
     return _sample("dpm_2", model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace)
 
 
 def sample_erk_dpmpp_2s(
-    model, x, sigmas, extra_args=None, callback=None, disable=None, *, mode=erk.MODES[0], w_stiff=None, w_con=None, trace=None
-) -> Tensor:
+    model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None, disable: bool | None = None, *,
+    mode: str = erk.MODES[0], w_stiff: float | None = None, w_con: float | None = None, trace: erk.Trace | None = None,
+) -> Tensor:  # fmt: skip
     """DPM-Solver++(2S) with embedded Runge-Kutta guidance; see :func:`_sample`."""
     return _sample("dpmpp_2s", model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace)
 
 
 def sample_erk_deis(
-    model, x, sigmas, extra_args=None, callback=None, disable=None, *, mode=erk.MODES[0], w_stiff=None, w_con=None, trace=None,
-    max_order=3,
+    model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None, disable: bool | None = None, *,
+    mode: str = erk.MODES[0], w_stiff: float | None = None, w_con: float | None = None, trace: erk.Trace | None = None,
+    max_order: int = 3,
 ) -> Tensor:  # fmt: skip
     """DEIS (order 2 to 4) with embedded Runge-Kutta guidance; see :func:`_sample`."""
     return _sample("deis", model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace, max_order)
@@ -72,8 +79,8 @@ def _sample(
     model: Any,
     x: Tensor,
     sigmas: Tensor,
-    extra_args: dict[str, Any] | None,
-    callback: Callable[[dict[str, Any]], None] | None,
+    extra_args: ExtraArgs,
+    callback: Callback,
     disable: bool | None,
     mode: str,
     w_stiff: float | None,

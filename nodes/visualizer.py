@@ -35,7 +35,7 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, trace: erk.Trace, latent=None) -> io.NodeOutput:
+    def execute(cls, trace: erk.Trace, latent: dict | None = None) -> io.NodeOutput:
         from .plot import plot_trace  # matplotlib only where it is used
 
         if not isinstance(trace, erk.Trace):
