@@ -26,9 +26,7 @@ class Spectrum:
     def __init__(self, x: Tensor) -> None:
         axes = range(2, x.ndim) if x.ndim >= 4 else ()
         self._matrices = [
-            (axis, _cosines(x.shape[axis]).to(x.device, torch.float32, non_blocking=True))
-            for axis in axes
-            if 1 < x.shape[axis] <= LONGEST_AXIS
+            (axis, _cosines(x.shape[axis]).to(x.device, non_blocking=True)) for axis in axes if 1 < x.shape[axis] <= LONGEST_AXIS
         ]
         self._shape = x.shape
         self.has_space = bool(self._matrices)
@@ -72,12 +70,12 @@ class Spectrum:
 
 
 def _cosines(n: int) -> Tensor:
-    """The orthonormal DCT-II matrix [n, n] (frequency, position)."""
-    position = torch.arange(n, dtype=torch.float64) + 0.5
-    frequency = torch.arange(n, dtype=torch.float64)[:, None]
+    """The orthonormal DCT-II matrix [n, n] (frequency, position), float32 on the host."""
+    position = torch.arange(n, dtype=torch.float64, device="cpu") + 0.5
+    frequency = torch.arange(n, dtype=torch.float64, device="cpu")[:, None]
     matrix = torch.cos(math.pi / n * frequency * position) * math.sqrt(2 / n)
     matrix[0] /= math.sqrt(2)
-    return matrix
+    return matrix.float()  # before it leaves the host: Apple's MPS has no float64
 
 
 def _half_octaves(shape: torch.Size, transformed: set[int]) -> tuple[Tensor, int]:

@@ -318,7 +318,7 @@ def _table(
     two nearly equal numbers its digits. ``of``: the correction of x at sigma_next, or what it changes
     there in eps or d.
     """
-    root = torch.linspace(0, 1, TABLE + 1, dtype=torch.float64).clamp(max=math.sqrt(1 - NOISE_FRACTION_MIN / 4))
+    root = torch.linspace(0, 1, TABLE + 1, dtype=torch.float64, device="cpu").clamp(max=math.sqrt(1 - NOISE_FRACTION_MIN / 4))
     variance = (sigma_u / process.alpha(sigma_u)) ** 2 * (root**2 / (1 - root**2))  # S^2
 
     def std(sigma: float) -> Tensor:
