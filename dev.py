@@ -88,24 +88,25 @@ def check_machine(need_space: bool) -> None:
 def pip(python: Path, *arguments: str, what: str) -> None:
     """Run pip, show its output, and turn a failure into one sentence."""
     say(what)
-    command = [str(python), "-m", "pip", "--disable-pip-version-check", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    tail: list[str] = []
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            tail = [*tail[-39:], line]
-            if line.startswith(("Collecting", "  Downloading", "Downloading", "Installing", "ERROR")):
-                say("  " + line.strip())
-        code = process.wait()
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
+    with tempfile.TemporaryDirectory() as scratch:
+        log = Path(scratch) / "pip.log"
+        command = [str(python), "-m", "pip", "--disable-pip-version-check", "--log", str(log), *arguments]
+        # On a terminal pip draws its own progress bars; elsewhere its lines are passed on as they come.
+        on_terminal = sys.stderr.isatty() and sys.stdout.isatty()
+        process = subprocess.Popen(command, stdout=None if on_terminal else subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            for line in process.stdout or ():
+                if line.startswith(("Collecting", "  Downloading", "Downloading", "Installing", "ERROR")):
+                    say("  " + line.strip())
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+        text = log.read_text(errors="replace")[-20_000:] if log.exists() else ""
     if code == 0:
         return
-    text = "".join(tail)
-    sys.stderr.write(text)
+    sys.stderr.write("".join(line + "\n" for line in text.splitlines()[-15:]))
     if "No space left" in text:
         raise SetupError(f"The disk of {ROOT} filled up while installing: free some space and call the same command again.")
     if any(word in text for word in ("NewConnectionError", "ConnectionError", "Temporary failure", "timed out", "Name or service")):
