@@ -70,6 +70,18 @@ def mixture(process: erk.NoiseProcess, shape: tuple[int, ...], count: int = 12, 
     return denoise
 
 
+def spoiled(model, level: float, batch: int):
+    """The model, with NaN for the second sample at one noise level, as long as the batch is whole."""
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        out = model(x, sigma)
+        if abs(float(sigma[0]) - level) < 1e-6 and x.shape[0] == batch:
+            out[1] = float("nan")
+        return out
+
+    return denoise
+
+
 def schedule(process: erk.NoiseProcess, steps: int) -> Tensor:
     """Noise levels as samplers see them: from (nearly) no signal down to 0."""
     if process.is_flow:

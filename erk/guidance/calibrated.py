@@ -22,6 +22,9 @@ every model's ODE reads d\bar x/ds = eps with the noise estimate eps = (x - alph
 
     for each coefficient. This holds for the last step to sigma = 0 too, where std is S.
 
+Where all coefficients share one variance this is exact as far as the bounds below allow; where they
+differ, pooling and the shares that are held back make it an approximation.
+
 A single coefficient is a noisy witness of its variance, so its q is pooled with that of its band
 (:mod:`erk.spectrum`), and what is left unexplained, measured by the coherence of eps_A and eps_B in
 the band, shrinks the correction. A trust region bounds its size by the noise that the step takes away.
