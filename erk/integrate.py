@@ -83,10 +83,12 @@ def integrate(
         denoised = call(x, sigma)
         if report is not None:
             report(i, x, denoised)
-        current = Evaluation.at(x, sigma, denoised)
+        evaluated = Evaluation.at(x, sigma, denoised)
         del denoised
+        current = solver.accept(evaluated, history)
         if rule is not None:
-            current = rule.revise(current)
+            current = rule.revise(evaluated, current)
+        del evaluated
         step = solver.step(denoise, current, sigma_next, history)
         if sigma_next == sigma:
             # Nothing to integrate. The model was called as often as elsewhere, but the latent stays

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from numbers import Real
 
 from .guidance import MODES, Calibrated, Guidance, Off, Paper, paper_preset
 from .noise_process import NoiseProcess
-from .solvers import DEIS, SOLVERS, Solver
+from .solvers import DEIS, MULTISTEP, SOLVERS, Solver
 from .solvers.deis import Coefficients
 
 
@@ -38,7 +39,7 @@ def make_guidance(mode: str, w_stiff: float | None, w_con: float | None, steps: 
 def make_solver(name: str, process: NoiseProcess, max_order: int | None = None, coefficients: Coefficients | None = None) -> Solver:
     """The solver of that name for that kind of model.
 
-    max_order     order of DEIS, 2 to 4 (None: 3); no other solver takes one
+    max_order     order of DEIS and ABM, 2 to 4 (None: 3); the other solvers take none
     coefficients  DEIS weights of another implementation
 
     Raises ValueError for an unknown solver or an order out of range, TypeError for an order that is
@@ -46,17 +47,18 @@ def make_solver(name: str, process: NoiseProcess, max_order: int | None = None, 
     """
     if name not in SOLVERS:
         raise ValueError(f"ERK-Guid: solver is {name!r}, but must be one of {', '.join(map(repr, SOLVERS))}.")
-    if name != DEIS.name:
-        if max_order is not None:
+    solver = SOLVERS[name](process)
+    if max_order is not None:
+        if not isinstance(solver, MULTISTEP):
             raise ValueError(f"ERK-Guid: max_order is {max_order!r}, but {name} has a fixed order: leave it out.")
-        return SOLVERS[name](process)
-    if max_order is None:
-        max_order = 3
-    if isinstance(max_order, bool) or not isinstance(max_order, int):
-        raise TypeError(f"ERK-Guid: max_order is {max_order!r}, but must be a whole number from 2 to 4.")
-    if not 2 <= max_order <= 4:
-        raise ValueError(f"ERK-Guid: max_order is {max_order}, but must lie between 2 and 4.")
-    return DEIS(max_order, coefficients) if coefficients else DEIS(max_order)
+        if isinstance(max_order, bool) or not isinstance(max_order, int):
+            raise TypeError(f"ERK-Guid: max_order is {max_order!r}, but must be a whole number from 2 to 4.")
+        if not 2 <= max_order <= 4:
+            raise ValueError(f"ERK-Guid: max_order is {max_order}, but must lie between 2 and 4.")
+        solver = replace(solver, max_order=max_order)
+    if isinstance(solver, DEIS) and coefficients is not None:
+        solver = replace(solver, coefficients=coefficients)
+    return solver
 
 
 def _check_strength(name: str, value: float | None) -> None:

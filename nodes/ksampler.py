@@ -10,9 +10,9 @@ from comfy_api.latest import io
 
 from .. import erk
 from .compat import SAMPLERS_CATEGORY, SAMPLING, Trace, core_nodes, make
-from .samplers import SAMPLERS
+from .samplers import MULTISTEP, SAMPLERS
 
-_ALIASES = ["erk", "erk-guid", "embedded runge-kutta", "stiffness", "sampler error", "ode", "heun", "dpm_2", "dpmpp_2s", "deis"]
+_ALIASES = ["erk", "erk-guid", "embedded runge-kutta", "stiffness", "sampler error", "ode", "heun", "dpm_2", "dpmpp_2s", "deis", "abm"]
 _PRESET, _CUSTOM = "preset", "custom"
 
 
@@ -21,9 +21,10 @@ def _solver_input() -> Any:
         io.Combo.Input,
         "solver",
         options=list(erk.SOLVERS),
-        default="deis",
-        tooltip="The method that follows the sampling ODE. deis: one model call per step, the most exact for the same time. "
-        "heun, dpm_2, dpmpp_2s: two calls per step, so give them half the steps; heun has the guidance as the paper tested it most.",
+        default="abm",
+        tooltip="The method that follows the sampling ODE. abm: one model call per step, the most exact for the same time; "
+        "deis: one call, as in the paper. heun, dpm_2, dpmpp_2s: two calls per step, so give them half the steps; heun has the "
+        "guidance as the paper tested it most.",
     )
 
 
@@ -243,7 +244,7 @@ class SamplerERKGuid(io.ComfyNode):
                 *_guidance_inputs(),
                 make(
                     io.Int.Input, "max_order", default=3, min=2, max=4, optional=True, advanced=True,
-                    tooltip="Order of deis: how many past steps it looks back on, plus one. Other solvers do not use it.",
+                    tooltip="Order of deis and abm: how many past steps it looks back on, plus one. Other solvers do not use it.",
                 ),
             ],
             outputs=[
@@ -263,6 +264,6 @@ class SamplerERKGuid(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         trace = erk.Trace()
         options = _options(mode, strengths, w_stiff, w_con, trace)
-        if solver == "deis":
+        if f"erk_{solver}" in MULTISTEP:
             options["max_order"] = max_order
         return io.NodeOutput(comfy.samplers.KSAMPLER(SAMPLERS[f"erk_{solver}"], options), trace)

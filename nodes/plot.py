@@ -15,7 +15,7 @@ from .. import erk
 # Okabe and Ito's colours, told apart by colour-blind people too.
 _BLUE, _VERMILION, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#6b7280"
 
-_SOLVER_TITLES = {"heun": "Heun", "dpm_2": "DPM-Solver-2", "dpmpp_2s": "DPM++ 2S", "deis": "DEIS"}
+_SOLVER_TITLES = {"heun": "Heun", "dpm_2": "DPM-Solver-2", "dpmpp_2s": "DPM++ 2S", "deis": "DEIS", "abm": "ABM"}
 
 
 def plot_trace(trace: erk.Trace, width: int = 1120, height: int = 800) -> np.ndarray:

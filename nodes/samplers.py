@@ -53,12 +53,25 @@ def sample_erk_deis(
     return _sample("deis", model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace, max_order)
 
 
+def sample_erk_abm(
+    model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None, disable: bool | None = None, *,
+    mode: str = erk.MODES[0], w_stiff: float | None = None, w_con: float | None = None, trace: erk.Trace | None = None,
+    max_order: int = 3,
+) -> Tensor:  # fmt: skip
+    """Adams-Bashforth-Moulton on the data prediction (order 2 to 4) with embedded Runge-Kutta guidance; see :func:`_sample`."""
+    return _sample("abm", model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace, max_order)
+
+
 SAMPLERS: dict[str, Callable[..., Tensor]] = {
     "erk_heun": sample_erk_heun,
     "erk_dpm_2": sample_erk_dpm_2,
     "erk_dpmpp_2s": sample_erk_dpmpp_2s,
     "erk_deis": sample_erk_deis,
+    "erk_abm": sample_erk_abm,
 }
+
+MULTISTEP = ("erk_deis", "erk_abm")
+"""Those that take max_order."""
 
 
 def register_samplers() -> None:

@@ -14,7 +14,7 @@ import erk
 from erk.evaluation import Evaluation
 from erk.guidance import Calibrated
 from erk.guidance.calibrated import CalibratedRule
-from erk.solvers import Step
+from erk.solvers import Solver, Step
 from erk.spectrum import Spectrum
 
 BOTH = pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
@@ -22,11 +22,10 @@ SOLVERS = pytest.mark.parametrize("name", erk.SOLVERS)
 
 
 @dataclass(frozen=True)
-class Kutta3:
+class Kutta3(Solver):
     """Kutta's third-order method: a solver the package does not have, to see that it is calibrated all the same."""
 
     name: ClassVar[str] = "kutta_3"
-    memory: ClassVar[int] = 0
 
     def step(self, denoise, current, sigma_next, history):
         if sigma_next == 0:
@@ -262,7 +261,7 @@ class TestSpectrum:
 
 def test_tabulated_correction_is_the_solvers_own_defect():
     """The table against the definition, worked out anew for one u in float64."""
-    from erk.guidance.calibrated import TABLE, _table
+    from erk.guidance.calibrated import TABLE, _missed_by_step
 
     process, sigma, sigma_next = erk.FLOW, 0.6, 0.4
     for name in erk.SOLVERS:
@@ -283,4 +282,4 @@ def test_tabulated_correction_is_the_solvers_own_defect():
         current = denoise(std(sigma), sigma)
         noise = (current.x - (1 - sigma) * current.denoised) / sigma
         expected = (std(sigma_next) - reached) / noise
-        assert _table(solver, process, sigma, sigma_next, levels, sigma)[512].item() == pytest.approx(expected.item(), rel=1e-6)
+        assert _missed_by_step(solver, process, sigma, sigma_next, levels, sigma)[512].item() == pytest.approx(expected.item(), rel=1e-6)

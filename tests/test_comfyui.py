@@ -109,7 +109,7 @@ def test_signature(name):
     assert list(parameters)[:6] == ["model", "x", "sigmas", "extra_args", "callback", "disable"]
     for option, default in {"mode": "calibrated", "w_stiff": None, "w_con": None, "trace": None}.items():
         assert parameters[option].kind is inspect.Parameter.KEYWORD_ONLY and parameters[option].default == default
-    assert ("max_order" in parameters) == (name == "erk_deis")
+    assert ("max_order" in parameters) == (name in ("erk_deis", "erk_abm"))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -90,7 +90,7 @@ def test_first_guided_step_and_last_step(name, process):
     trace = erk.Trace()
     run(bent, start((1, 3, 5), process), schedule(process, 6), name, process, w_stiff=1.0, w_con=0.0, trace=trace)
     active = [step.active[0] for step in trace.steps]
-    first = {"heun": 1, "dpm_2": 0, "dpmpp_2s": 0, "deis": 1}[name]
+    first = {"heun": 1, "dpm_2": 0, "dpmpp_2s": 0, "deis": 1, "abm": 1}[name]
     assert active == [i >= first for i in range(5)] + [False]
 
 

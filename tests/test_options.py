@@ -40,6 +40,7 @@ def test_guidance_options(options, error, words):
     ("name", "order", "error"),
     [
         ("deis", 1, ValueError),
+        ("abm", 5, ValueError),
         ("deis", 5, ValueError),
         ("deis", 2.5, TypeError),
         ("deis", "3", TypeError),

@@ -17,7 +17,7 @@ from devtools.workflows import WORKFLOWS, load, to_prompt, ui_graph
 
 NODES = ["KSamplerERKGuid", "KSamplerAdvancedERKGuid", "SamplerERKGuid", "StiffnessVisualizerERKGuid", "DemoModelERKGuid"]
 SAMPLERS = ["erk_heun", "erk_dpm_2", "erk_dpmpp_2s", "erk_deis"]
-SOLVERS = ["heun", "dpm_2", "dpmpp_2s", "deis"]
+SOLVERS = ["heun", "dpm_2", "dpmpp_2s", "deis", "abm"]
 
 
 def node(class_type: str, /, **inputs: Any) -> dict[str, Any]:

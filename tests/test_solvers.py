@@ -11,16 +11,16 @@ from problems import PROCESSES, Counted, bent, gaussian, gaussian_std, run, sche
 
 import erk
 from erk.evaluation import Evaluation
-from erk.solvers import DEIS
+from erk.solvers import ABM, DEIS, abm
 from erk.solvers.deis import adams_bashforth_vp
 
 
-def observed_order(solver, process: erk.NoiseProcess) -> float:
+def observed_order(solver, process: erk.NoiseProcess, counts: tuple[int, int] = (64, 128)) -> float:
     """From the error at sigma_end of two step sizes, started with exact values so that no warm-up hides the order."""
     model = gaussian(process)
     ends = (0.9, 0.2) if process.is_flow else (8.0, 0.3)
     errors = []
-    for steps in (64, 128):
+    for steps in counts:
         levels = torch.logspace(math.log10(ends[0]), math.log10(ends[1]), steps + 1, dtype=torch.float64).tolist()
 
         def denoise(x, sigma):
@@ -29,11 +29,11 @@ def observed_order(solver, process: erk.NoiseProcess) -> float:
         def exact(sigma):
             return torch.tensor([[gaussian_std(process, sigma)]], dtype=torch.float64)
 
-        first = solver.memory if isinstance(solver, DEIS) else 0
+        first = solver.memory
         history = deque((denoise(exact(levels[i]), levels[i]) for i in reversed(range(first))), maxlen=solver.memory)
         x = exact(levels[first])
         for sigma, sigma_next in zip(levels[first:], levels[first + 1 :], strict=False):
-            current = denoise(x, sigma)
+            current = solver.accept(denoise(x, sigma), history)
             x = solver.step(denoise, current, sigma_next, history).x_next
             history.appendleft(current)
         errors.append(abs(x.item() / exact(levels[-1]).item() - 1))
@@ -52,6 +52,29 @@ def test_deis_has_the_order_it_says(order, process):
     assert observed_order(DEIS(order), process) == pytest.approx(order, abs=0.35)
 
 
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
+@pytest.mark.parametrize("order", [2, 3, 4])
+def test_abm_has_the_order_it_says(order, process):
+    assert observed_order(ABM(process, order), process, (256, 512)) == pytest.approx(order, abs=0.25)
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
+@pytest.mark.parametrize("sigma_next", [0.4, 0.05, 1e-4])
+def test_abm_weights_integrate_a_quadratic_data_prediction_exactly(process, sigma_next):
+    """x_t = (t/s) x_s - t * integral from s to t of D/sigma^2 dsigma, against a fine midpoint rule in log sigma."""
+    sigmas, start_level = (0.5, 0.7, 0.9), 0.5
+
+    def data(sigma):
+        s = sigma / process.alpha(sigma)
+        return 0.3 - 0.2 * s + 0.05 * s * s
+
+    span = math.log(sigma_next) - math.log(start_level)
+    grid = torch.exp(math.log(start_level) + span * (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000)
+    expected = -sigma_next * (data(grid) / grid).mean().item() * span
+    weights = abm._weights(process, sigmas, start_level, sigma_next)
+    assert sum(w * data(sigma) for w, sigma in zip(weights, sigmas, strict=True)) == pytest.approx(expected, rel=1e-7)
+
+
 def test_deis_weights_integrate_constants_and_the_vp_time_exactly():
     from erk.solvers.deis import _vp_time
 
@@ -65,9 +88,10 @@ def test_deis_weights_integrate_constants_and_the_vp_time_exactly():
     assert sum(w * _vp_time(s) for w, s in zip(weights, nodes, strict=True)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_deis_survives_a_schedule_that_returns_to_a_level():
+@pytest.mark.parametrize("name", ["deis", "abm"])
+def test_multistep_survives_a_schedule_that_returns_to_a_level(name):
     x = start((2, 3, 4), erk.SIGMA_SPACE)
-    result = run(bent, x, torch.tensor([4.0, 2.0, 4.0, 2.0, 1.0]), "deis", erk.SIGMA_SPACE)
+    result = run(bent, x, torch.tensor([4.0, 2.0, 4.0, 2.0, 1.0]), name, erk.SIGMA_SPACE)
     assert torch.isfinite(result).all()
 
 
@@ -80,7 +104,7 @@ def test_half_log_snr_and_its_inverse(process):
 
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
 @pytest.mark.parametrize("mode", erk.MODES)
-@pytest.mark.parametrize(("name", "calls"), [("heun", 19), ("dpm_2", 19), ("dpmpp_2s", 19), ("deis", 10)])
+@pytest.mark.parametrize(("name", "calls"), [("heun", 19), ("dpm_2", 19), ("dpmpp_2s", 19), ("deis", 10), ("abm", 10)])
 def test_model_calls_do_not_depend_on_the_mode(name, calls, mode, process):
     model = Counted(bent)
     trace = erk.Trace()

@@ -98,4 +98,40 @@ def _deis(model, x, sigmas, is_flow, w_stiff, w_con, order, weights):
     return x
 
 
-_SOLVERS = {"heun": _heun, "dpm_2": _two_stage(False), "dpmpp_2s": _two_stage(True), "deis": _deis}
+def _abm(model, x, sigmas, is_flow, w_stiff, w_con, order, weights):
+    """Predict, evaluate, correct with the evaluation, go on from there; D a polynomial in sigma/alpha between the levels."""
+    past, accepted = [], None
+    for i, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
+        denoised = x - sigma * _drift(model, x, sigma)
+        past = [(sigma, denoised), *past][:order]
+        before = accepted
+        if i > 0:
+            x = _abm_step(before[0], sigmas[i - 1], sigma, past, is_flow)
+        d = (x - denoised) / sigma
+        if sigma_next == 0:
+            return denoised
+        accepted = (x, d)
+        if i == 0:
+            x = x + (sigma_next - sigma) * d
+        else:
+            x_next = _abm_step(x, sigma, sigma_next, past, is_flow)
+            x = _corrected(x_next, d, x - before[0], d - before[1], sigmas[i - 1] - sigma, 1, w_stiff, w_con)
+    return x
+
+
+def _abm_step(x, sigma, sigma_next, points, is_flow):
+    scaled = lambda s: s / torch.clamp(1 - s, min=1e-4) if is_flow else s  # noqa: E731
+    nodes = [scaled(torch.tensor(s, dtype=torch.float64)) for s, _ in points]
+    span = math.log(sigma_next) - math.log(sigma)
+    grid = torch.exp(math.log(sigma) + span * (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000)
+    total = 0
+    for j, (_, denoised) in enumerate(points):
+        basis = torch.ones_like(grid)
+        for k, node in enumerate(nodes):
+            if k != j:
+                basis = basis * (scaled(grid) - node) / (nodes[j] - node)
+        total = total + (basis / grid).mean() * span * denoised
+    return sigma_next / sigma * x - sigma_next * total
+
+
+_SOLVERS = {"heun": _heun, "dpm_2": _two_stage(False), "dpmpp_2s": _two_stage(True), "deis": _deis, "abm": _abm}

@@ -67,8 +67,8 @@ class Correction(NamedTuple):
 class Rule(Protocol):
     """A guidance at work on one run; it may look back on the run's earlier steps."""
 
-    def revise(self, current: Evaluation) -> Evaluation:
-        """Called with each step's evaluation before the solver makes the step."""
+    def revise(self, evaluated: Evaluation, current: Evaluation) -> Evaluation:
+        """Called before the solver makes a step, with the evaluation and with what the solver accepts for it."""
         ...
 
     def correct(self, made: MadeStep) -> Correction:

@@ -36,10 +36,9 @@ neighbourhood, and the correction is held back where that calls for less than th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -125,22 +124,25 @@ class CalibratedRule:
         self._eps: Tensor | None = None
         self._behind: _Estimate | None = None
 
-    def revise(self, current: Evaluation) -> Evaluation:
-        """If the last step was an Euler step, for which no pair was known, correct it now.
-
-        In hindsight this evaluation and the last step's are a pair; the
-        correction is made in x and, by the same model, in d and eps, without a model call.
+    def revise(self, evaluated: Evaluation, current: Evaluation) -> Evaluation:
+        """Correct in hindsight where this evaluation is what was missing: an Euler step just made, for which no
+        pair was known, and a state that a predictor-corrector has made anew.
         """
         if self._spectrum is None:
             self._spectrum = Spectrum(current.x)
         last = self._last
         if last is not None and last.sigma_next != current.sigma:
             last = self._last = None
-        self._eps, self._behind = self._noise_estimate(current), None
-        if last is None or not last.euler or last.corrected or not _tells(self._run.process, current.sigma):
+        self._eps, self._behind = self._noise_estimate(evaluated), None
+        anew = current is not evaluated
+        if last is None or not _tells(self._run.process, current.sigma):
+            if anew:
+                self._eps = self._noise_estimate(current)
+            return current
+        if not anew and (last.corrected or not last.euler):
             return current
         self._behind = self._pair_behind(self._eps, current.sigma, last)
-        return self._corrected_in_hindsight(current, last)
+        return self._corrected_in_hindsight(evaluated, current, last)
 
     def correct(self, made: MadeStep) -> Correction:
         run, spectrum, eps, estimate = self._run, self._spectrum, self._eps, self._behind
@@ -164,12 +166,12 @@ class CalibratedRule:
         if estimate is None:
             return Correction(stiffness=stiffness, h_stiffness=h_stiffness)
 
-        table = _table(run.solver, run.process, current.sigma, sigma_next, levels, estimate.sigma)
+        table = _missed_by_step(run.solver, run.process, current.sigma, sigma_next, levels, estimate.sigma)
         value = _interpolate(table, estimate.root).mul_(eps).mul_(spectrum.spread(estimate.coherence))
         if sigma_next == 0 and spectrum.has_space:
             value = self._held_back_in_blank_places(value, table, estimate)
         kept = _share_within(norm(value), TRUST * abs(sigma_next - current.sigma) * norm(eps))
-        correction = self._back(value, kept)
+        correction = self._latent(_scaled(value, kept))
         size = norm(correction)
         return Correction(
             value=correction,
@@ -184,39 +186,42 @@ class CalibratedRule:
 
     def _noise_estimate(self, evaluation: Evaluation) -> Tensor:
         """Coefficients of eps = (x - alpha D)/sigma, where the picture is being sampled at all."""
-        assert self._spectrum is not None
         alpha = self._run.process.alpha(evaluation.sigma)
         eps = evaluation.d.float()
         if alpha != 1.0:
             eps = alpha * eps + ((1.0 - alpha) / evaluation.sigma) * evaluation.x
-        if self._run.region is not None:
-            eps = eps * self._run.region
-        return self._spectrum.forward(eps)
+        return self._coefficients(eps)
 
-    def _back(self, coefficients: Tensor, kept: Tensor) -> Tensor:
-        """The share of a correction that is kept, as a latent."""
+    def _coefficients(self, latent: Tensor) -> Tensor:
         assert self._spectrum is not None
-        # Where nothing is kept the coefficients may hold NaN, and NaN times 0 is NaN.
-        scaled = torch.where(per_sample(kept > 0, coefficients), coefficients * per_sample(kept, coefficients), 0.0)
-        latent = self._spectrum.inverse(scaled)
+        return self._spectrum.forward(latent if self._run.region is None else latent * self._run.region)
+
+    def _latent(self, coefficients: Tensor) -> Tensor:
+        assert self._spectrum is not None
+        latent = self._spectrum.inverse(coefficients)
         return latent if self._run.region is None else latent * self._run.region
 
-    def _corrected_in_hindsight(self, current: Evaluation, last: _Memory) -> Evaluation:
-        run, behind, spectrum = self._run, self._behind, self._spectrum
-        assert behind is not None and spectrum is not None and self._eps is not None
-        certain = last.eps * spectrum.spread(behind.coherence)
-
-        def change(of: Literal["x", "eps", "d"]) -> Tensor:
-            table = _table(run.solver, run.process, last.sigma, current.sigma, last.levels, behind.sigma, of)
-            return _interpolate(table, behind.root).mul_(certain)
-
-        in_x = change("x")
-        kept = _share_within(norm(in_x), TRUST * abs(current.sigma - last.sigma) * norm(last.eps))
-        eps = self._eps + torch.where(per_sample(kept > 0, in_x), change("eps") * per_sample(kept, in_x), 0.0)
-        self._eps = eps
-        dtype = current.x.dtype
-        x, d = (current.x + self._back(in_x, kept)).to(dtype), (current.d + self._back(change("d"), kept)).to(dtype)
-        return Evaluation(x, current.sigma, d)
+    def _corrected_in_hindsight(self, evaluated: Evaluation, current: Evaluation, last: _Memory) -> Evaluation:
+        """Correct x; D follows x with its derivative on the local model, dD/dx = (1 - u)/alpha, without a model call."""
+        run, behind, spectrum, eps = self._run, self._behind, self._spectrum, self._eps
+        assert behind is not None and spectrum is not None and eps is not None
+        certain = spectrum.spread(behind.coherence)
+        moved: Tensor | float = 0.0
+        if current is evaluated:
+            table = _missed_by_step(run.solver, run.process, last.sigma, current.sigma, last.levels, behind.sigma)
+            value = _interpolate(table, behind.root).mul_(last.eps).mul_(certain)
+        else:
+            moved = self._coefficients(current.x - evaluated.x)
+            table = _missed_by_accept(run.solver, run.process, current.sigma, (last.sigma, *last.levels), last.corrected, behind.sigma)
+            value = _interpolate(table, behind.root).mul_(eps).mul_(certain)
+        kept = _share_within(norm(value), TRUST * abs(current.sigma - last.sigma) * norm(last.eps))
+        value = _scaled(value, kept)
+        follows = _scaled((moved + value) * behind.root.square() * certain, (kept > 0).float())  # alpha times the change of D
+        alpha, sigma, dtype = run.process.alpha(current.sigma), current.sigma, current.x.dtype
+        self._eps = eps + (moved + value - follows) / sigma
+        x = current.x + self._latent(value)
+        d = current.d + self._latent((value - follows / alpha) / sigma)
+        return Evaluation(x.to(dtype), sigma, d.to(dtype))
 
     def _pair_behind(self, eps: Tensor, sigma: float, last: _Memory) -> _Estimate:
         """From this step's evaluation and the last step's."""
@@ -294,6 +299,12 @@ def _share_within(size: Tensor, limit: Tensor) -> Tensor:
     return torch.where(torch.isfinite(size) & torch.isfinite(limit), share, 0.0)
 
 
+def _scaled(coefficients: Tensor, kept: Tensor) -> Tensor:
+    """The share of each sample's coefficients that is kept. Where none is, they may hold NaN, and NaN times 0 is NaN."""
+    share = per_sample(kept, coefficients)
+    return torch.where(share > 0, coefficients * share, 0.0)
+
+
 def _interpolate(table: Tensor, root: Tensor) -> Tensor:
     """The tabulated function of sqrt(1 - u), linear between its grid points."""
     table = table.to(root.device, non_blocking=True)
@@ -304,42 +315,58 @@ def _interpolate(table: Tensor, root: Tensor) -> Tensor:
     return torch.lerp(table[left], table[left + 1], position)
 
 
+# The correction depends on the sample through u alone, so the solver is run once on a grid of scalar problems instead of on
+# every coefficient; on the host, where float64 leaves the difference of two nearly equal numbers its digits.
+
+
+class _ScalarProblems:
+    """The local model for a grid of sqrt(1 - u) from 0 to 1, u being meant at ``sigma_u``."""
+
+    def __init__(self, process: NoiseProcess, sigma_u: float) -> None:
+        root = torch.linspace(0, 1, TABLE + 1, dtype=torch.float64, device="cpu").clamp(max=math.sqrt(1 - NOISE_FRACTION_MIN / 4))
+        self._process = process
+        self._variance = (sigma_u / process.alpha(sigma_u)) ** 2 * (root**2 / (1 - root**2))  # S^2
+
+    def std(self, sigma: float) -> Tensor:
+        """The exact solution sqrt(alpha^2 S^2 + sigma^2)."""
+        return (self._process.alpha(sigma) ** 2 * self._variance + sigma**2).sqrt()
+
+    def evaluate(self, y: Tensor, sigma: float) -> Evaluation:
+        # d = y std'/std, written so that nothing cancels; alpha' is -1 on flow models and 0 else.
+        slope = self._process.alpha(sigma) * (-1.0 if self._process.is_flow else 0.0)
+        return Evaluation(y, sigma, y * ((slope * self._variance + sigma) / self.std(sigma) ** 2))
+
+    def exact(self, sigma: float) -> Evaluation:
+        return self.evaluate(self.std(sigma), sigma)
+
+    def missed(self, reached: Tensor, sigma: float, told: Evaluation) -> Tensor:
+        """What is missing to the exact solution at sigma, over the noise estimate eps that was told: [TABLE + 1] float32."""
+        eps = told.sigma * told.x / self.std(told.sigma) ** 2
+        return ((self.std(sigma) - reached) / eps).float()
+
+
 @lru_cache(maxsize=1024)
-def _table(
-    solver: Solver,
-    process: NoiseProcess,
-    sigma: float,
-    sigma_next: float,
-    levels: tuple[float, ...],
-    sigma_u: float,
-    of: Literal["x", "eps", "d"] = "x",
+def _missed_by_step(
+    solver: Solver, process: NoiseProcess, sigma: float, sigma_next: float, levels: tuple[float, ...], sigma_u: float
 ) -> Tensor:
-    """c as a function of sqrt(1 - u) on a grid from 0 to 1, [TABLE + 1] float32 on the host.
+    """c of a step from sigma to sigma_next with exact evaluations at ``levels`` behind it, as a function of sqrt(1 - u)."""
+    problems = _ScalarProblems(process, sigma_u)
+    current, history = problems.exact(sigma), [problems.exact(level) for level in levels]
+    return problems.missed(solver.step(problems.evaluate, current, sigma_next, history).x_next, sigma_next, current)
 
-    The correction depends on the sample through u alone, so the solver's step is run once on a grid of
-    scalar problems instead of on every coefficient; on the host, where float64 leaves the difference of
-    two nearly equal numbers its digits. ``of``: the correction of x at sigma_next, or what it changes
-    there in eps or d.
+
+@lru_cache(maxsize=1024)
+def _missed_by_accept(
+    solver: Solver, process: NoiseProcess, sigma: float, levels: tuple[float, ...], corrected: bool, sigma_u: float
+) -> Tensor:
+    """The same for the state that the solver makes anew at sigma, when what it predicted there has been evaluated.
+
+    levels     the noise levels behind, the last step's first
+    corrected  whether the prediction has been corrected, and is on the exact solution
     """
-    root = torch.linspace(0, 1, TABLE + 1, dtype=torch.float64, device="cpu").clamp(max=math.sqrt(1 - NOISE_FRACTION_MIN / 4))
-    variance = (sigma_u / process.alpha(sigma_u)) ** 2 * (root**2 / (1 - root**2))  # S^2
-
-    def std(sigma: float) -> Tensor:
-        return (process.alpha(sigma) ** 2 * variance + sigma**2).sqrt()
-
-    def rate(sigma: float) -> Tensor:
-        # std'/std, written so that nothing cancels; alpha' is -1 on flow models and 0 else.
-        slope = process.alpha(sigma) * (-1.0 if process.is_flow else 0.0)
-        return (slope * variance + sigma) / std(sigma) ** 2
-
-    def evaluate(y: Tensor, sigma: float) -> Evaluation:
-        return Evaluation(y, sigma, y * rate(sigma))
-
-    history: Sequence[Evaluation] = [evaluate(std(level), level) for level in levels]
-    reached = solver.step(evaluate, evaluate(std(sigma), sigma), sigma_next, history).x_next
-    c = (std(sigma_next) - reached) * std(sigma) / sigma  # eps_model = sigma / std at y = std
-    if of == "eps":
-        c = c * sigma_next / std(sigma_next) ** 2
-    elif of == "d":
-        c = c * rate(sigma_next)
-    return c.float()
+    problems = _ScalarProblems(process, sigma_u)
+    history = [problems.exact(level) for level in levels]
+    told = problems.exact(sigma)
+    if not corrected:
+        told = problems.evaluate(solver.step(problems.evaluate, history[0], sigma, history[1:]).x_next, sigma)
+    return problems.missed(solver.accept(told, history[: solver.memory]).x, sigma, told)

@@ -16,7 +16,7 @@ class Off:
     def begin(self, run: Run) -> Off:
         return self
 
-    def revise(self, current: Evaluation) -> Evaluation:
+    def revise(self, evaluated: Evaluation, current: Evaluation) -> Evaluation:
         return current
 
     def correct(self, made: MadeStep) -> Correction:

@@ -33,7 +33,7 @@ class Paper:
     def begin(self, run: Run) -> Paper:
         return self
 
-    def revise(self, current: Evaluation) -> Evaluation:
+    def revise(self, evaluated: Evaluation, current: Evaluation) -> Evaluation:
         return current
 
     def correct(self, made: MadeStep) -> Correction:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..noise_process import NoiseProcess
+from .abm import ABM
 from .base import History, Solver, Step
 from .deis import DEIS
 from .dpm_2 import DPM2
@@ -16,7 +17,11 @@ SOLVERS: dict[str, Callable[[NoiseProcess], Solver]] = {
     "dpm_2": lambda process: DPM2(),
     "dpmpp_2s": lambda process: DPMpp2S(process),
     "deis": lambda process: DEIS(),
+    "abm": lambda process: ABM(process),
 }
 """Solver for a kind of model, by the name that stands behind ``erk_`` in ComfyUI's list."""
 
-__all__ = ["DEIS", "DPM2", "SOLVERS", "DPMpp2S", "Heun", "History", "Solver", "Step"]
+MULTISTEP = (DEIS, ABM)
+"""The solvers whose order can be chosen, as ``max_order``."""
+
+__all__ = ["ABM", "DEIS", "DPM2", "MULTISTEP", "SOLVERS", "DPMpp2S", "Heun", "History", "Solver", "Step"]

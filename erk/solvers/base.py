@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -23,29 +24,38 @@ class Step(NamedTuple):
 
 
 History = Sequence[Evaluation]
-"""The last evaluation of each earlier step, newest first; as long as ``Solver.memory`` at most."""
+"""The last evaluation of each earlier step (of a step without stages: what was accepted), newest first;
+as long as ``Solver.memory`` at most."""
 
 
-class Solver(Protocol):
+class Solver(ABC):
     """A one-step or multistep method for dx/dsigma = d(x, sigma).
 
-    A solver is a value: no state lives in it between steps or runs. ``step`` does elementwise
-    arithmetic only, so it runs on tensors of any shape.
+    A solver is a value: no state lives in it between steps or runs. It does elementwise arithmetic
+    only, so it runs on tensors of any shape.
 
     name    as in ``SOLVERS``
     memory  how many past evaluations it wants to see
     """
 
-    @property
-    def name(self) -> str: ...
+    name: ClassVar[str]
 
     @property
-    def memory(self) -> int: ...
+    def memory(self) -> int:
+        return 0
 
+    def accept(self, evaluated: Evaluation, history: History) -> Evaluation:
+        """The state that a step starts from, and its drift, once the predicted state has been evaluated.
+
+        A predictor-corrector method makes the state anew here, with what the evaluation tells; others
+        take it as it is. No model call.
+        """
+        return evaluated
+
+    @abstractmethod
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
         """From ``current`` to ``sigma_next``. A step to 0 is a plain Euler step."""
-        ...
 
+    @abstractmethod
     def pair(self, current: Evaluation, step: Step, sigma_next: float, history: History) -> EmbeddedPair | None:
         """The embedded pair of a step just made; None where there is none yet."""
-        ...

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from ..embedded_pair import EmbeddedPair
 from ..evaluation import Denoise, Evaluation
-from .base import History, Step
+from .base import History, Solver, Step
+from .multistep import distinct, interpolatory_weights
 
 Coefficients = Callable[[tuple[float, ...], float], tuple[float, ...]]
 """(noise levels of the evaluations, newest first; sigma_next) -> their weights."""
@@ -22,14 +23,7 @@ def adams_bashforth_vp(sigmas: tuple[float, ...], sigma_next: float) -> tuple[fl
     sigmas[0] to sigma_next. Exact up to rounding by Gauss-Legendre quadrature in t.
     """
     times = [_vp_time(sigma) for sigma in sigmas]
-    start, end = times[0], _vp_time(sigma_next)
-    weights = [0.0] * len(times)
-    for node, weight in _GAUSS_LEGENDRE:
-        t = start + (end - start) * node
-        scale = weight * (end - start) * _vp_sigma_rate(t)
-        for j, t_j in enumerate(times):
-            weights[j] += scale * math.prod((t - t_k) / (t_j - t_k) for k, t_k in enumerate(times) if k != j)
-    return tuple(weights)
+    return interpolatory_weights(times, times[0], _vp_time(sigma_next), _vp_sigma_rate)
 
 
 # The VP process with linear beta, fitted as Karras et al. 2022 (table 1) do so that sigma runs from
@@ -49,29 +43,8 @@ def _vp_sigma_rate(t: float) -> float:
     return 0.5 * (_BETA_D * t + _BETA_MIN) * math.exp(exponent) / math.sqrt(math.expm1(exponent))
 
 
-def _gauss_legendre(order: int) -> tuple[tuple[float, float], ...]:
-    """Nodes and weights on [0, 1], by Newton's method on the Legendre polynomial."""
-    rule = []
-    for i in range(order):
-        z = math.cos(math.pi * (i + 0.75) / (order + 0.5))
-        for _ in range(100):
-            p, p_old = 1.0, 0.0
-            for n in range(order):
-                p, p_old = ((2 * n + 1) * z * p - n * p_old) / (n + 1), p
-            slope = order * (z * p - p_old) / (z * z - 1)
-            change = p / slope
-            z -= change
-            if abs(change) < 1e-15:
-                break
-        rule.append(((1 - z) / 2, 1 / ((1 - z * z) * slope * slope)))
-    return tuple(rule)
-
-
-_GAUSS_LEGENDRE = _gauss_legendre(24)
-
-
 @dataclass(frozen=True)
-class DEIS:
+class DEIS(Solver):
     """DEIS (tAB): Adams-Bashforth in the VP time, one model call. Order 2 to 4 after a warm-up.
 
     Zhang & Chen 2023. Its pair: this step's start and the previous step's; the rule's h is the
@@ -92,7 +65,7 @@ class DEIS:
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
         if sigma_next <= 0 or not history:
             return Step(current.euler(sigma_next))
-        points = _distinct((current, *history))
+        points = distinct((current, *history))
         weights = _cached(self.coefficients, tuple(point.sigma for point in points), sigma_next)
         x_next = current.x
         for weight, point in zip(weights, points, strict=True):
@@ -103,16 +76,6 @@ class DEIS:
         if not history:
             return None
         return EmbeddedPair(a=current, b=history[0], h=history[0].sigma - current.sigma, sign=1.0)
-
-
-def _distinct(points: tuple[Evaluation, ...]) -> tuple[Evaluation, ...]:
-    """The newest points up to the first that returns to a noise level: a polynomial needs distinct nodes."""
-    seen: set[float] = set()
-    for count, point in enumerate(points):
-        if point.sigma in seen:
-            return points[:count]
-        seen.add(point.sigma)
-    return points
 
 
 @lru_cache(maxsize=4096)

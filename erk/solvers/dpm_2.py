@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from ..embedded_pair import EmbeddedPair
 from ..evaluation import Denoise, Evaluation
-from .base import History, Step
+from .base import History, Solver, Step
 
 
 @dataclass(frozen=True)
-class DPM2:
+class DPM2(Solver):
     """DPM-Solver-2 with r = 1/2: the midpoint rule with the midpoint in log sigma. Order 2, two calls.
 
     Lu et al. 2022 (DPM-Solver), Algorithm 1; the midpoint is sqrt(sigma sigma_next) on every kind of
@@ -18,7 +18,6 @@ class DPM2:
     """
 
     name: ClassVar[str] = "dpm_2"
-    memory: ClassVar[int] = 0
 
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
         if sigma_next == 0:

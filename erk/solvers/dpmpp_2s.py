@@ -6,11 +6,11 @@ from typing import ClassVar
 from ..embedded_pair import EmbeddedPair
 from ..evaluation import Denoise, Evaluation
 from ..noise_process import SIGMA_SPACE, NoiseProcess
-from .base import History, Step
+from .base import History, Solver, Step
 
 
 @dataclass(frozen=True)
-class DPMpp2S:
+class DPMpp2S(Solver):
     """DPM-Solver++(2S) with r = 1/2: the midpoint rule on the data prediction. Order 2, two calls.
 
     Lu et al. 2022 (DPM-Solver++), Algorithm 1. The midpoint lies in half-logSNR, which the noise
@@ -20,7 +20,6 @@ class DPMpp2S:
     """
 
     name: ClassVar[str] = "dpmpp_2s"
-    memory: ClassVar[int] = 0
     process: NoiseProcess = SIGMA_SPACE
 
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:

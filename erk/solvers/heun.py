@@ -5,11 +5,11 @@ from typing import ClassVar
 
 from ..embedded_pair import EmbeddedPair
 from ..evaluation import Denoise, Evaluation
-from .base import History, Step
+from .base import History, Solver, Step
 
 
 @dataclass(frozen=True)
-class Heun:
+class Heun(Solver):
     """Heun's method: Euler predictor, trapezoidal corrector. Order 2, two model calls.
 
     Karras et al. 2022, Algorithm 1. Its pair lives at one noise level: the accepted state, and the
@@ -18,7 +18,10 @@ class Heun:
     """
 
     name: ClassVar[str] = "heun"
-    memory: ClassVar[int] = 1
+
+    @property
+    def memory(self) -> int:
+        return 1
 
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
         predicted = current.euler(sigma_next)
