@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
@@ -36,13 +37,19 @@ class Theme:
     runs: tuple[str, str, str, str]
     guided: str
     """Corrected steps, where there is one run only."""
-    correction: str
     scale: str
+    """The estimated scale of the data, where it stands beside another quantity."""
 
 
 THEMES = {
-    "light": Theme("#ffffff", "#1f2328", "#5b6470", "#e3e6ea", ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), "#D55E00", "#009E73", "#A3467C"),
-    "dark": Theme("#1b1d21", "#e6e8eb", "#a4acb7", "#34383f", ("#56B4E9", "#E69F00", "#00B98A", "#E194BF"), "#E69F00", "#00B98A", "#E194BF"),
+    "light": Theme(
+        background="#ffffff", text="#1f2328", muted="#5b6470", grid="#e3e6ea", runs=("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
+        guided="#D55E00", scale="#A3467C",
+    ),
+    "dark": Theme(
+        background="#1b1d21", text="#e6e8eb", muted="#a4acb7", grid="#34383f", runs=("#56B4E9", "#E69F00", "#00B98A", "#E194BF"),
+        guided="#E69F00", scale="#E194BF",
+    ),
 }  # fmt: skip
 
 # Line, marker and width also differ: readable in grey, and where one run lies on another.
@@ -63,13 +70,24 @@ class Quantity:
 
 QUANTITIES = {
     "rho-hat": Quantity(
-        "stiffness", "Stiffness: how fast the ODE changes along its stiffest direction", "Stiffness", r"$\hat\rho$   (unit $1/\sigma$)"
+        "stiffness",
+        title="Stiffness: how fast the ODE changes along its stiffest direction",
+        short_title="Stiffness",
+        label=r"$\hat\rho$   (unit $1/\sigma$)",
     ),
     "h*rho-hat": Quantity(
-        "h_stiffness", "Step length times stiffness: above 1 the step is too long", "Step length times stiffness", r"$h\,\hat\rho$"
+        "h_stiffness",
+        title="Step length times stiffness: above 1 the step is too long",
+        short_title="Step length times stiffness",
+        label=r"$h\,\hat\rho$",
     ),
-    "correction size": Quantity("correction", "Size of the correction, against its step", "Size of the correction", "% of the step", False, 100),
-    "estimated S": Quantity("data_std", "Estimated scale S of the data, where the step shows one", "Estimated scale of the data", "S"),
+    "correction size": Quantity(
+        "correction", title="Size of the correction, against its step", short_title="Size of the correction", label="% of the step",
+        log=False, factor=100,
+    ),
+    "estimated S": Quantity(
+        "data_std", title="Estimated scale S of the data, where the step shows one", short_title="Estimated scale of the data", label="S"
+    ),
 }  # fmt: skip
 
 OVERVIEW = "overview"
@@ -198,7 +216,7 @@ class _Plot:
 
     def _correction_axis(self, axes: Axes, quantity: Quantity, drawn: bool) -> None:
         axes.set_ylim(bottom=0)
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
         if not drawn:
             axes.set_yticks([])
@@ -237,9 +255,7 @@ class _Plot:
         theme = self.theme
         line, marker, width = _STYLES[number]
         colour = theme.runs[number]
-        if self.single and quantity.values == "correction":
-            colour = theme.correction
-        guided = theme.guided if self.single and quantity.values in ("stiffness", "h_stiffness") else colour
+        guided = theme.guided if self.single else colour
         if run.batch > 1:
             axes.fill_between(
                 place, least, greatest, color=colour, alpha=0.2 if self.single else 0.12, linewidth=0, zorder=2 + 0.1 * number
@@ -285,7 +301,9 @@ class _Plot:
             return f"{index}\n{_short(levels[index])}" if shared else str(index)
 
         axes.set_xlim(-0.6, len(levels) - 0.4)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=max(int(self.width * share / 80), 3), integer=True))
+        room = max(int(self.width * share / 75), 3)
+        stride = next(n for n in (1, 2, 3, 4, 5, *range(10, len(levels) + 10, 10)) if len(levels) <= room * n)
+        axes.set_xticks(range(0, len(levels), stride))
         axes.xaxis.set_major_formatter(FuncFormatter(text))
         label = "step, and below it its noise level \N{GREEK SMALL LETTER SIGMA}" if shared else "step"
         axes.set_xlabel(label, fontsize=9, color=theme.text)
@@ -323,22 +341,24 @@ class _Plot:
     # Around the panels
 
     def _note_oddities(self) -> None:
-        shown = ("stiffness", "correction") if self.what == OVERVIEW else (QUANTITIES[self.what].values,)
+        names = ("rho-hat", "correction size") if self.what == OVERVIEW else (self.what,)
+        gids = {line.get_gid() for axes in self.figure.axes for line in axes.lines}
         for number, run in enumerate(self.runs):
-            name = "" if self.single else f"{_cut(run.label, 40)}: "
             words = []
-            for values in shown:
-                nothing = not any(_in_place(line, number, values) for axes in self.figure.axes for line in axes.lines)
-                if not run.steps or (nothing and not self.single and values != "correction"):
+            for name in names:
+                values = QUANTITIES[name].values
+                if f"{name}/{number}" in gids:
+                    odd = what_is_odd(run, values)
+                    words.append(f"{name} {odd}" if odd and len(names) > 1 else odd)
+                elif any(gid and gid.startswith(f"{name}/") for gid in gids):
                     words.append(why_nothing(run, values))
-                else:
-                    words.append(what_is_odd(run, values))
+                # Where no run has anything, the panel itself says so.
             if self.axis == "sigma" and run.steps and np.isnan(self._places(run)).any():
                 words.append("a step without a noise level above 0 has no place on this axis")
             words = list(dict.fromkeys(word for word in words if word))
             if words:
-                self.notes.append(name + "; ".join(words))
-        if self.what == OVERVIEW and len(self.figure.axes) < 3:
+                self.notes.append(f"{'' if self.single else _cut(run.label, 40) + ': '}{'; '.join(words)}")
+        if self.what == OVERVIEW and len(self.figure.axes) < 3 and self.height >= 400:
             self.notes.append("small plot: the whole overview needs about 600 x 400 pixels")
 
     def _heading(self) -> float:
@@ -373,9 +393,17 @@ class _Plot:
     def _legend(self, y: float) -> float:
         """At the bottom, in as many columns as fit; returns where it ends."""
         handles, labels = self._legend_entries()
-        if not handles:
-            return y
-        renderer = self.figure.canvas.get_renderer()
+        own = 0 if self.single else len(self.runs)
+        legend = self._placed_legend(handles, labels, y)
+        extent = legend.get_window_extent(self.figure.canvas.get_renderer())
+        if extent.height > 0.33 * self.figure.bbox.height and own:
+            # The runs' names matter most; what the points mean is on the help page too.
+            legend.remove()
+            legend = self._placed_legend(handles[:own], labels[:own], y)
+            extent = legend.get_window_extent(self.figure.canvas.get_renderer())
+        return y + extent.height / self.figure.bbox.height
+
+    def _placed_legend(self, handles: list[Line2D | Patch], labels: list[str], y: float) -> Legend:
         for columns in range(len(handles), 0, -1):
             # Real labels come after: the constructor drops those that begin with an underscore.
             legend = self.figure.legend(
@@ -385,12 +413,12 @@ class _Plot:
             legend.set_in_layout(False)
             for text, label in zip(legend.get_texts(), labels, strict=True):
                 self._prepare(text)
-                text.set_text(self._shortened(text, label, 0.85))
-            extent = legend.get_window_extent(renderer)
-            if extent.width <= 0.98 * self.figure.bbox.width or columns == 1:
-                return y + extent.height / self.figure.bbox.height
+                text.set_text(self._shortened(text, label, 0.8))
+            width = legend.get_window_extent(self.figure.canvas.get_renderer()).width
+            if width <= 0.98 * self.figure.bbox.width or columns == 1:
+                return legend
             legend.remove()
-        raise AssertionError("one column is always taken")
+        raise AssertionError("a run with steps has at least one kind of point to explain")
 
     def _legend_entries(self) -> tuple[list[Line2D | Patch], list[str]]:
         theme, runs = self.theme, [run for run in self.runs if run.steps]
@@ -445,10 +473,6 @@ class _Plot:
 
 def _name(quantity: Quantity) -> str:
     return next(name for name, other in QUANTITIES.items() if other is quantity)
-
-
-def _in_place(line: Line2D, number: int, values: str) -> bool:
-    return any(line.get_gid() == f"{name}/{number}" for name, quantity in QUANTITIES.items() if quantity.values == values)
 
 
 def _threshold(run: Run) -> float | None:

@@ -95,12 +95,11 @@ def check_prefix(prefix: str) -> str:
 
 
 def save_runs(runs: Sequence[Run], kind: str, prefix: str, width: int, height: int) -> list[ui.SavedResult]:
-    """Write the runs as FORMATS[kind] says, under a number of their own; returns what the page is told of the files.
+    """Write the runs in the formats of `kind`, a key of FORMATS,
+    under a number of their own; returns what the page is told of the files.
 
-    Raises ValueError for a prefix or kind that cannot be, and OSError, in one sentence, where the disk refuses.
+    Raises ValueError for a prefix that cannot be, and OSError, in one sentence, where the disk refuses.
     """
-    if kind not in FORMATS:
-        raise ValueError(f"ERK-Guid: save is {kind!r}, but must be one of {', '.join(FORMATS)}.")
     texts = {ending: (as_csv if ending == ".csv" else as_json)(runs) for ending in FORMATS[kind]}
     if not texts:
         return []

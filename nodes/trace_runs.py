@@ -96,7 +96,7 @@ def why_nothing(run: Run, values: str) -> str:
         return "one step only, so there are no two states to compare"
     if values == "data_std":
         return "no step allows an estimate of S"
-    return "no finite value above 0 in any step"
+    return "no finite value in any step" if values == "correction" else "no finite value above 0 in any step"
 
 
 def what_is_odd(run: Run, values: str) -> str:

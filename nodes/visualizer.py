@@ -17,6 +17,7 @@ _PLOTS = ("overview", "rho-hat", "h*rho-hat", "correction size", "estimated S")
 _AXES = ("step", "sigma")
 _THEMES = ("light", "dark")
 _WIDTH, _HEIGHT = 1120, 800
+_WIDTHS, _HEIGHTS = (320, 4096), (240, 4096)
 
 
 class StiffnessVisualizerERKGuid(io.ComfyNode):
@@ -36,8 +37,9 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
             node_id="StiffnessVisualizerERKGuid",
             display_name="Stiffness Visualizer (ERK-Guid)",
             category=SAMPLING,
-            description="Plots how stiff the sampling ODE was at each step, which steps were corrected, and by how much; several runs "
-            "over each other, to compare. High stiffness means that the solver errs there: put more steps there, or choose another scheduler.",
+            description="Plots how stiff the sampling ODE was at each step, which steps were corrected, and by how much; "
+            "several runs over each other, to compare. High stiffness means that the solver errs there: put more steps there, "
+            "or choose another scheduler.",
             search_aliases=["stiffness", "sampler error", "plot", "compare", "ode", "erk", "rho"],
             inputs=[
                 Trace.Input("trace", tooltip="From KSampler (ERK-Guid) or Sampler ERK-Guid."),
@@ -61,8 +63,8 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
                     tooltip="step: each run by its own step numbers. sigma: by noise level, which puts runs of different lengths or "
                     "schedules in line.",
                 ),
-                io.Int.Input("width", default=_WIDTH, min=320, max=4096, optional=True, tooltip="Width of the plot in pixels."),
-                io.Int.Input("height", default=_HEIGHT, min=240, max=4096, optional=True, tooltip="Height of the plot in pixels."),
+                io.Int.Input("width", default=_WIDTH, min=_WIDTHS[0], max=_WIDTHS[1], optional=True, tooltip="Width of the plot in pixels."),
+                io.Int.Input("height", default=_HEIGHT, min=_HEIGHTS[0], max=_HEIGHTS[1], optional=True, tooltip="Height of the plot in pixels."),
                 io.Combo.Input("theme", options=list(_THEMES), default=_THEMES[0], optional=True, tooltip="A light or a dark background."),
                 io.Combo.Input(
                     "save", options=list(FORMATS), default="none", optional=True,
@@ -100,6 +102,13 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         from . import plot as drawing
 
+        # ComfyUI checks values that are typed in; these may also come over links.
+        for name, value, known in (("plot", plot, _PLOTS), ("axis", axis, _AXES), ("theme", theme, _THEMES), ("save", save, FORMATS)):
+            if value not in known:
+                raise ValueError(f"ERK-Guid: {name} is {value!r}, but must be one of {', '.join(known)}.")
+        for name, size, (least, most) in (("width", width, _WIDTHS), ("height", height, _HEIGHTS)):
+            if not least <= size <= most:
+                raise ValueError(f"ERK-Guid: {name} is {size}, but must be from {least} to {most} pixels.")
         given = {"trace": trace, "trace_2": trace_2, "trace_3": trace_3, "trace_4": trace_4}
         names = dict(zip(given, split_labels(labels), strict=False))
         for name, value in given.items():
