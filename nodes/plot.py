@@ -358,6 +358,8 @@ class _Plot:
             words = list(dict.fromkeys(word for word in words if word))
             if words:
                 self.notes.append(f"{'' if self.single else _cut(run.label, 40) + ': '}{'; '.join(words)}")
+        if len({id(run.trace) for run in self.runs}) < len(self.runs):
+            self.notes.append("one trace is connected twice: a Sampler ERK-Guid keeps its newest run only, so use one for each run")
         if self.what == OVERVIEW and len(self.figure.axes) < 3 and self.height >= 400:
             self.notes.append("small plot: the whole overview needs about 600 x 400 pixels")
 
@@ -507,10 +509,12 @@ def _log_axis(axis: Axis, set_scale: Callable[[str], None], many: bool = True) -
 
 def _short(value: float) -> str:
     """A number in few characters: 1200, 14.6, 0.029, 3e-5."""
-    if value != 0 and not 1e-3 <= abs(value) < 1e5:
-        mantissa, exponent = f"{value:.2g}".split("e") if "e" in f"{value:.2g}" else f"{value:.1e}".split("e")
-        return f"{float(mantissa):g}e{int(exponent)}"
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    if not math.isfinite(value):
+        return "?"
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def _cut(text: str, length: int) -> str:

@@ -95,8 +95,9 @@ def check_prefix(prefix: str) -> str:
 
 
 def save_runs(runs: Sequence[Run], kind: str, prefix: str, width: int, height: int) -> list[ui.SavedResult]:
-    """Write the runs in the formats of `kind`, a key of FORMATS,
-    under a number of their own; returns what the page is told of the files.
+    """Write the runs in the formats of `kind`, a key of FORMATS; returns what the page is told of the files.
+
+    All files get the same number, one that no file has yet.
 
     Raises ValueError for a prefix that cannot be, and OSError, in one sentence, where the disk refuses.
     """

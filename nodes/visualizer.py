@@ -63,9 +63,18 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
                     tooltip="step: each run by its own step numbers. sigma: by noise level, which puts runs of different lengths or "
                     "schedules in line.",
                 ),
-                io.Int.Input("width", default=_WIDTH, min=_WIDTHS[0], max=_WIDTHS[1], optional=True, tooltip="Width of the plot in pixels."),
-                io.Int.Input("height", default=_HEIGHT, min=_HEIGHTS[0], max=_HEIGHTS[1], optional=True, tooltip="Height of the plot in pixels."),
-                io.Combo.Input("theme", options=list(_THEMES), default=_THEMES[0], optional=True, tooltip="A light or a dark background."),
+                make(
+                    io.Int.Input, "width", default=_WIDTH, min=_WIDTHS[0], max=_WIDTHS[1], optional=True, advanced=True,
+                    tooltip="Width of the plot in pixels.",
+                ),
+                make(
+                    io.Int.Input, "height", default=_HEIGHT, min=_HEIGHTS[0], max=_HEIGHTS[1], optional=True, advanced=True,
+                    tooltip="Height of the plot in pixels.",
+                ),
+                make(
+                    io.Combo.Input, "theme", options=list(_THEMES), default=_THEMES[0], optional=True, advanced=True,
+                    tooltip="A light or a dark background.",
+                ),
                 io.Combo.Input(
                     "save", options=list(FORMATS), default="none", optional=True,
                     tooltip="Also write the numbers to ComfyUI's output folder: CSV for a spreadsheet, JSON for a program, or both.",
