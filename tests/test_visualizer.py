@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import re
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -553,3 +554,42 @@ class TestServer:
         outputs = server.run(prompt)
         picture = Image.open(io.BytesIO(server.image(outputs[key]["images"][0])))
         assert picture.size == (1120, 800) and "files" not in outputs[key]
+
+
+NODES = ["KSamplerERKGuid", "KSamplerAdvancedERKGuid", "SamplerERKGuid", "StiffnessVisualizerERKGuid", "DemoModelERKGuid"]
+
+
+class TestHelp:
+    @pytest.mark.parametrize("kind", NODES)
+    def test_page_names_every_input_output_and_choice(self, server: Server, object_info, kind):
+        text = server.fetch(f"/extensions/ComfyUI-ERK-Guid/docs/{kind}.md").decode()
+        info = object_info[kind]
+        assert text.startswith(f"# {info['display_name']}\n")
+        table = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+        cells = {name.strip() for line in table.splitlines() for name in line.split("|")[1].split(",")}
+        names = [spec[1].get("display_name") or name for group in info["input"].values() if group for name, spec in group.items()]
+        assert set(names) | set(info["output_name"]) <= cells
+        named = {info["display_name"] for info in (object_info[other] for other in NODES)}
+        assert sum(name in text for name in named) > 1, "it names related nodes, for the page's viewer has no links between pages"
+        # The viewer opens a link as the page's own address, so that a relative one would lead nowhere.
+        assert not [target for target in re.findall(r"(?<!!)\[[^]]*\]\(([^)]*)\)", text) if not target.startswith("https://")]
+
+    @pytest.mark.parametrize("kind", NODES)
+    def test_pictures_are_served(self, server: Server, kind):
+        """The viewer puts /extensions/<pack>/docs/ before a relative address."""
+        text = server.fetch(f"/extensions/ComfyUI-ERK-Guid/docs/{kind}.md").decode()
+        targets = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
+        assert targets, "each page has a picture, with a text in its place"
+        for target in targets:
+            data = server.fetch(f"/extensions/ComfyUI-ERK-Guid/docs/{target}")
+            assert len(data) < 200_000
+            picture = Image.open(io.BytesIO(data))
+            assert min(picture.size) > 100 and np.asarray(picture.convert("L")).std() > 5
+
+    def test_the_choices_of_the_visualizer_are_explained(self, server: Server, object_info):
+        text = server.fetch("/extensions/ComfyUI-ERK-Guid/docs/StiffnessVisualizerERKGuid.md").decode()
+        for name, (kind, options, *_) in object_info["StiffnessVisualizerERKGuid"]["input"]["optional"].items():
+            choices = kind if isinstance(kind, list) else options.get("options", [])
+            assert all(f"`{choice}`" in text for choice in choices), name
+        for field in ("stiffness", "h_stiffness", "active", "correction", "data_std", "valid", "kept", "sigma_next", "model_calls"):
+            assert field in text, "the files' format is written down"
