@@ -567,7 +567,9 @@ class TestHelp:
         assert text.startswith(f"# {info['display_name']}\n")
         table = "\n".join(line for line in text.splitlines() if line.startswith("|"))
         cells = {name.strip() for line in table.splitlines() for name in line.split("|")[1].split(",")}
-        names = [spec[1].get("display_name") or name for group in info["input"].values() if group for name, spec in group.items()]
+        names = [
+            spec[1].get("display_name") or name for group in ("required", "optional") for name, spec in info["input"].get(group, {}).items()
+        ]
         assert set(names) | set(info["output_name"]) <= cells
         named = {info["display_name"] for info in (object_info[other] for other in NODES)}
         assert sum(name in text for name in named) > 1, "it names related nodes, for the page's viewer has no links between pages"
