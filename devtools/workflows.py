@@ -71,7 +71,7 @@ WORKFLOWS = (
             ),
             Node("decode", "VAEDecode", (780, 140), (200, 50), {"samples": ("sampler", "LATENT"), "vae": ("demo", "VAE")}),
             Node("save", "SaveImage", (780, 250), (420, 460), {"images": ("decode", "IMAGE"), "filename_prefix": "erk_guid_demo"}),
-            Node("plot", "StiffnessVisualizerERKGuid", (1240, 140), (560, 500), {"trace": ("sampler", "trace")}),
+            Node("plot", "StiffnessVisualizerERKGuid", (1240, 140), (560, 900), {"trace": ("sampler", "trace")}),
             Node(
                 "save_plot", "SaveImage", (1840, 140), (420, 400),
                 {"images": ("plot", "plot"), "filename_prefix": "erk_guid_demo_stiffness"},
@@ -113,7 +113,7 @@ WORKFLOWS = (
             Node("decode", "VAEDecode", (760, 540), (200, 50), {"samples": ("sampler", "output"), "vae": ("demo", "VAE")}),
             Node("save", "SaveImage", (760, 640), (420, 460), {"images": ("decode", "IMAGE"), "filename_prefix": "erk_guid_custom"}),
             Node(
-                "plot", "StiffnessVisualizerERKGuid", (1240, 140), (560, 500),
+                "plot", "StiffnessVisualizerERKGuid", (1240, 140), (560, 900),
                 {"trace": ("erk", "trace"), "latent": ("sampler", "output")},
             ),
             Node(

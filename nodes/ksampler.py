@@ -238,6 +238,8 @@ class SamplerERKGuid(io.ComfyNode):
             display_name="Sampler ERK-Guid",
             category=SAMPLERS_CATEGORY,
             description="A sampler with embedded Runge-Kutta guidance for SamplerCustom and SamplerCustomAdvanced.",
+            # Two of these nodes with equal settings have a trace each: ComfyUI must not take one's output for the other's.
+            not_idempotent=True,
             search_aliases=["ksamplerselect", *_ALIASES],
             inputs=[
                 _solver_input(),

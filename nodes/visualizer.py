@@ -1,30 +1,88 @@
-"""The node that shows a trace."""
+"""The node that shows traces."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from comfy_api.latest import io, ui
 
 from .. import erk
 from .compat import SAMPLING, Trace, make
+from .save_trace import DEFAULT_PREFIX, FORMATS, check_prefix, save_runs
+from .trace_runs import as_json, label_runs, split_labels
+
+# What plot.py draws, named here because matplotlib is imported only where it is used.
+_PLOTS = ("overview", "rho-hat", "h*rho-hat", "correction size", "estimated S")
+_AXES = ("step", "sigma")
+_THEMES = ("light", "dark")
+_WIDTH, _HEIGHT = 1120, 800
+_WIDTHS, _HEIGHTS = (320, 4096), (240, 4096)
 
 
 class StiffnessVisualizerERKGuid(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
+        more: list[Any] = []
+        for number in (2, 3, 4):
+            more += [
+                Trace.Input(f"trace_{number}", optional=True, tooltip="One more run, drawn over the first to compare."),
+                io.Latent.Input(
+                    f"latent_{number}", optional=True,
+                    tooltip=f"The output of the sampler behind trace_{number}. Needed with Sampler ERK-Guid only.",
+                ),
+            ]  # fmt: skip
         return make(
             io.Schema,
             node_id="StiffnessVisualizerERKGuid",
             display_name="Stiffness Visualizer (ERK-Guid)",
             category=SAMPLING,
-            description="Plots how stiff the sampling ODE was at each step, which steps were corrected, and by how much. "
-            "High stiffness means that the solver errs there: put more steps there, or choose another scheduler.",
-            search_aliases=["stiffness", "sampler error", "plot", "ode", "erk", "rho"],
+            description="Plots how stiff the sampling ODE was at each step, which steps were corrected, and by how much; "
+            "several runs over each other, to compare. High stiffness means that the solver errs there: put more steps there, "
+            "or choose another scheduler.",
+            search_aliases=["stiffness", "sampler error", "plot", "compare", "ode", "erk", "rho"],
             inputs=[
                 Trace.Input("trace", tooltip="From KSampler (ERK-Guid) or Sampler ERK-Guid."),
                 io.Latent.Input(
                     "latent", optional=True,
                     tooltip="The sampler's output. Needed with Sampler ERK-Guid only, so that the plot is made after the sampling.",
+                ),
+                *more,
+                io.String.Input(
+                    "labels", default="", multiline=True, optional=True,
+                    tooltip="Names of the runs in the legend, one a line in the order trace, trace_2, ... (or in one line, with commas). "
+                    "Left empty, a run is named by what sets it apart: solver, mode, steps.",
+                ),
+                io.Combo.Input(
+                    "plot", options=list(_PLOTS), default=_PLOTS[0], optional=True,
+                    tooltip="overview: all of these. rho-hat: the stiffness. h*rho-hat: stiffness times step length; near 1 and above the "
+                    "step is too long. correction size: how much was added, in % of the step. estimated S: the scale of the data.",
+                ),
+                io.Combo.Input(
+                    "axis", options=list(_AXES), default=_AXES[0], optional=True,
+                    tooltip="step: each run by its own step numbers. sigma: by noise level, which puts runs of different lengths or "
+                    "schedules in line.",
+                ),
+                make(
+                    io.Int.Input, "width", default=_WIDTH, min=_WIDTHS[0], max=_WIDTHS[1], optional=True, advanced=True,
+                    tooltip="Width of the plot in pixels.",
+                ),
+                make(
+                    io.Int.Input, "height", default=_HEIGHT, min=_HEIGHTS[0], max=_HEIGHTS[1], optional=True, advanced=True,
+                    tooltip="Height of the plot in pixels.",
+                ),
+                make(
+                    io.Combo.Input, "theme", options=list(_THEMES), default=_THEMES[0], optional=True, advanced=True,
+                    tooltip="A light or a dark background.",
+                ),
+                io.Combo.Input(
+                    "save", options=list(FORMATS), default="none", optional=True,
+                    tooltip="Also write the numbers to ComfyUI's output folder: CSV for a spreadsheet, JSON for a program, or both.",
+                ),
+                io.String.Input(
+                    "filename_prefix", default=DEFAULT_PREFIX, optional=True,
+                    tooltip="Where to save below the output folder; a number is added, so that nothing is overwritten. "
+                    "May hold %year%, %month%, %day%, %hour%, %minute% and %second%.",
                 ),
             ],
             outputs=[
@@ -35,10 +93,39 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, trace: erk.Trace, latent: dict | None = None) -> io.NodeOutput:
-        from .plot import plot_trace  # matplotlib only where it is used
+    def validate_inputs(cls, filename_prefix: str | None = None) -> bool | str:
+        """Tell a name that cannot be before anything is sampled. None: it comes over a link."""
+        try:
+            if filename_prefix is not None:
+                check_prefix(str(filename_prefix))
+        except ValueError as error:
+            return str(error)
+        return True
 
-        if not isinstance(trace, erk.Trace):
-            raise TypeError(f"ERK-Guid: trace is a {type(trace).__name__}: connect the trace output of an ERK-Guid sampler.")
-        image = torch.from_numpy(plot_trace(trace)).float().div(255).unsqueeze(0)
-        return io.NodeOutput(image, trace.to_json(), ui=ui.PreviewImage(image, cls=cls))
+    @classmethod
+    def execute(
+        cls, trace: erk.Trace, latent: Any = None,
+        trace_2: erk.Trace | None = None, latent_2: Any = None, trace_3: erk.Trace | None = None, latent_3: Any = None,
+        trace_4: erk.Trace | None = None, latent_4: Any = None, labels: str = "", plot: str = _PLOTS[0], axis: str = _AXES[0],
+        width: int = _WIDTH, height: int = _HEIGHT, theme: str = _THEMES[0], save: str = "none", filename_prefix: str = DEFAULT_PREFIX,
+    ) -> io.NodeOutput:  # fmt: skip
+        from . import plot as drawing
+
+        # ComfyUI checks values that are typed in; these may also come over links.
+        for name, value, known in (("plot", plot, _PLOTS), ("axis", axis, _AXES), ("theme", theme, _THEMES), ("save", save, FORMATS)):
+            if value not in known:
+                raise ValueError(f"ERK-Guid: {name} is {value!r}, but must be one of {', '.join(known)}.")
+        for name, size, (least, most) in (("width", width, _WIDTHS), ("height", height, _HEIGHTS)):
+            if not least <= size <= most:
+                raise ValueError(f"ERK-Guid: {name} is {size}, but must be from {least} to {most} pixels.")
+        given = {"trace": trace, "trace_2": trace_2, "trace_3": trace_3, "trace_4": trace_4}
+        names = dict(zip(given, split_labels(labels), strict=False))
+        for name, value in given.items():
+            if not isinstance(value, erk.Trace) and (value is not None or name == "trace"):
+                raise TypeError(f"ERK-Guid: {name} is a {type(value).__name__}: connect the trace output of an ERK-Guid sampler.")
+        traces = {name: value for name, value in given.items() if value is not None}
+        title, runs = label_runs(list(traces.values()), [names.get(name, "") for name in traces])
+        image = torch.from_numpy(drawing.plot(runs, title, plot, axis, width, height, theme)).float().div(255).unsqueeze(0)
+        files = save_runs(runs, save, filename_prefix, width, height)
+        shown = ui.PreviewImage(image, cls=cls).as_dict()
+        return io.NodeOutput(image, as_json(runs), ui={**shown, "files": files} if files else shown)

@@ -1,0 +1,148 @@
+"""Traces as files in ComfyUI's output folder, and nowhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+from comfy_api.latest import io as comfy_io
+from comfy_api.latest import ui
+
+from .. import erk
+from .trace_runs import Run, as_json
+
+FORMATS = {"none": (), "CSV": (".csv",), "JSON": (".json",), "both": (".csv", ".json")}
+"""What `save` offers, and the files it makes."""
+
+DEFAULT_PREFIX = "erk_guid/stiffness"
+
+_FORBIDDEN = frozenset('<>:"|?*') | {chr(code) for code in (*range(32), 127)}
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{digit}" for name in ("com", "lpt") for digit in range(1, 10))}
+_LONGEST = 200
+"""Bytes of one name; file systems take 255, and a counter and an ending come behind it."""
+
+_RUN_COLUMNS = ("solver", "mode", "model", "w_stiff", "w_con")
+
+
+def as_csv(runs: Sequence[Run]) -> str:
+    """A header, then one row for each run, step and sample; a value that is not finite is an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = [field.name for field in fields(erk.StepRecord)]
+    writer.writerow(["run", "label", *_RUN_COLUMNS, "sample", *("step" if name == "index" else name for name in columns)])
+    for number, run in enumerate(runs, start=1):
+        about = [None if run.trace.info is None else getattr(run.trace.info, name) for name in _RUN_COLUMNS]
+        for step in run.steps:
+            for sample in range(run.batch):
+                values = (getattr(step, name) for name in columns)
+                cells = [value[sample] if isinstance(value, list) else value for value in values]
+                writer.writerow([number, run.label, *about, sample, *map(_cell, cells)])
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return ""
+    return value
+
+
+def check_prefix(prefix: str) -> str:
+    r"""The prefix with "/" between its parts; ``\`` counts as "/" on every system.
+
+    Raises ValueError for a name that could lead out of the output folder, or that some system could not store.
+    """
+
+    def refuse(why: str) -> ValueError:
+        shown = prefix if len(prefix) <= 60 else prefix[:57] + "..."
+        return ValueError(
+            f"ERK-Guid: filename_prefix {shown!r} {why}; give a name below ComfyUI's output folder, such as {DEFAULT_PREFIX}."
+        )
+
+    odd = sorted(set(prefix) & _FORBIDDEN)
+    if odd:
+        dates = " (for the date write %year%-%month%-%day%)" if "%date:" in prefix else ""
+        raise refuse(f"contains {', '.join(map(repr, odd))}, which no file name may{dates}")
+    slashed = prefix.replace("\\", "/")
+    parts = [part for part in slashed.split("/") if part not in ("", ".")]
+    if slashed.startswith("/"):
+        raise refuse("is an absolute path")
+    if ".." in parts:
+        raise refuse("leads out of its folder with '..'")
+    if not parts:
+        raise refuse("is empty")
+    for part in parts:
+        if part != part.strip() or part.endswith("."):
+            raise refuse(f"has the part {part!r}, which begins or ends with a space or ends with a dot")
+        if part.split(".")[0].strip().lower() in _DEVICES:
+            raise refuse(f"has the part {part!r}, which is a device's name on Windows")
+        try:
+            length = len(part.encode())
+        except UnicodeEncodeError:
+            raise refuse("contains half of a surrogate pair, which no file name may") from None
+        if length > _LONGEST:
+            raise refuse(f"has a part of {length} bytes, and {_LONGEST} are the most")
+    return "/".join(parts)
+
+
+def save_runs(runs: Sequence[Run], kind: str, prefix: str, width: int, height: int) -> list[ui.SavedResult]:
+    """Write the runs in the formats of `kind`, a key of FORMATS; returns what the page is told of the files.
+
+    All files get the same number, one that no file has yet.
+
+    Raises ValueError for a prefix that cannot be, and OSError, in one sentence, where the disk refuses.
+    """
+    texts = {ending: (as_csv if ending == ".csv" else as_json)(runs) for ending in FORMATS[kind]}
+    if not texts:
+        return []
+    prefix = check_prefix(prefix)
+    output = folder_paths.get_output_directory()
+    _require_inside(output, Path(output, prefix).parent)
+    try:
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output, width, height)
+        _require_inside(output, Path(folder))
+        names = _write(Path(folder), name, counter, texts)
+    except OSError as error:
+        raise OSError(
+            f"ERK-Guid: the trace could not be saved as {prefix!r} in ComfyUI's output folder ({error.strerror or error}): "
+            "free that place or choose another filename_prefix."
+        ) from error
+    return [ui.SavedResult(name, subfolder, comfy_io.FolderType.output) for name in names]
+
+
+def _require_inside(output: str, folder: Path) -> None:
+    """A link in the output folder may lead elsewhere; ComfyUI's own check sees through it in newer versions only."""
+    if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(output)):
+        raise ValueError(
+            f"ERK-Guid: filename_prefix leads to {str(folder)!r}, which is a link out of ComfyUI's output folder: "
+            f"give a name below that folder, such as {DEFAULT_PREFIX}."
+        )
+
+
+def _write(folder: Path, name: str, counter: int, texts: dict[str, str]) -> list[str]:
+    """All files under one number. Exclusive creation: a file made meanwhile by another node moves the number on."""
+    for number in range(counter, counter + 1000):
+        names = [f"{name}_{number:05}_{ending}" for ending in texts]
+        made: list[Path] = []
+        try:
+            for file, text in zip(names, texts.values(), strict=True):
+                with (folder / file).open("x", encoding="utf-8", newline="") as stream:
+                    made.append(folder / file)
+                    stream.write(text)
+            return names
+        except BaseException as error:
+            for path in made:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            if not isinstance(error, FileExistsError):
+                raise
+    raise FileExistsError(f"every number from {counter} to {number} is taken")
