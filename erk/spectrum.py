@@ -44,14 +44,14 @@ class Spectrum:
         """[B, ...] -> coefficients [B, C, positions], float32."""
         x = x.float()
         for axis, matrix in self._matrices:
-            x = torch.tensordot(x, matrix, dims=([axis], [1])).movedim(-1, axis)
+            x = _along(axis, matrix, x)
         return x.reshape(self._shape[0], self._channels, -1)
 
     def inverse(self, coefficients: Tensor) -> Tensor:
         """Coefficients [B, C, positions] -> [B, ...], float32."""
         x = coefficients.view(self._shape)
         for axis, matrix in self._matrices:
-            x = torch.tensordot(x, matrix, dims=([axis], [0])).movedim(-1, axis)
+            x = _along(axis, matrix.T, x)
         return x
 
     def neighbourhood_mean(self, values: Tensor) -> Tensor:
@@ -66,7 +66,19 @@ class Spectrum:
 
     def spread(self, values: Tensor) -> Tensor:
         """[B, C, bands] -> each band's value at its positions, [B, C, positions]."""
-        return values.float() @ self._members
+        return values @ self._members
+
+    def pooled(self, values: Tensor, mean: Tensor, weight: float) -> Tensor:
+        """The values plus ``weight`` times their band's mean, [B, C, positions]."""
+        flat = torch.addmm(values.flatten(0, 1), mean.flatten(0, 1), self._members, alpha=weight)
+        return flat.view_as(values)
+
+
+def _along(axis: int, matrix: Tensor, x: Tensor) -> Tensor:
+    """The matrix applied to one axis: a matrix product on the memory as it lies, without a transposed copy."""
+    if axis == x.ndim - 1:
+        return x @ matrix.T
+    return torch.matmul(matrix, x.reshape(*x.shape[: axis + 1], -1)).view(x.shape)
 
 
 def _cosines(n: int) -> Tensor:

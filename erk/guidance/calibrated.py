@@ -94,19 +94,19 @@ class _Memory(NamedTuple):
 class _Estimate(NamedTuple):
     """The noise fraction and how far it can be trusted.
 
-    root        sqrt(1 - u) = S/sqrt(S^2 + s^2) at ``sigma``, [B, C, positions]
+    signal      1 - u = S^2/(S^2 + s^2) at ``sigma``, [B, C, positions]
     coherence   squared correlation of the two noise estimates in each band, [B, C, bands]
-    data_std    S of the whole sample, [B]; NaN where u is not between 0 and 1
-    valid       share of the evidence whose u lies between 0 and 1, [B]
+    data_std    S of the whole sample, [B]; NaN where u is not between 0 and 1; None if nobody looks on
+    valid       share of the evidence whose u lies between 0 and 1, [B]; None if nobody looks on
     sigma       noise level at which u is meant
     pair        the coefficients of eps_A and eps_B it was read from
     r, euler    s_A/s_B, and whether A was reached from B by an Euler step
     """
 
-    root: Tensor
+    signal: Tensor
     coherence: Tensor
-    data_std: Tensor
-    valid: Tensor
+    data_std: Tensor | None
+    valid: Tensor | None
     sigma: float
     pair: tuple[Tensor, Tensor]
     r: float
@@ -123,6 +123,7 @@ class CalibratedRule:
         # Of the step under way, from revise to correct:
         self._eps: Tensor | None = None
         self._behind: _Estimate | None = None
+        self._placed: tuple[_Estimate, _Places] | None = None
 
     def revise(self, evaluated: Evaluation, current: Evaluation) -> Evaluation:
         """Correct in hindsight where this evaluation is what was missing: an Euler step just made, for which no
@@ -167,12 +168,13 @@ class CalibratedRule:
             return Correction(stiffness=stiffness, h_stiffness=h_stiffness)
 
         table = _missed_by_step(run.solver, run.process, current.sigma, sigma_next, levels, estimate.sigma)
-        value = _interpolate(table, estimate.root).mul_(eps).mul_(spectrum.spread(estimate.coherence))
+        value = _interpolate(table, self._places_of(estimate)).mul_(eps).mul_(spectrum.spread(estimate.coherence))
         if sigma_next == 0 and spectrum.has_space:
             value = self._held_back_in_blank_places(value, table, estimate)
         kept = _share_within(norm(value), TRUST * abs(sigma_next - current.sigma) * norm(eps))
-        correction = self._latent(_scaled(value, kept))
-        size = norm(correction)
+        value = _scaled(value, kept)
+        correction = self._latent(value)
+        size = norm(value if run.region is None else correction)  # the transform keeps norms
         return Correction(
             value=correction,
             norm=size,
@@ -189,7 +191,7 @@ class CalibratedRule:
         alpha = self._run.process.alpha(evaluation.sigma)
         eps = evaluation.d.float()
         if alpha != 1.0:
-            eps = alpha * eps + ((1.0 - alpha) / evaluation.sigma) * evaluation.x
+            eps = torch.add(alpha * eps, evaluation.x, alpha=(1.0 - alpha) / evaluation.sigma)
         return self._coefficients(eps)
 
     def _coefficients(self, latent: Tensor) -> Tensor:
@@ -209,19 +211,25 @@ class CalibratedRule:
         moved: Tensor | float = 0.0
         if current is evaluated:
             table = _missed_by_step(run.solver, run.process, last.sigma, current.sigma, last.levels, behind.sigma)
-            value = _interpolate(table, behind.root).mul_(last.eps).mul_(certain)
+            value = _interpolate(table, self._places_of(behind)).mul_(last.eps).mul_(certain)
         else:
             moved = self._coefficients(current.x - evaluated.x)
             table = _missed_by_accept(run.solver, run.process, current.sigma, (last.sigma, *last.levels), last.corrected, behind.sigma)
-            value = _interpolate(table, behind.root).mul_(eps).mul_(certain)
+            value = _interpolate(table, self._places_of(behind)).mul_(eps).mul_(certain)
         kept = _share_within(norm(value), TRUST * abs(current.sigma - last.sigma) * norm(last.eps))
         value = _scaled(value, kept)
-        follows = _scaled((moved + value) * behind.root.square() * certain, (kept > 0).float())  # alpha times the change of D
+        follows = _scaled((moved + value) * behind.signal * certain, (kept > 0).float())  # alpha times the change of D
         alpha, sigma, dtype = run.process.alpha(current.sigma), current.sigma, current.x.dtype
         self._eps = eps + (moved + value - follows) / sigma
         x = current.x + self._latent(value)
         d = current.d + self._latent((value - follows / alpha) / sigma)
         return Evaluation(x.to(dtype), sigma, d.to(dtype))
+
+    def _places_of(self, estimate: _Estimate) -> _Places:
+        """Worked out once, for an estimate that serves the state that a step starts from and the step itself."""
+        if self._placed is None or self._placed[0] is not estimate:
+            self._placed = estimate, _places(estimate.signal)
+        return self._placed[1]
 
     def _pair_behind(self, eps: Tensor, sigma: float, last: _Memory) -> _Estimate:
         """From this step's evaluation and the last step's."""
@@ -235,26 +243,18 @@ class CalibratedRule:
         r = (sigma_a * alpha_b) / (alpha_a * sigma_b)
 
         product, square = eps_a * eps_b, eps_b * eps_b
-        band_product, band_square = spectrum.band_mean(product), spectrum.band_mean(square)
-        band_square_a = spectrum.band_mean(eps_a * eps_a)
-        coherence = _quotient(band_product, band_square) * _quotient(band_product, band_square_a)
-
-        product.add_(spectrum.spread(band_product), alpha=POOLING)
-        square.add_(spectrum.spread(band_square), alpha=POOLING)
-        band_u = _noise_fraction(_quotient(band_product, band_square), r, euler)
-        evidence = band_square.sum((1, 2))
-        whole_u = _noise_fraction(_quotient(band_product.sum((1, 2)), evidence), r, euler)
-        possible = (whole_u > 0) & (whole_u < 1)
-        return _Estimate(
-            root=_root(_quotient(product, square), r, euler),
-            coherence=coherence.clamp(0.0, 1.0),
-            data_std=sigma_a / alpha_a * torch.where(possible, (1 / whole_u - 1).sqrt(), math.nan),
-            valid=_quotient((((band_u > 0) & (band_u < 1)) * band_square).sum((1, 2)), evidence),
-            sigma=sigma_a,
-            pair=(eps_a, eps_b),
-            r=r,
-            euler=euler,
-        )
+        of_product, of_square, of_square_a = (spectrum.band_mean(part) for part in (product, square, eps_a * eps_a))
+        coherence = _quotient(of_product, of_square) * _quotient(of_product, of_square_a)
+        q = _quotient(spectrum.pooled(product, of_product, POOLING), spectrum.pooled(square, of_square, POOLING))
+        data_std = valid = None
+        if self._run.observed:
+            band_u = _noise_fraction(_quotient(of_product, of_square), r, euler)
+            evidence = of_square.sum((1, 2))
+            whole_u = _noise_fraction(_quotient(of_product.sum((1, 2)), evidence), r, euler)
+            possible = (whole_u > 0) & (whole_u < 1)
+            data_std = sigma_a / alpha_a * torch.where(possible, (1 / whole_u - 1).sqrt(), math.nan)
+            valid = _quotient((((band_u > 0) & (band_u < 1)) * of_square).sum((1, 2)), evidence)
+        return _Estimate(_signal_fraction(q, r, euler), coherence.clamp_(0.0, 1.0), data_std, valid, sigma_a, (eps_a, eps_b), r, euler)
 
     def _held_back_in_blank_places(self, value: Tensor, table: Tensor, estimate: _Estimate) -> Tensor:
         """The correction times c(u of the neighbourhood)/c(u of the picture), where that is below 1."""
@@ -262,10 +262,12 @@ class CalibratedRule:
         assert spectrum is not None
         eps_a, eps_b = (spectrum.inverse(eps) for eps in estimate.pair)
         product, square = spectrum.neighbourhood_mean(eps_a * eps_b), spectrum.neighbourhood_mean(eps_b * eps_b)
-        everywhere = _quotient(product.flatten(1).sum(1), square.flatten(1).sum(1))
-        here = _interpolate(table, _root(_quotient(product, square), estimate.r, estimate.euler))
-        whole = per_sample(_interpolate(table, _root(everywhere, estimate.r, estimate.euler)), here)
-        share = torch.where(whole != 0, here / whole, 1.0).clamp(0.0, 1.0)
+
+        def c(product: Tensor, square: Tensor) -> Tensor:
+            return _interpolate(table, _places(_signal_fraction(_quotient(product, square), estimate.r, estimate.euler)))
+
+        whole = per_sample(c(product.flatten(1).sum(1), square.flatten(1).sum(1)), product)
+        share = torch.where(whole != 0, c(product, square) / whole, 1.0).clamp_(0.0, 1.0)
         return spectrum.forward(spectrum.inverse(value) * share)
 
 
@@ -279,10 +281,11 @@ def _noise_fraction(q: Tensor, r: float, euler: bool) -> Tensor:
     return (q - r) / (1 - r) if euler else (q * q.abs() - r * r) / (1 - r * r)
 
 
-def _root(q: Tensor, r: float, euler: bool) -> Tensor:
-    """sqrt(1 - u), for u brought into its bounds."""
-    u = _noise_fraction(q, r, euler)
-    return (1.0 - torch.where(u < 0, NOISE_FRACTION_EXPANDING, u).clamp_(NOISE_FRACTION_MIN, 1.0)).sqrt_()
+def _signal_fraction(q: Tensor, r: float, euler: bool) -> Tensor:
+    """1 - u = S^2/(S^2 + s^2), for u brought into its bounds."""
+    one_minus_u = _noise_fraction(q, r, euler).neg_().add_(1.0)
+    expanding = one_minus_u > 1.0
+    return one_minus_u.clamp_(0.0, 1.0 - NOISE_FRACTION_MIN).masked_fill_(expanding, 1.0 - NOISE_FRACTION_EXPANDING)
 
 
 def _tells(process: NoiseProcess, sigma: float) -> bool:
@@ -305,14 +308,23 @@ def _scaled(coefficients: Tensor, kept: Tensor) -> Tensor:
     return torch.where(share > 0, coefficients * share, 0.0)
 
 
-def _interpolate(table: Tensor, root: Tensor) -> Tensor:
-    """The tabulated function of sqrt(1 - u), linear between its grid points."""
-    table = table.to(root.device, non_blocking=True)
-    position = (root * TABLE).nan_to_num_(0.0).clamp_(0.0, TABLE - 1e-3)
-    left = position.to(torch.int32)
-    position.sub_(left)
-    left = left.long()
-    return torch.lerp(table[left], table[left + 1], position)
+class _Places(NamedTuple):
+    """Where values lie on the grid of sqrt(1 - u): between which points, and how far from the left one."""
+
+    left: Tensor
+    fraction: Tensor
+
+
+def _places(signal_fraction: Tensor) -> _Places:
+    position = signal_fraction.sqrt().mul_(TABLE).nan_to_num_(0.0)
+    left = position.long()
+    return _Places(left, position.sub_(left))
+
+
+def _interpolate(table: Tensor, at: _Places) -> Tensor:
+    """The tabulated function, linear between its grid points."""
+    table = table.to(at.left.device, non_blocking=True)
+    return torch.lerp(table[left := at.left], table[1:][left], at.fraction)
 
 
 # The correction depends on the sample through u alone, so the solver is run once on a grid of scalar problems instead of on

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from ..embedded_pair import EmbeddedPair
@@ -39,7 +40,7 @@ class ABM(Solver):
         if not history or evaluated.sigma <= 0:
             return evaluated
         x = self._across(history[0], (evaluated, *history), evaluated.sigma)
-        return Evaluation(x, evaluated.sigma, evaluated.d + (x - evaluated.x) / evaluated.sigma)
+        return Evaluation(x, evaluated.sigma, torch.add(evaluated.d, x - evaluated.x, alpha=1.0 / evaluated.sigma))
 
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
         if sigma_next <= 0 or not history:
@@ -54,7 +55,7 @@ class ABM(Solver):
         of_d = _weights(self.process, tuple(point.sigma for point in points), start.sigma, sigma_next)
         x_next = (sigma_next / start.sigma) * start.x
         for weight, point in zip(of_d, points, strict=True):
-            x_next = x_next + weight * point.denoised
+            x_next.add_(point.x, alpha=weight).add_(point.d, alpha=-weight * point.sigma)  # D = x - sigma d
         return x_next
 
     def pair(self, current: Evaluation, step: Step, sigma_next: float, history: History) -> EmbeddedPair | None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
+import torch
+
 from ..embedded_pair import EmbeddedPair
 from ..evaluation import Denoise, Evaluation
 from .base import History, Solver, Step
@@ -69,7 +71,7 @@ class DEIS(Solver):
         weights = _cached(self.coefficients, tuple(point.sigma for point in points), sigma_next)
         x_next = current.x
         for weight, point in zip(weights, points, strict=True):
-            x_next = x_next + weight * point.d
+            x_next = torch.add(x_next, point.d, alpha=weight)
         return Step(x_next)
 
     def pair(self, current: Evaluation, step: Step, sigma_next: float, history: History) -> EmbeddedPair | None:
