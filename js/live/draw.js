@@ -49,7 +49,7 @@ import { isComplete } from "./runs.js";
 
 const TEXT = 10;
 /** Width of a character of the chart's font, for laying out a text before it is drawn. */
-const CHARACTER = 5.6;
+const CHARACTER = 5.3;
 const LINE = 15;
 const MARK = 16;
 /** More marks than this would run into one another. */
@@ -70,8 +70,8 @@ export function layout(current, previous, width, height) {
     const texts = legendTexts(current, previous);
     const legend = flow(texts, 8, width - 8);
     const rows = legend.length ? legend[legend.length - 1].y + 1 : 0;
-    const plot = { left: 38, right: width - 12, top: 26, bottom: height - 22 - rows * LINE };
-    for (const entry of legend) entry.y = plot.bottom + 22 + (entry.y + 0.5) * LINE;
+    const plot = { left: 38, right: width - 12, top: 26, bottom: height - 25 - rows * LINE };
+    for (const entry of legend) entry.y = plot.bottom + 20 + (entry.y + 0.5) * LINE;
 
     const scale = logScale(valuesOf(current, previous), plot.bottom, plot.top);
     const points = place(current, plot, scale.at);
@@ -246,15 +246,15 @@ function legendTexts(current, previous) {
     const entries = [];
     if (known.some((step) => step.guided)) entries.push({ kind: "guided", text: "corrected" });
     if (known.some((step) => !step.guided)) entries.push({ kind: "plain", text: "not corrected" });
-    if (steps.some((step) => step.stiffness === null)) entries.push({ kind: "missing", text: "no estimate yet" });
-    if (steps.some((step) => step.spread)) entries.push({ kind: "band", text: "spread of the batch" });
+    if (steps.some((step) => step.stiffness === null)) entries.push({ kind: "missing", text: "no estimate" });
+    if (steps.some((step) => step.spread)) entries.push({ kind: "band", text: "batch" });
     if (current.threshold) entries.push({ kind: "threshold", text: `threshold ${short(current.threshold)}` });
     if (previous?.steps.some((step) => step.stiffness !== null)) {
         const differs = previous.mode !== current.mode || previous.solver !== current.solver;
         const solver = SOLVERS[/** @type {keyof typeof SOLVERS} */ (previous.solver)] ?? previous.solver;
         const what = differs ? `${previous.solver === current.solver ? "" : `${solver}, `}${previous.mode}` : "";
         const steps = previous.total === current.total ? "" : `${what ? ", " : ""}${previous.total} steps`;
-        entries.push({ kind: "previous", text: `run before${what || steps ? ` (${what}${steps})` : ""}` });
+        entries.push({ kind: "previous", text: `previous run${what || steps ? ` (${what}${steps})` : ""}` });
     }
     return entries;
 }
@@ -317,7 +317,9 @@ export function toSVG(chart, hovered = null) {
     const parts = [
         text(8, 16, chart.title, "title"),
         text(width - 8, 16, chart.progress, "faint", "end"),
-        ...chart.yTicks.map(({ position }) => line(plot.left, position, plot.right, position, "grid")),
+        ...chart.yTicks
+            .filter(({ position }) => position < plot.bottom - 3)
+            .map(({ position }) => line(plot.left, position, plot.right, position, "grid")),
         ...chart.yTicks.map(({ position, label }) => text(plot.left - 5, position + 3.5, label, "faint", "end")),
         line(plot.left, plot.bottom, plot.right, plot.bottom, "axis"),
         ...xAxis(chart),
@@ -326,7 +328,10 @@ export function toSVG(chart, hovered = null) {
         chart.threshold ? line(plot.left, chart.threshold.y, plot.right, chart.threshold.y, "threshold") : "",
         curve(chart.points, "curve"),
         ...marks(chart),
-        ...chart.legend.flatMap(({ kind, text: words, x, y }) => [sample(kind, x + 6, y), text(x + MARK, y + 3.5, words, "faint")]),
+        ...chart.legend.flatMap((entry) => [
+            sample(entry.kind, entry.x + 6, entry.y),
+            text(entry.x + MARK, entry.y + 3.5, entry.text, "faint"),
+        ]),
         hovered ? tooltip(chart, hovered) : "",
     ];
     const label = escape(`${chart.title}, ${chart.progress}`);
@@ -340,12 +345,21 @@ export function toSVG(chart, hovered = null) {
 function xAxis({ plot, xTicks, sigmas }) {
     const y = plot.bottom + 13;
     const [first, last] = sigmas;
-    const taken = { left: first ? plot.left + 14 + first.length * CHARACTER : 0, right: last ? plot.right - 14 - last.length * CHARACTER : Infinity };
+    const taken = {
+        left: first ? plot.left + 14 + first.length * CHARACTER : 0,
+        right: last ? plot.right - 14 - last.length * CHARACTER : Infinity,
+    };
     const parts = [];
+    let unit = "step ";
     for (const { position, label } of xTicks) {
         parts.push(line(position, plot.bottom, position, plot.bottom + 3, "axis"));
         const half = (label.length * CHARACTER) / 2;
-        if (position - half > taken.left && position + half < taken.right) parts.push(text(position, y, label, "faint", "middle"));
+        const words = unit + label;
+        const left = position + half - words.length * CHARACTER;
+        if (left <= taken.left || position + half >= taken.right) continue;
+        parts.push(text(position + half, y, words, "faint", "end"));
+        taken.left = position + half;
+        unit = "";
     }
     if (first) parts.push(text(plot.left, y, first, "faint"));
     if (last) parts.push(text(plot.right, y, last, "faint", "end"));
@@ -355,7 +369,8 @@ function xAxis({ plot, xTicks, sigmas }) {
 /** @param {Chart} chart */
 function marks({ points, plot }) {
     const every = Math.max(1, Math.ceil((points.length * ROOM_PER_MARK) / (plot.right - plot.left)));
-    return points.filter((_, i) => i % every === 0 || i === points.length - 1).map((point) => mark(kindOf(point), point.x, point.y, point.step));
+    const marked = points.filter((_, i) => i % every === 0 || i === points.length - 1);
+    return marked.map((point) => mark(kindOf(point), point.x, point.y, point.step));
 }
 
 /**
@@ -399,7 +414,10 @@ function sample(kind, x, y) {
  * @param {string} kind
  */
 function curve(points, kind) {
-    return pieces(points).map((piece) => `<polyline class="${kind}" points="${piece.map(({ x, y }) => `${round(x)},${round(y)}`).join(" ")}"/>`).join("");
+    const places = (/** @type {Point[]} */ piece) => piece.map(({ x, y }) => `${round(x)},${round(y)}`).join(" ");
+    return pieces(points)
+        .map((piece) => `<polyline class="${kind}" points="${places(piece)}"/>`)
+        .join("");
 }
 
 /**
@@ -437,10 +455,13 @@ function band(points) {
  */
 function tooltip(chart, point) {
     const { plot } = chart;
-    const lines = [`step ${point.step}   σ ${short(point.sigma)}`, point.value === null ? "no estimate at this step" : `ρ̂ ${short(point.value)}${point.guided ? "  corrected" : "  not corrected"}`];
+    const lines = [
+        `step ${point.step}   σ ${short(point.sigma)}`,
+        point.value === null ? "no estimate at this step" : `ρ̂ ${short(point.value)}${point.guided ? "  corrected" : "  not corrected"}`,
+    ];
     if (point.spread) lines.push(`batch ${short(point.spread[0])} to ${short(point.spread[1])}`);
     const before = nearest(chart.previous, point.x);
-    if (before?.value) lines.push(`run before ${short(before.value)} at σ ${short(before.sigma)}`);
+    if (before?.value) lines.push(`previous run ${short(before.value)} at σ ${short(before.sigma)}`);
     const width = Math.max(...lines.map((words) => words.length)) * CHARACTER + 12;
     const height = lines.length * 13 + 8;
     const x = point.x + 10 + width > plot.right ? Math.max(2, point.x - 10 - width) : point.x + 10;

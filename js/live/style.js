@@ -7,7 +7,7 @@
 export const CLASS = "erk-guid-live";
 
 /** Least and greatest height of the chart, in pixels of the graph. */
-export const HEIGHT = { least: 172, most: 340 };
+export const HEIGHT = { least: 200, most: 340 };
 
 export const CSS = `
 .${CLASS} {
@@ -15,8 +15,7 @@ export const CSS = `
     --erk-guided: #d55e00;
     --erk-threshold: #a4447a;
     --erk-text: var(--input-text, #222);
-    --erk-faint: var(--descrip-text, #666);
-    --erk-ground: var(--comfy-input-bg, #eee);
+    --erk-ground: var(--component-node-widget-background, var(--comfy-input-bg, #eee));
     position: relative;
     box-sizing: border-box;
     width: 100%;
@@ -32,8 +31,7 @@ export const CSS = `
     --erk-guided: #e69f00;
     --erk-threshold: #cc79a7;
     --erk-text: var(--input-text, #ddd);
-    --erk-faint: var(--descrip-text, #999);
-    --erk-ground: var(--comfy-input-bg, #222);
+    --erk-ground: var(--component-node-widget-background, var(--comfy-input-bg, #222));
 }
 .${CLASS} svg { position: absolute; inset: 0; width: 100%; height: 100%; font-family: Arial, Helvetica, sans-serif; pointer-events: none; }
 .${CLASS} text { fill: var(--erk-text); white-space: pre; }
