@@ -1,10 +1,11 @@
 """ERK-Guid for ComfyUI: samplers that read the solver's own error and correct for it."""
 
-from .nodes import ERKGuidExtension
+from .nodes import ERKGuidExtension, live
 from .nodes.samplers import register_samplers
 
 WEB_DIRECTORY = "./js"
 register_samplers()
+live.register()
 
 
 async def comfy_entrypoint() -> ERKGuidExtension:

@@ -20,7 +20,7 @@ from .integrate import integrate
 from .noise_process import FLOW, SIGMA_SPACE, NoiseProcess
 from .options import make_guidance, make_solver
 from .solvers import SOLVERS
-from .trace import StepRecord, Trace
+from .trace import MeasuredStep, Observer, RunInfo, StepRecord, Trace
 
 __all__ = [
     "FLOW",
@@ -29,7 +29,10 @@ __all__ = [
     "SOLVERS",
     "EmbeddedPair",
     "Evaluation",
+    "MeasuredStep",
     "NoiseProcess",
+    "Observer",
+    "RunInfo",
     "StepRecord",
     "Trace",
     "integrate",

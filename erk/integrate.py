@@ -14,7 +14,7 @@ from .evaluation import Evaluation
 from .guidance import Correction, Guidance, MadeStep, Off, Run
 from .noise_process import NoiseProcess
 from .solvers import Solver
-from .trace import RunInfo, Trace
+from .trace import MeasuredStep, Observer, RunInfo, Trace, measure
 
 Model = Callable[[Tensor, Tensor], Tensor]
 """(x [B, ...], sigma [B]) -> denoised [B, ...]"""
@@ -34,6 +34,7 @@ def integrate(
     *,
     report: Report | None = None,
     trace: Trace | None = None,
+    watch: Observer | None = None,
     progress: Callable[[int], Iterable[int]] = range,
     region: Tensor | None = None,
 ) -> Tensor:
@@ -42,6 +43,8 @@ def integrate(
     x         [B, ...], any rank from 2 on, any floating dtype; the result has the same
     sigmas    [n + 1] noise levels; descending to sample, ascending to invert; a repeated level is a
               step of length zero; one level or none leaves x as it is
+    trace     keeps what was seen
+    watch     is told of each step as it is made, beside the trace
     progress  turns the number of steps into the iterable of their indices (a progress bar)
     region    where the picture is sampled (1) and where it is kept as it is (0), for inpainting;
               broadcastable to x. Guidance looks and works there alone
@@ -51,8 +54,9 @@ def integrate(
     """
     levels = check_schedule(sigmas)
     steps = len(levels) - 1
-    if trace is not None:
-        trace.begin(
+    observers: list[Observer] = [observer for observer in (trace, watch) if observer is not None]
+    for observer in observers:
+        observer.begin(
             RunInfo(
                 solver=solver.name,
                 mode=guidance.mode,
@@ -75,7 +79,13 @@ def integrate(
     def denoise(x: Tensor, sigma: float) -> Evaluation:
         return Evaluation.at(x, sigma, call(x, sigma))
 
-    observed = trace is not None
+    def tell(i: int, x: Tensor, x_next: Tensor, correction: Correction) -> None:
+        if observers:
+            step = MeasuredStep(i, levels[i], levels[i + 1], calls, measure(x, x_next, correction))
+            for observer in observers:
+                observer.record(step)
+
+    observed = bool(observers)
     rule = guidance.begin(Run(solver, process, observed, region)) if observed or not isinstance(guidance, Off) else None
     history: deque[Evaluation] = deque(maxlen=solver.memory)
     for i in progress(steps):
@@ -93,14 +103,12 @@ def integrate(
         if sigma_next == sigma:
             # Nothing to integrate. The model was called as often as elsewhere, but the latent stays
             # exactly what it is, and a second evaluation at one level stays out of the history.
-            if trace is not None:
-                trace.record(x, x, sigma, sigma_next, calls, Correction())
+            tell(i, x, x, Correction())
             continue
         x_next = step.x_next.to(x.dtype)
         if rule is not None:
             correction = rule.correct(MadeStep(solver, current, sigma_next, step, history))
-            if trace is not None:
-                trace.record(x, x_next, sigma, sigma_next, calls, correction)
+            tell(i, x, x_next, correction)
             if correction.value is not None:
                 x_next = (x_next + correction.value).to(x.dtype)
         history.appendleft(step.stages[-1] if step.stages else current)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -63,79 +63,92 @@ class RunInfo:
     w_con: float | None = None
 
 
-@dataclass
-class _RawStep:
+@dataclass(frozen=True)
+class MeasuredStep:
+    """One step of a run, its values still on the device that computed them.
+
+    values  [7, B] float32: active, relative correction, stiffness, h * stiffness, S, valid, kept
+    """
+
+    index: int
     sigma: float
     sigma_next: float
     model_calls: int
     values: Tensor
-    """[7, B]: active, relative correction, stiffness, h * stiffness, S, valid, kept"""
+
+    def to_record(self, values: list[Values]) -> StepRecord:
+        """The step for reading, from its values as they came to the host."""
+        active, correction, stiffness, h_stiffness, data_std, valid, kept = values
+        return StepRecord(
+            index=self.index,
+            sigma=self.sigma,
+            sigma_next=self.sigma_next,
+            stiffness=stiffness,
+            h_stiffness=h_stiffness,
+            active=[flag > 0 for flag in active],
+            correction=correction,
+            model_calls=self.model_calls,
+            data_std=data_std,
+            valid=valid,
+            kept=kept,
+        )
+
+
+class Observer(Protocol):
+    """Whoever is told of a run as it goes. It must neither raise nor wait for the device: the run waits for it."""
+
+    def begin(self, info: RunInfo) -> None: ...
+
+    def record(self, step: MeasuredStep) -> None: ...
+
+
+def measure(x: Tensor, x_next: Tensor, correction: Correction) -> Tensor:
+    """The values of a step, [7, B] as in :class:`MeasuredStep`. x_next is the unguided state; nothing is read back."""
+    unknown = torch.full((x.shape[0],), math.nan, device=x.device, dtype=torch.float32)
+    zero = torch.zeros_like(unknown)
+    relative = zero
+    if correction.norm is not None:
+        relative = torch.where(correction.norm > 0, correction.norm / norm(x_next - x), zero)
+    known = (correction.stiffness, correction.h_stiffness, correction.data_std, correction.valid, correction.kept)
+    return torch.stack(
+        [
+            zero if correction.active is None else correction.active.float(),
+            relative,
+            *(unknown if value is None else value for value in known),
+        ]
+    )
 
 
 @dataclass
 class Trace:
-    """The record of the newest run of a sampler; a new run begins it anew."""
+    """The record of the newest run of a sampler; a new run begins it anew.
+
+    source  who handed the trace out, for whoever shows it; the trace itself makes no use of it
+    """
 
     info: RunInfo | None = None
-    _raw: list[_RawStep] = field(default_factory=list, repr=False)
+    source: str | None = None
+    _measured: list[MeasuredStep] = field(default_factory=list, repr=False)
 
     def begin(self, info: RunInfo) -> None:
         """Forget the run before, so that a cached trace never mixes two."""
         self.info = info
-        self._raw = []
+        self._measured = []
 
-    def record(
-        self,
-        x: Tensor,
-        x_next: Tensor,
-        sigma: float,
-        sigma_next: float,
-        model_calls: int,
-        correction: Correction,
-    ) -> None:
-        """Store a step without reading anything back. x_next is the unguided state."""
-        unknown = torch.full((x.shape[0],), math.nan, device=x.device, dtype=torch.float32)
-        zero = torch.zeros_like(unknown)
-        relative = zero
-        if correction.norm is not None:
-            relative = torch.where(correction.norm > 0, correction.norm / norm(x_next - x), zero)
-        known = (correction.stiffness, correction.h_stiffness, correction.data_std, correction.valid, correction.kept)
-        values = torch.stack(
-            [
-                zero if correction.active is None else correction.active.float(),
-                relative,
-                *(unknown if value is None else value for value in known),
-            ]
-        )
-        self._raw.append(_RawStep(sigma, sigma_next, model_calls, values))
+    def record(self, step: MeasuredStep) -> None:
+        """Store a step without reading anything back."""
+        self._measured.append(step)
 
     def __len__(self) -> int:
-        return len(self._raw)
+        return len(self._measured)
 
     @property
     def steps(self) -> list[StepRecord]:
         """The steps so far, copied to the host at once."""
-        if not self._raw:
+        if not self._measured:
             return []
-        values = torch.stack([raw.values for raw in self._raw]).cpu().tolist()
-        return [
-            StepRecord(
-                index=i,
-                sigma=raw.sigma,
-                sigma_next=raw.sigma_next,
-                stiffness=stiffness,
-                h_stiffness=h_stiffness,
-                active=[flag > 0 for flag in active],
-                correction=correction,
-                model_calls=raw.model_calls,
-                data_std=data_std,
-                valid=valid,
-                kept=kept,
-            )
-            for i, (raw, (active, correction, stiffness, h_stiffness, data_std, valid, kept)) in enumerate(
-                zip(self._raw, values, strict=True)
-            )
-        ]
+        values = torch.stack([step.values for step in self._measured]).cpu().tolist()
+        return [step.to_record(rows) for step, rows in zip(self._measured, values, strict=True)]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data; values that are not finite become None, for JSON has no word for them."""

@@ -257,6 +257,9 @@ class SamplerERKGuid(io.ComfyNode):
                     "Visualizer too, so that it runs after it.",
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
+            # Two such nodes with the same settings would come out of ComfyUI's cache as one, and share a trace.
+            not_idempotent=True,
         )  # fmt: skip
 
     @classmethod
@@ -264,7 +267,7 @@ class SamplerERKGuid(io.ComfyNode):
         cls, solver: str, mode: str, strengths: str | None = None, w_stiff: float | None = None, w_con: float | None = None,
         max_order: int = 3,
     ) -> io.NodeOutput:  # fmt: skip
-        trace = erk.Trace()
+        trace = erk.Trace(source=cls.hidden.unique_id if cls.hidden is not None else None)
         options = _options(mode, strengths, w_stiff, w_con, trace)
         if f"erk_{solver}" in MULTISTEP:
             options["max_order"] = max_order

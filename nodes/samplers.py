@@ -15,6 +15,7 @@ from comfy.k_diffusion import deis
 from torch import Tensor
 
 from .. import erk
+from . import live
 
 ExtraArgs = dict[str, Any] | None
 Callback = Callable[[dict[str, Any]], None] | None
@@ -118,22 +119,27 @@ def _sample(
     solver = erk.make_solver(solver_name, process, max_order, _comfy_deis_coefficients if solver_name == "deis" else None)
     extra_args = extra_args or {}
 
-    def report(i: int, x: Tensor, denoised: Tensor) -> None:
-        if callback is not None:
-            callback({"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
+    with live.watching(trace) as view:
 
-    return erk.integrate(
-        lambda x, sigma: model(x, sigma, **extra_args),
-        x,
-        sigmas,
-        solver,
-        guidance,
-        process,
-        report=report,
-        trace=trace,
-        progress=lambda steps: k_diffusion.trange(steps, disable=disable),
-        region=extra_args.get("denoise_mask"),
-    )
+        def report(i: int, x: Tensor, denoised: Tensor) -> None:
+            if callback is not None:
+                callback({"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
+            if view is not None:
+                view.poll()
+
+        return erk.integrate(
+            lambda x, sigma: model(x, sigma, **extra_args),
+            x,
+            sigmas,
+            solver,
+            guidance,
+            process,
+            report=report,
+            trace=trace,
+            watch=view,
+            progress=lambda steps: k_diffusion.trange(steps, disable=disable),
+            region=extra_args.get("denoise_mask"),
+        )
 
 
 def noise_process(model: Any) -> erk.NoiseProcess:

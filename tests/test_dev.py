@@ -141,6 +141,18 @@ class TestFailures:
         assert len(installs) == 1, "up to date: nothing is installed"
 
 
+class TestChecksOfJs:
+    @pytest.mark.parametrize(("required", "code"), [(None, 0), ("1", 1)])
+    def test_without_node_they_are_skipped_or_fail(self, dev, monkeypatch, capsys, required, code):
+        monkeypatch.setattr(dev.shutil, "which", lambda name: None)
+        monkeypatch.delenv("ERK_GUID_REQUIRE_BROWSER", raising=False)
+        if required:
+            monkeypatch.setenv("ERK_GUID_REQUIRE_BROWSER", required)
+        assert dev.lint_js() == code
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1 and "skipped" in lines[0] and "node" in lines[0]
+
+
 def servers() -> list[str]:
     """Command lines of ComfyUI servers on this machine."""
     found = []

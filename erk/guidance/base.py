@@ -17,7 +17,7 @@ from ..solvers import History, Solver, Step
 class Run:
     """What holds for a whole run.
 
-    observed  whether a trace is kept: what only it wants to know is then worked out
+    observed  whether somebody looks on (a trace, a live view): what only they want to know is then worked out
     region    where the picture is being sampled at all (1) and where it is kept (0), broadcastable to x
     """
 

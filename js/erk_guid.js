@@ -1,0 +1,158 @@
+// @ts-check
+/**
+ * ERK-Guid on the page: a chart of the stiffness, growing step by step, on every node that samples with an erk_*
+ * sampler and on the visualizers connected to it. The only module here that knows ComfyUI's page.
+ */
+
+import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
+import { classOf, findNode, isOurs } from "./live/graph.js";
+import { Runs } from "./live/runs.js";
+import { ChartOnNode } from "./live/widget.js";
+
+/** @typedef {import("./live/graph.js").GraphNode} GraphNode */
+/** @typedef {import("./live/runs.js").Shown} Shown */
+/** @typedef {import("./live/runs.js").StepMessage} StepMessage */
+
+const SETTING = "ERK-Guid.LiveChart";
+/** @type {"all" | "erk" | "off"} */
+let wanted = "all";
+
+/** Whether the page has its graph: settings are told before it has. */
+let ready = false;
+
+const runs = new Runs();
+/** @type {Map<GraphNode, ChartOnNode>} */
+const charts = new Map();
+
+/** @param {GraphNode} node */
+const isWanted = (node) => wanted === "all" || (wanted === "erk" && isOurs(node));
+/** Older pages have no subgraphs and no word for the graph that holds them all. */
+const root = () => app.rootGraph ?? app.graph;
+const workflowOnDisplay = () => String(root()?.id ?? "");
+
+/** @param {Shown} shown */
+function showOnNode(shown) {
+    if (shown.workflow !== workflowOnDisplay()) return;
+    const node = findNode(root(), shown.node);
+    if (!node || !isWanted(node)) return;
+    let chart = charts.get(node);
+    if (!chart) {
+        chart = new ChartOnNode(node, app.canvas, () => {
+            charts.delete(node);
+            // Loading another workflow removes every node too; the runs are then kept for when this one comes back.
+            queueMicrotask(() => {
+                if (root()?.nodes.length && !findNode(root(), shown.node)) runs.drop(shown.workflow, shown.node);
+            });
+        });
+        charts.set(node, chart);
+    }
+    chart.show(shown);
+}
+
+/**
+ * @param {Shown} shown
+ */
+function takeOff(shown) {
+    const node = shown.workflow === workflowOnDisplay() ? findNode(root(), shown.node) : null;
+    if (node) {
+        charts.get(node)?.detach();
+        charts.delete(node);
+    }
+    runs.drop(shown.workflow, shown.node);
+}
+
+function showAll() {
+    if (!ready) return;
+    for (const [node, chart] of charts) {
+        if (isWanted(node)) continue;
+        chart.detach();
+        charts.delete(node);
+    }
+    for (const shown of runs.of(workflowOnDisplay())) showOnNode(shown);
+}
+
+/** The node that is executing, and whether it has told of a step: one that ends without has sampled with another sampler. */
+let executing = { node: /** @type {string | null} */ (null), told: false };
+
+api.addEventListener("erk_guid.step", ({ detail }) => {
+    /** @type {StepMessage} */
+    const message = detail;
+    if (message.node === executing.node) executing.told = true;
+    const workflow = message.workflow ?? workflowOnDisplay();
+    for (const id of new Set([message.node, ...message.views])) {
+        const node = workflow === workflowOnDisplay() ? findNode(root(), id) : null;
+        // The page may show another graph by now, in which the id is another node's.
+        if (node && id === message.node && message.type && classOf(node) !== message.type) continue;
+        showOnNode(runs.add(message, workflow, id));
+    }
+});
+
+api.addEventListener("executing", ({ detail }) => {
+    const { node, told } = executing;
+    executing = { node: detail ? String(detail) : null, told: false };
+    if (node === null || told || node === executing.node) return;
+    const shown = runs.get(workflowOnDisplay(), node);
+    const shower = shown && findNode(root(), node);
+    if (shown && shower && classOf(shower) !== "StiffnessVisualizerERKGuid") takeOff(shown);
+});
+
+for (const type of ["execution_interrupted", "execution_error"]) {
+    api.addEventListener(type, ({ detail }) => {
+        executing = { node: null, told: false };
+        for (const shown of runs.stop(detail?.prompt_id)) showOnNode(shown);
+    });
+}
+
+/** What the server was last told, so that it is told again only after a change or a new connection. */
+let told = "all";
+
+async function tellServer() {
+    if (wanted === told || !api.clientId) return;
+    const show = wanted;
+    try {
+        const answer = await api.fetchApi("/erk_guid/live", {
+            method: "POST",
+            headers: { "Content-Type": "application/json" },
+            body: JSON.stringify({ client_id: api.clientId, show }),
+        });
+        if ((await answer.json()).connected) told = show;
+    } catch (error) {
+        console.warn("ERK-Guid: the server was not told where the live chart is wanted; the page itself obeys.", error);
+    }
+}
+
+api.addEventListener("reconnected", () => {
+    told = "all";
+});
+api.addEventListener("status", () => void tellServer());
+
+app.registerExtension({
+    name: "ERK-Guid.LiveChart",
+    settings: [
+        {
+            id: SETTING,
+            category: ["ERK-Guid", "Live chart", "Show"],
+            name: "Live chart of the stiffness while sampling",
+            tooltip:
+                "A small chart on the node that samples with an erk_* sampler. Off also saves the server the trouble of measuring it.",
+            type: "combo",
+            defaultValue: "all",
+            options: [
+                { text: "on all sampler nodes", value: "all" },
+                { text: "on ERK-Guid nodes only", value: "erk" },
+                { text: "off", value: "off" },
+            ],
+            /** @param {"all" | "erk" | "off"} value */
+            onChange: (value) => {
+                wanted = value;
+                showAll();
+                void tellServer();
+            },
+        },
+    ],
+    setup: () => {
+        ready = true;
+    },
+    afterConfigureGraph: showAll,
+});

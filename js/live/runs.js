@@ -1,0 +1,188 @@
+// @ts-check
+/**
+ * What the sampling runs told of themselves, kept by the node that shows them: the newest run and the one before.
+ * Pure data; no page, no ComfyUI.
+ */
+
+/**
+ * One step, as the server sends it (nodes/live.py).
+ *
+ * @typedef {object} StepMessage
+ * @property {string} run
+ * @property {string | null} prompt_id
+ * @property {string | null} workflow id of the workflow that was queued
+ * @property {string} node id of the node that samples; "7:3" is node 3 in the subgraph node 7
+ * @property {string | null} type class of that node
+ * @property {string[]} views ids of the visualizers connected to the run's trace
+ * @property {string} solver
+ * @property {string} mode
+ * @property {number | null} w_con threshold, in mode paper
+ * @property {number} step
+ * @property {number} steps
+ * @property {number} sigma
+ * @property {number} sigma_next
+ * @property {number | null} stiffness median over the batch; null where the step has none
+ * @property {[number, number] | null} spread least and greatest of the batch
+ * @property {boolean} guided
+ */
+
+/**
+ * @typedef {object} Step
+ * @property {number} step
+ * @property {number} sigma
+ * @property {number} sigmaNext
+ * @property {number | null} stiffness
+ * @property {[number, number] | null} spread
+ * @property {boolean} guided
+ */
+
+/**
+ * @typedef {object} Run
+ * @property {string} id
+ * @property {string | null} prompt
+ * @property {string} solver
+ * @property {string} mode
+ * @property {number | null} threshold
+ * @property {number} total number of steps of the whole run
+ * @property {Step[]} steps in the order of their number
+ * @property {boolean} stopped ended before its last step
+ */
+
+/**
+ * @typedef {object} Shown
+ * @property {string} key
+ * @property {string} workflow
+ * @property {string} node
+ * @property {Run} current
+ * @property {Run | null} previous
+ */
+
+/** Nodes whose runs are kept; beyond it the ones that were longest without news go. */
+const LIMIT = 64;
+
+export class Runs {
+    /** @param {number} [limit] */
+    constructor(limit = LIMIT) {
+        this.limit = limit;
+        /** @type {Map<string, Shown>} by workflow and node, the newest last */
+        this.shown = new Map();
+    }
+
+    get size() {
+        return this.shown.size;
+    }
+
+    /**
+     * @param {string} workflow
+     * @param {string} node
+     */
+    static key(workflow, node) {
+        return `${workflow}/${node}`;
+    }
+
+    /**
+     * Take in a step for one of the nodes that show it.
+     *
+     * @param {StepMessage} message
+     * @param {string} workflow
+     * @param {string} node
+     * @returns {Shown}
+     */
+    add(message, workflow, node) {
+        const key = Runs.key(workflow, node);
+        let shown = this.shown.get(key);
+        if (!shown || shown.current.id !== message.run) {
+            shown = { key, workflow, node, current: begin(message), previous: shown?.current ?? null };
+        }
+        insert(shown.current.steps, message);
+        this.shown.delete(key);
+        this.shown.set(key, shown);
+        while (this.shown.size > this.limit) {
+            this.shown.delete(/** @type {string} */ (this.shown.keys().next().value));
+        }
+        return shown;
+    }
+
+    /**
+     * @param {string} workflow
+     * @param {string} node
+     * @returns {Shown | undefined}
+     */
+    get(workflow, node) {
+        return this.shown.get(Runs.key(workflow, node));
+    }
+
+    /**
+     * @param {string} workflow
+     * @returns {Shown[]}
+     */
+    of(workflow) {
+        return [...this.shown.values()].filter((shown) => shown.workflow === workflow);
+    }
+
+    /**
+     * @param {string} workflow
+     * @param {string} node
+     */
+    drop(workflow, node) {
+        this.shown.delete(Runs.key(workflow, node));
+    }
+
+    /**
+     * A prompt was interrupted or failed: what has not come of its runs will not come any more.
+     *
+     * @param {string} prompt
+     * @returns {Shown[]} what changed by it
+     */
+    stop(prompt) {
+        const changed = [];
+        for (const shown of this.shown.values()) {
+            const run = shown.current;
+            if (run.prompt === prompt && !run.stopped && !isComplete(run)) {
+                run.stopped = true;
+                changed.push(shown);
+            }
+        }
+        return changed;
+    }
+}
+
+/** @param {Run} run */
+export function isComplete(run) {
+    return run.steps.at(-1)?.step === run.total - 1;
+}
+
+/**
+ * @param {StepMessage} message
+ * @returns {Run}
+ */
+function begin(message) {
+    return {
+        id: message.run,
+        prompt: message.prompt_id,
+        solver: message.solver,
+        mode: message.mode,
+        threshold: message.w_con,
+        total: message.steps,
+        steps: [],
+        stopped: false,
+    };
+}
+
+/**
+ * @param {Step[]} steps
+ * @param {StepMessage} message
+ */
+function insert(steps, message) {
+    const step = {
+        step: message.step,
+        sigma: message.sigma,
+        sigmaNext: message.sigma_next,
+        stiffness: message.stiffness,
+        spread: message.spread,
+        guided: message.guided,
+    };
+    let at = steps.length;
+    while (at > 0 && steps[at - 1].step >= step.step) at--;
+    steps.splice(at, steps[at]?.step === step.step ? 1 : 0, step);
+}

@@ -1,0 +1,403 @@
+"""The live chart in ComfyUI's real page, in both of its renderers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from browser import ComfyPage, chromium, drawn_points, expected_points
+
+from devtools.workflows import WORKFLOWS, load
+
+SETTING = "ERK-Guid.LiveChart"
+
+
+def node(class_type: str, /, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=["classic", "nodes2"])
+def comfy(request, browser, server):
+    page = ComfyPage(browser, server, request.param)
+    yield page
+    page.page.close()
+
+
+@pytest.fixture(autouse=True)
+def clean_console(comfy):
+    comfy.setting(SETTING, "all")
+    comfy.errors.clear()
+    yield
+    assert comfy.own_errors == []
+
+
+class Seeds:
+    """A new one for each run, or ComfyUI's cache answers."""
+
+    last = 1000
+
+    @classmethod
+    def next(cls) -> int:
+        cls.last += 1
+        return cls.last
+
+
+DEMO = {"1": node("DemoModelERKGuid", kind="eps", pictures="arcs", width=64, height=64, batch_size=1)}
+WIRES = {"model": ["1", 0], "positive": ["1", 1], "negative": ["1", 2], "latent_image": ["1", 4]}
+SHOWN = {
+    "20": node("StiffnessVisualizerERKGuid", trace=["2", 1]),
+    "21": node("PreviewAny", source=["20", 1]),
+}
+
+
+def kept(sampler: str = "2") -> dict[str, Any]:
+    return {"10": node("VAEDecode", samples=[sampler, 0], vae=["1", 3]), "11": node("PreviewImage", images=["10", 0])}
+
+
+def ksampler(sampler_name: str, steps: int = 6) -> dict[str, Any]:
+    inputs = {"seed": Seeds.next(), "steps": steps, "cfg": 3.0, "sampler_name": sampler_name, "scheduler": "karras", "denoise": 1.0}
+    return {**DEMO, "2": node("KSampler", **WIRES, **inputs), **kept()}
+
+
+def erk_ksampler(mode: str = "paper", solver: str = "dpm_2", steps: int = 6) -> dict[str, Any]:
+    inputs = {"seed": Seeds.next(), "steps": steps, "cfg": 3.0, "solver": solver, "scheduler": "karras", "denoise": 1.0, "mode": mode}
+    return {**DEMO, "2": node("KSamplerERKGuid", **WIRES, **inputs), **kept()}
+
+
+def stock_nodes() -> dict[str, dict[str, Any]]:
+    """Each stock node that samples, with an erk_* sampler."""
+    common = {"steps": 6, "cfg": 3.0, "scheduler": "karras"}
+    advanced = {"add_noise": "enable", "start_at_step": 0, "end_at_step": 99, "return_with_leftover_noise": "disable"}
+    chosen = {
+        "4": node("KSamplerSelect", sampler_name="erk_heun"),
+        "5": node("BasicScheduler", model=["1", 0], scheduler="karras", steps=6, denoise=1.0),
+        "6": node("RandomNoise", noise_seed=Seeds.next()),
+        "7": node("CFGGuider", model=["1", 0], positive=["1", 1], negative=["1", 2], cfg=3.0),
+    }
+    wires = {"sampler": ["4", 0], "sigmas": ["5", 0], "latent_image": ["1", 4]}
+    custom = {"model": ["1", 0], "positive": ["1", 1], "negative": ["1", 2], "add_noise": True, "noise_seed": Seeds.next(), "cfg": 3.0}
+    return {
+        "KSampler": ksampler("erk_heun"),
+        "KSamplerAdvanced": {
+            **DEMO, **kept(),
+            "2": node("KSamplerAdvanced", **WIRES, **common, **advanced, noise_seed=Seeds.next(), sampler_name="erk_deis"),
+        },
+        "SamplerCustom": {**DEMO, **kept(), "4": chosen["4"], "5": chosen["5"], "2": node("SamplerCustom", **custom, **wires)},
+        "SamplerCustomAdvanced": {
+            **DEMO, **kept(), **chosen, "2": node("SamplerCustomAdvanced", noise=["6", 0], guider=["7", 0], **wires),
+        },
+    }  # fmt: skip
+
+
+def add_json(comfy: ComfyPage, visualizer: int) -> str:
+    """Show the visualizer's JSON in the history; returns the id of the node that does."""
+    return str(
+        comfy.run(
+            """(id) => {
+                const plot = app.rootGraph.getNodeById(id), show = LiteGraph.createNode('PreviewAny');
+                show.pos = [plot.pos[0], plot.pos[1] + 900];
+                app.rootGraph.add(show);
+                plot.connect(plot.outputs.findIndex((output) => output.name === 'json'), show, 0);
+                return show.id;
+            }""",
+            visualizer,
+        )
+    )
+
+
+def find(graph: dict[str, Any], *types: str) -> int:
+    return next(entry["id"] for entry in graph["nodes"] if entry["type"] in types)
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda workflow: workflow.name)
+def test_example_workflow(comfy, workflow):
+    """The points on the sampling node and on the visualizer are the trace's, and they came one by one."""
+    graph = load(workflow.name)
+    sampler = find(graph, "KSamplerERKGuid", "SamplerCustomAdvanced")
+    visualizer = find(graph, "StiffnessVisualizerERKGuid")
+    comfy.load(graph)
+    seeded = find(graph, "KSamplerERKGuid", "RandomNoise")
+    comfy.set_widget(seeded, "seed" if seeded == sampler else "noise_seed", Seeds.next())
+    shown = add_json(comfy, visualizer)
+    assert comfy.chart(sampler) is None
+    comfy.run(
+        """(id) => {
+            window.counts = new Set();
+            const look = () => {
+                const widget = app.rootGraph.getNodeById(id).widgets?.find((widget) => widget.type === 'ERK_GUID_LIVE');
+                window.counts.add(widget?.element.chart?.points.length ?? 0);
+                if (!window.stopCounting) requestAnimationFrame(look);
+            };
+            look();
+        }""",
+        sampler,
+    )
+    trace = json.loads(comfy.queue()[shown]["text"][0])
+    counts = sorted(comfy.run("() => { window.stopCounting = true; return [...window.counts]; }"))
+    comfy.run("() => { window.stopCounting = false; }")
+    assert len(trace["steps"]) == 16
+    assert counts[0] == 0 and counts[-1] == 16 and len(counts) >= 5, f"the chart grows as steps arrive: {counts}"
+
+    for where in (sampler, visualizer):
+        comfy.look_at(where)
+        chart = comfy.chart(where)
+        assert drawn_points(chart) == expected_points(trace)
+        assert chart["visible"] and chart["box"][2] > 150 and chart["box"][3] > 150
+        kinds = ["missing" if value is None else "guided" if guided else "plain" for *_, value, guided in expected_points(trace)]
+        assert chart["marks"] == list(enumerate(kinds)) or chart["marks"] == [list(mark) for mark in enumerate(kinds)]
+        assert chart["progress"] == "16 steps" and trace["run"]["mode"] in chart["title"]
+        comfy.picture(f"{workflow.name}_{where}")
+    messages = comfy.messages()
+    assert [message["step"] for message in messages] == list(range(16))
+    assert all(message["node"] == str(sampler) and message["views"] == [str(visualizer)] for message in messages)
+    assert max(len(json.dumps(message)) for message in messages) < 700
+
+
+def test_threshold_hover_and_the_previous_run(comfy):
+    comfy.load_prompt({**erk_ksampler("off"), **SHOWN})
+    first = json.loads(comfy.queue()["21"]["text"][0])
+    chart = comfy.chart(2)
+    assert drawn_points(chart) == expected_points(first)
+    assert not any(point["guided"] for point in chart["points"]) and chart["points"][2]["value"] > 0, "an off run is measured too"
+    assert chart["previous"] == [] and chart["threshold"] is None
+
+    comfy.set_widget(2, "mode", "paper")
+    comfy.set_widget(2, "seed", Seeds.next())
+    second = json.loads(comfy.queue()["21"]["text"][0])
+    comfy.look_at(2)
+    chart = comfy.chart(2)
+    assert drawn_points(chart) == expected_points(second) and drawn_points(chart, "previous") == expected_points(first)
+    assert chart["threshold"]["value"] == second["run"]["w_con"]
+    above = [point["value"] is not None and point["value"] > second["run"]["w_con"] for point in chart["points"]]
+    assert above[:-1] == [point["guided"] for point in chart["points"]][:-1], "guided is what lies above the threshold"
+    assert any("threshold" in text for text in chart["legend"]) and any("previous run (off)" in text for text in chart["legend"])
+    elements = comfy.page.locator(".erk-guid-live").first
+    assert elements.locator("polyline.previous").count() == 1 and elements.locator("line.threshold").count() == 2
+
+    point = chart["points"][3]
+    left, top, width, height = chart["box"]
+    shown_width = comfy.run("() => document.querySelector('.erk-guid-live').offsetWidth")
+    comfy.page.mouse.move(left + point["x"] / shown_width * width, top + height / 2)
+    tip = comfy.page.locator(".erk-guid-live .tip")
+    tip.wait_for()
+    text = tip.text_content()
+    assert "step 3" in text and f"{point['sigma']:.3g}"[:4] in text and f"{point['value']:.3g}"[:4] in text and "previous run" in text
+    comfy.picture("hover")
+    comfy.page.mouse.move(5, 500)
+    tip.wait_for(state="detached")
+
+
+@pytest.mark.parametrize("kind", ["KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced"])
+def test_stock_nodes(comfy, kind):
+    """A chart where an erk_* sampler ran, none elsewhere, and none any more when the node has run another sampler."""
+    comfy.load_prompt(stock_nodes()[kind])
+    assert comfy.elements() == 0
+    comfy.queue()
+    chart = comfy.chart(2)
+    assert [point["step"] for point in chart["points"]] == list(range(6))
+    assert sum(point["value"] is not None for point in chart["points"]) >= 5
+    assert comfy.elements() == 1
+    height = comfy.run("() => app.rootGraph.getNodeById(2).size[1]")
+    comfy.set_widget(4 if kind.startswith("SamplerCustom") else 2, "sampler_name", "euler")
+    comfy.queue()
+    assert comfy.messages() == [] and comfy.chart(2) is None and comfy.elements() == 0
+    assert comfy.run("() => app.rootGraph.getNodeById(2).size[1]") < height - 100, "the node is as small as before"
+
+
+def test_saved_workflow_carries_nothing(comfy):
+    comfy.load_prompt({**erk_ksampler(), **SHOWN})
+    fresh = comfy.saved()["nodes"]
+    comfy.queue()
+    assert comfy.elements() == 2
+    with_charts = comfy.saved()
+    sampler = [next(entry for entry in nodes if entry["id"] == 2) for nodes in (fresh, with_charts["nodes"])]
+    assert sampler[0] == sampler[1]
+    assert "erk_guid_live" not in json.dumps(with_charts).lower()
+    # The other nodes grow by what ComfyUI itself shows in them; without the charts they are saved just so.
+    comfy.setting(SETTING, "off")
+    comfy.settle()
+    assert comfy.elements() == 0
+    assert comfy.saved()["nodes"] == with_charts["nodes"]
+    comfy.setting(SETTING, "all")
+    comfy.settle()
+    assert comfy.elements() == 2
+    assert comfy.saved()["nodes"] == with_charts["nodes"]
+    # What the user makes of the node's size is kept.
+    comfy.run("() => { const node = app.rootGraph.getNodeById(2); node.setSize([node.size[0] + 50, node.size[1] + 80]); }")
+    comfy.settle()
+    size = next(entry for entry in comfy.saved()["nodes"] if entry["id"] == 2)["size"]
+    assert size == [sampler[0]["size"][0] + 50, sampler[0]["size"][1] + 80]
+
+
+def test_removing_copying_collapsing(comfy):
+    comfy.load_prompt(erk_ksampler())
+    comfy.queue()
+    comfy.look_at(2)
+    assert comfy.chart(2)["visible"] and comfy.elements() == 1
+
+    comfy.run("() => app.rootGraph.getNodeById(2).collapse()")
+    comfy.settle()
+    assert not comfy.page.locator(".erk-guid-live").first.is_visible()
+    comfy.run("() => app.rootGraph.getNodeById(2).collapse()")
+    comfy.settle()
+    assert comfy.chart(2)["visible"] and len(comfy.chart(2)["points"]) == 6
+
+    copy = comfy.run(
+        """() => {
+            const copy = app.rootGraph.getNodeById(2).clone();
+            copy.pos = [900, 600];
+            app.rootGraph.add(copy);
+            return copy.id;
+        }"""
+    )
+    comfy.settle()
+    assert comfy.chart(copy) is None and comfy.elements() == 1
+    comfy.run("() => app.rootGraph.remove(app.rootGraph.getNodeById(2))")
+    comfy.settle()
+    assert comfy.elements() == 0
+    comfy.load(comfy.saved())
+    assert comfy.elements() == 0
+
+
+def test_other_workflows_and_reloading_the_page(comfy):
+    """A chart belongs to its workflow: it goes with it, and comes back with it, until the page is reloaded."""
+    graph = load(WORKFLOWS[0].name)
+    sampler = find(graph, "KSamplerERKGuid")
+    comfy.load(graph)
+    comfy.set_widget(sampler, "seed", Seeds.next())
+    comfy.set_widget(sampler, "steps", 5)
+    comfy.queue()
+    points = drawn_points(comfy.chart(sampler))
+    comfy.load({**graph, "id": "00000000-0000-4000-8000-00000000abcd"})
+    assert comfy.chart(sampler) is None and comfy.elements() == 0
+    comfy.load(graph)
+    assert drawn_points(comfy.chart(sampler)) == points
+    comfy.page.reload()
+    comfy.open()
+    comfy.settle()
+    assert comfy.elements() == 0
+    comfy.load(graph)
+    assert comfy.elements() == 0
+    comfy.set_widget(sampler, "seed", Seeds.next())
+    comfy.set_widget(sampler, "steps", 4)
+    comfy.queue()
+    assert len(comfy.chart(sampler)["points"]) == 4 and comfy.chart(sampler)["previous"] == []
+
+
+def test_a_message_for_a_workflow_that_is_not_on_the_page(comfy):
+    comfy.load_prompt(erk_ksampler(steps=40))
+    comfy.start()
+    comfy.page.wait_for_function("() => window.erkMessages.length > 2")
+    comfy.load({**load(WORKFLOWS[0].name), "id": "00000000-0000-4000-8000-00000000abce"})
+    comfy.wait()
+    assert len(comfy.messages()) == 40 and comfy.elements() == 0
+
+
+def test_interrupted(comfy):
+    comfy.load_prompt(erk_ksampler(steps=600))
+    comfy.start()
+    comfy.page.wait_for_function("() => window.erkMessages.length > 5")
+    comfy.run("() => app.api.interrupt(null)")
+    assert comfy.wait()["type"] == "execution_interrupted"
+    chart = comfy.chart(2)
+    assert 5 < len(chart["points"]) < 600 and chart["progress"].startswith("stopped at")
+    comfy.picture("stopped")
+
+
+def test_in_a_subgraph(comfy):
+    comfy.load_prompt({**erk_ksampler(), **SHOWN})
+    outer = comfy.run(
+        """() => {
+            const {node} = app.rootGraph.convertToSubgraph(new Set([app.rootGraph.getNodeById(2)]));
+            return node.id;
+        }"""
+    )
+    comfy.settle()
+    outputs = comfy.queue()
+    trace = json.loads(outputs["21"]["text"][0])
+    inner = comfy.run("(id) => app.rootGraph.getNodeById(id).subgraph.nodes[0].id", outer)
+    assert {message["node"] for message in comfy.messages()} == {f"{outer}:{inner}"}
+    assert drawn_points(comfy.chart(20)) == expected_points(trace), "the visualizer outside is found across the boundary"
+    comfy.run("(id) => app.canvas.setGraph(app.rootGraph.getNodeById(id).subgraph)", outer)
+    comfy.look_at(inner)
+    chart = comfy.chart(f"{outer}:{inner}")
+    assert drawn_points(chart) == expected_points(trace) and chart["visible"]
+    comfy.picture("subgraph")
+    comfy.run("() => app.canvas.setGraph(app.rootGraph)")
+    comfy.settle()
+    assert comfy.chart(20)["visible"]
+
+
+def test_the_setting(comfy):
+    comfy.load_prompt(
+        {
+            **erk_ksampler(),
+            "3": ksampler("erk_deis")["2"],
+            "12": node("VAEDecode", samples=["3", 0], vae=["1", 3]),
+            "13": node("PreviewImage", images=["12", 0]),
+        }
+    )
+    comfy.setting(SETTING, "erk")
+    comfy.queue()
+    assert {message["type"] for message in comfy.messages()} == {"KSamplerERKGuid"}, "the server measures no others"
+    assert comfy.chart(2) and not comfy.chart(3)
+    comfy.setting(SETTING, "off")
+    comfy.settle()
+    assert comfy.elements() == 0
+    for sampler in (2, 3):
+        comfy.set_widget(sampler, "seed", Seeds.next())
+    comfy.queue()
+    assert comfy.messages() == [] and comfy.elements() == 0
+    comfy.setting(SETTING, "all")
+    for sampler in (2, 3):
+        comfy.set_widget(sampler, "seed", Seeds.next())
+    comfy.queue()
+    assert len(comfy.chart(2)["points"]) == len(comfy.chart(3)["points"]) == 6
+
+
+def test_theme_zoom_and_width(comfy):
+    comfy.load_prompt(erk_ksampler())
+    comfy.queue()
+    colours = {}
+    for palette in ("dark", "light"):
+        comfy.setting("Comfy.ColorPalette", palette)
+        comfy.look_at(2)
+        comfy.picture(f"theme_{palette}")
+        style = "(name) => getComputedStyle(document.querySelector('.erk-guid-live ' + name))"
+        colours[palette] = [
+            comfy.run(f"() => {{ const of = {style}; return [of('.curve').stroke, of('.title').fill, of('.guided').fill]; }}"),
+            comfy.run("() => getComputedStyle(document.querySelector('.erk-guid-live')).backgroundColor"),
+        ]
+    comfy.setting("Comfy.ColorPalette", "dark")
+    for curve, ground in colours.values():
+        assert all(contrast(colour, ground) >= 3 for colour in curve), f"readable on its ground: {colours}"
+    assert colours["dark"][1] != colours["light"][1]
+
+    for width in (230, 420, 800):
+        comfy.run("(width) => { const node = app.rootGraph.getNodeById(2); node.setSize([width, node.size[1]]); }", width)
+        for scale in (0.3, 1.0, 2.0):
+            comfy.look_at(2, scale)
+            chart = comfy.chart(2)
+            share = chart["box"][2] / (width * scale)
+            assert chart["visible"] and 0.6 < share < 1.0, f"{width} wide at {scale}: {chart['box']}"
+            assert 130 < chart["box"][3] / scale < 345
+            assert len(chart["marks"]) == 6
+
+
+def contrast(a: str, b: str) -> float:
+    """WCAG contrast ratio of two CSS colours, rgb(...)."""
+
+    def luminance(colour: str) -> float:
+        channels = [float(part) / 255 for part in colour[colour.index("(") + 1 : -1].replace(",", " ").split()[:3]]
+        linear = [value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
