@@ -30,8 +30,10 @@ SECTIONS = {
     "architectures": (
         "Kinds of model",
         "With each solver and mode: the run succeeds; the latent is finite, has the right shape and is not the noise that went in; "
-        "mode `off` equals ComfyUI's own solver (no number further away than 0.2 % of the latent's scale), the guided modes do not; and "
-        "the sampler and the network are called exactly as often as with ComfyUI's own. `UNETLoader` is the node Load Diffusion Model.",
+        "mode `off` equals ComfyUI's own solver (no number further away than 0.2 % of the latent's scale), the guided modes do not; "
+        "and the sampler and the network are called exactly as often as with ComfyUI's own. `UNETLoader` is the node Load Diffusion "
+        "Model. Missing for their size alone: Qwen-Image, Z-Image, Lumina 2, ACE-Step, AuraFlow, Chroma and HiDream, whose width ComfyUI's "
+        "loaders fix, so that even one block takes hundreds of megabytes.",
         ("model", "prediction", "latent", "loader", "solvers", "modes", "note"),
     ),
     "sampling": (

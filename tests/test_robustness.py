@@ -78,7 +78,10 @@ PREDICTIONS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 
 
 class Model:
-    """A model whose samples know nothing of each other, as a sampler may expect of any."""
+    """A model whose samples know nothing of each other, as a sampler may expect of any.
+
+    largest  greatest absolute value of a state or a drift so far
+    """
 
     def __init__(self, case: Case, spoiled: Spoiled | None = None) -> None:
         self.case, self.spoiled, self.calls, self.largest = case, spoiled, 0, 0.0
@@ -94,7 +97,8 @@ class Model:
             else:
                 sample.view(-1)[0] = self.spoiled.value
         self.calls += 1
-        self.largest = max(self.largest, float(x.abs().nan_to_num(math.inf).max()))
+        drift = (x.float() - denoised.float()) / level
+        self.largest = max(self.largest, float(torch.maximum(x.float().abs(), drift.abs()).nan_to_num(math.inf).max()))
         return denoised
 
 
@@ -195,11 +199,19 @@ def test_finite_where_the_stock_sampler_is(case):
     plain, plain_model = sample(replace(case, mode="off"))
     assert model.calls == plain_model.calls
     lost = finite(plain) & ~finite(result)
-    if case.mode == "paper" and model.largest > 1e-3 * torch.finfo(case.dtype).max:
-        # The published rule has no bound: at great strengths it may run out of the numbers there are.
+    if ran_out(case, model):
         note(f"mode paper reached {model.largest:.1e}")
         return
     assert not lost.any(), f"samples {lost.nonzero().flatten().tolist()} are finite with mode off alone; reached {model.largest:.1e}"
+
+
+def ran_out(case: Case, model: Model) -> bool:
+    """Whether the published rule, which has no bound, came near the end of the numbers that the dtype has.
+
+    At great strengths, and on models that answer wildly, it grows from step to step; a stock sampler at the same
+    state would not be finite either. The calibrated rule is bounded and is not excused.
+    """
+    return case.mode == "paper" and model.largest > 1e-3 * torch.finfo(case.dtype).max
 
 
 def test_a_correction_beyond_half_precision_is_none():
@@ -223,7 +235,7 @@ def test_good_samples_are_untouched_by_bad_neighbours(case, spoiled):
     assert torch.equal(result[good].nan_to_num(7.0), expected[good].nan_to_num(7.0)), "bit for bit"
     plain, _ = sample(replace(case, mode="off"), spoiled)
     lost = finite(plain)[bad] & ~finite(result)[bad]
-    assert not lost or (case.mode == "paper" and model.largest > 1e-3 * torch.finfo(case.dtype).max)
+    assert not lost or ran_out(case, model)
 
 
 bad_numbers = st.sampled_from([math.nan, math.inf, -math.inf, -1.0, -1e-30, True, "1", [1.0]])
