@@ -40,6 +40,7 @@ BENCHMARKS = {
     "accuracy": "every sampler against the converged solution (an hour)",
     "report": "tables and plots from what `accuracy` measured",
     "learned": "a small trained network: distance of samples to the data",
+    "combinations": "together with CFG, Autoguidance, APG and others, on exact problems",
     "observation": "truncation error, eigenvector and stiffness",
     "train_network": "train that network anew",
 }

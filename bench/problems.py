@@ -120,6 +120,12 @@ class GaussianMixture:
             labels=labels,
         )
 
+    def widened(self, factor: float) -> GaussianMixture:
+        """The same Gaussians with every standard deviation times ``factor``."""
+        c = self._constants.at(torch.float64)
+        variances, floor = c["variances"] * factor**2, self.floor * factor**2
+        return GaussianMixture(c["log_weights"], c["means"], c["bases"], variances, floor, c["labels"])
+
     def posterior_mean(self, x: Tensor, alpha: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
         c = self._constants.at(x.dtype)
         a, s = alpha[:, :, None], sigma[:, :, None]

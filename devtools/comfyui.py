@@ -105,9 +105,10 @@ class Server:
         return status, json.loads(text) if text else None
 
     def queue(self, prompt: dict[str, Any], client_id: str | None = None) -> str:
-        """Queue a prompt in API format; returns its id. Raises ComfyUIError if it is refused."""
+        """Queue a prompt in API format; returns its id. Raises ComfyUIError if it, or one of its outputs, is refused."""
         status, answer = self.post("/prompt", {"prompt": prompt, "client_id": client_id or uuid.uuid4().hex})
-        if status != 200:
+        # ComfyUI runs what is valid of a prompt and leaves the rest out.
+        if status != 200 or answer.get("node_errors"):
             raise ComfyUIError(f"ComfyUI refused the prompt ({status}): {json.dumps(answer)[:2000]}")
         return answer["prompt_id"]
 
@@ -143,12 +144,17 @@ def error_message(entry: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def serve(port: int = 0, start_timeout: float = 180) -> Iterator[Server]:
-    """A ComfyUI on 127.0.0.1 with the pack, in a folder of its own; gone when the block is left."""
+def serve(port: int = 0, start_timeout: float = 180, prepare: Callable[[Path], None] | None = None) -> Iterator[Server]:
+    """A ComfyUI on 127.0.0.1 with the pack, in a folder of its own; gone when the block is left.
+
+    prepare  called with that folder before the start, to put models or further nodes into it
+    """
     port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="erk-guid-", ignore_cleanup_errors=True) as scratch:
         base = Path(scratch)
         install_pack(base / "custom_nodes")
+        if prepare is not None:
+            prepare(base)
         command = [
             sys.executable, str(comfyui_path() / "main.py"), "--listen", "127.0.0.1", "--port", str(port),
             "--base-directory", str(base), "--disable-api-nodes", "--disable-auto-launch",

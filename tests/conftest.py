@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
+
 import pytest
 
 from devtools.comfyui import Server, serve
@@ -15,6 +19,15 @@ def server():
 
 
 @pytest.fixture(scope="session")
+def model_server():
+    """A server with the tests' own nodes (tests/probe_nodes), where tiny models are written to."""
+    probe = Path(__file__).parent / "probe_nodes"
+    ignored = shutil.ignore_patterns("__pycache__")
+    with serve(prepare=lambda base: shutil.copytree(probe, base / "custom_nodes" / probe.name, ignore=ignored)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def object_info(server: Server):
     return server.get("/object_info")
 
@@ -22,3 +35,15 @@ def object_info(server: Server):
 @pytest.fixture(scope="session")
 def pack():
     return load_pack()
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: minutes, or hundreds of megabytes; runs with ERK_GUID_LONG=1")
+
+
+def pytest_collection_modifyitems(items):
+    if os.environ.get("ERK_GUID_LONG") != "1":
+        skip = pytest.mark.skip(reason="long: set ERK_GUID_LONG=1")
+        for item in items:
+            if "long" in item.keywords:
+                item.add_marker(skip)

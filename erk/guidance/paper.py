@@ -49,9 +49,10 @@ class Paper:
         # <direction, d> * direction is <delta_d, d> * delta_d over the squared norm: one pass less.
         along = inner(difference.delta_d, made.current.d) / (difference.delta_d_norm + FLOOR) ** 2
         scale = pair.sign * pair.h * z**2 * along
-        # A comparison with NaN is false, and a scale that overflowed is no correction:
+        # A comparison with NaN is false, and a correction beyond what the latent's dtype holds is none:
         # what the stock solver keeps finite stays finite.
-        active = (stiffness > self.w_con) & torch.isfinite(scale)
+        bound = torch.finfo(made.current.x.dtype).max / 2
+        active = (stiffness > self.w_con) & (scale.abs() * difference.delta_d_norm < bound)
         scale = torch.where(active, scale, 0.0)
         return Correction(
             value=difference.delta_d.mul_(per_sample(scale, difference.delta_d)),

@@ -1,0 +1,155 @@
+"""Graphs of tiny models for the server with the probe nodes, and how to read what came out."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from test_server import node
+from torch import Tensor
+
+from devtools import tiny_models
+from devtools.comfyui import Server
+from devtools.tiny_models import Architecture
+
+SOLVERS = ["heun", "dpm_2", "dpmpp_2s", "deis"]
+MODES = ["calibrated", "paper", "off"]
+
+Graph = dict[str, Any]
+_number = itertools.count()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A sampler's latent, its tensors apart where it is nested, and the calls that made it."""
+
+    samples: list[Tensor]
+    counts: dict[str, Any]
+
+    @property
+    def flat(self) -> Tensor:
+        return torch.cat([part.float().flatten() for part in self.samples])
+
+    @property
+    def finite(self) -> bool:
+        return bool(torch.isfinite(self.flat).all())
+
+    def distance(self, other: Outcome) -> float:
+        """Largest difference over the other's root mean square."""
+        return float((self.flat - other.flat).abs().max() / other.flat.square().mean().sqrt())
+
+
+def tiny(server: Server, what: Architecture) -> Graph:
+    """Nodes "model", "positive", "negative", "latent" for a tiny model, which is written if it is not there yet."""
+    file = tiny_models.write(server.base / "models", what)
+    loader = {"ckpt_name": file} if what.loader == "CheckpointLoaderSimple" else {"unet_name": file, "weight_dtype": "default"}
+    c = what.conditioning
+    texts = {"tokens": c.tokens, "width": c.width, "pooled": c.pooled, "extra": json.dumps(c.extra)}
+    return {
+        "model": node(what.loader, **loader),
+        "positive": node("ProbeConditioning", **texts, seed=1),
+        "negative": node("ProbeConditioning", **texts, seed=2),
+        **{name: node(kind, **inputs) for name, (kind, inputs) in what.nodes.items()},
+        "latent": node(what.latent[0], **what.latent[1]),
+    }
+
+
+def stock_sampler(solver: str) -> Graph:
+    """ComfyUI's own solver, without noise."""
+    if solver == "dpmpp_2s":
+        return node("SamplerDPMPP_2S_Ancestral", eta=0.0, s_noise=1.0)
+    return node("KSamplerSelect", sampler_name=solver)
+
+
+def erk_sampler(solver: str, mode: str, **options: Any) -> Graph:
+    return node("SamplerERKGuid", solver=solver, mode=mode, **options)
+
+
+def schedule(model: list[Any], steps: int = 4, scheduler: str = "simple", denoise: float = 1.0) -> Graph:
+    return node("BasicScheduler", model=model, scheduler=scheduler, steps=steps, denoise=denoise)
+
+
+def every_way(add: Callable[[str, Graph], None], w_stiff: float = 5.0, solvers: Sequence[str] = SOLVERS) -> None:
+    """Call ``add(label, sampler)`` for each solver as ComfyUI's own ("heun_stock") and in each mode ("heun_off").
+
+    Mode paper gets a strength that is felt: what the preset was tuned for, random weights are not.
+    """
+    for solver in solvers:
+        add(f"{solver}_stock", stock_sampler(solver))
+        for mode in MODES:
+            add(f"{solver}_{mode}", erk_sampler(solver, mode, **(paper(w_stiff) if mode == "paper" else {})))
+
+
+def paper(w_stiff: float) -> Graph:
+    return {"strengths": "custom", "w_stiff": w_stiff, "w_con": 0.0}
+
+
+def check_every_way(outcomes: dict[str, Outcome], solvers: Sequence[str] = SOLVERS, closeness: float = 2e-3) -> None:
+    """Finite, off equal to ComfyUI's own within rounding, guided modes not equal to it, and as many model calls."""
+    for solver in solvers:
+        stock, off = outcomes[f"{solver}_stock"], outcomes[f"{solver}_off"]
+        assert stock.finite and stock.flat.std() > 0.1, f"{solver}: ComfyUI's own gives nothing to compare with"
+        difference = off.distance(stock)
+        assert difference < closeness, f"{solver}: mode off is {difference:.1e} away from ComfyUI's own"
+        assert off.counts == stock.counts, f"{solver}: other model calls than ComfyUI's own"
+        for mode in ("calibrated", "paper"):
+            guided = outcomes[f"{solver}_{mode}"]
+            assert guided.finite, f"{solver} {mode}"
+            assert guided.distance(stock) > max(10 * difference, 1e-6), f"{solver} {mode}: guidance shows nothing"
+            assert guided.counts["sampler"] == stock.counts["sampler"], f"{solver} {mode}: other model calls than ComfyUI's own"
+
+
+class Runs:
+    """Several samplings in one prompt, each counted and saved under its label."""
+
+    def __init__(self, server: Server, base: Graph) -> None:
+        self.server, self.graph = server, dict(base)
+        self._prefix = f"run{next(_number)}"
+        self.labels: list[str] = []
+
+    def count(self, label: str, model: list[Any]) -> list[Any]:
+        self.graph[f"{label}_model"] = node("ProbeCount", model=model, name=f"{self._prefix}_{label}")
+        return [f"{label}_model", 0]
+
+    def save(self, label: str, latent: list[Any]) -> None:
+        self.graph[f"{label}_save"] = node("ProbeSave", latent=latent, name=f"{self._prefix}_{label}")
+        self.labels.append(label)
+
+    def sample(
+        self, label: str, sampler: Graph, *, model: Any = ("model", 0), sigmas: Any = ("sigmas", 0), latent: Any = ("latent", 0),
+        positive: Any = ("positive", 0), negative: Any = ("negative", 0), cfg: float = 3.0, seed: int = 5, add_noise: bool = True,
+    ) -> None:  # fmt: skip
+        """With SamplerCustom."""
+        self.graph[f"{label}_sampler"] = sampler
+        self.graph[label] = node(
+            "SamplerCustom", model=self.count(label, list(model)), add_noise=add_noise, noise_seed=seed, cfg=cfg, positive=list(positive),
+            negative=list(negative), sampler=[f"{label}_sampler", 0], sigmas=list(sigmas), latent_image=list(latent),
+        )  # fmt: skip
+        self.save(label, [label, 0])
+
+    def guide(
+        self, label: str, sampler: Graph, guider: Graph, *, model: Any = ("model", 0), sigmas: Any = ("sigmas", 0),
+        latent: Any = ("latent", 0), noise: Any = ("noise", 0),
+    ) -> None:  # fmt: skip
+        """With SamplerCustomAdvanced and a guider, which is given the counted model."""
+        self.graph[f"{label}_sampler"] = sampler
+        inputs = {**guider["inputs"], "model": self.count(label, list(model))}
+        self.graph[f"{label}_guider"] = {"class_type": guider["class_type"], "inputs": inputs}
+        self.graph[label] = node(
+            "SamplerCustomAdvanced", noise=list(noise), guider=[f"{label}_guider", 0], sampler=[f"{label}_sampler", 0],
+            sigmas=list(sigmas), latent_image=list(latent),
+        )  # fmt: skip
+        self.save(label, [label, 0])
+
+    def run(self, timeout: float = 300) -> dict[str, Outcome]:
+        """Queue, wait and read. Raises ComfyUIError with the node's message if one fails."""
+        self.server.run(self.graph, timeout)
+        outcomes = {}
+        for label in self.labels:
+            data = torch.load(self.server.base / "output" / f"{self._prefix}_{label}.pt")
+            outcomes[label] = Outcome(data["samples"], data["counts"])
+        return outcomes

@@ -1,0 +1,41 @@
+"""The benchmark of guidance combinations measures what it says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bench.accuracy import reference
+from bench.combinations import COMBINATIONS, CSV, PROBLEMS, REPORT, Guided, Row, report
+from bench.reference import rms
+from bench.rows import read
+
+
+@pytest.mark.parametrize("kind", ["eps", pytest.param("flow", marks=pytest.mark.long)])
+def test_the_reference_through_the_guider_is_the_one_by_formula(kind):
+    """CFG by ComfyUI's guider in float64 against the guided denoiser written down: two ways to one end point."""
+    guided = Guided("digits-cfg-2", kind)
+    start = float(guided.bench.sigmas("karras" if kind == "eps" else "simple", 8)[0])
+    ours = guided.converge(COMBINATIONS["CFG 2"](guided), start)
+    expected = reference("digits-cfg-2", kind, start)
+    assert ours.samples.dtype == torch.float64
+    assert float(rms(ours.samples - expected.samples).max()) < 1e-4
+
+
+def test_each_guidance_is_an_ode_of_its_own():
+    """No two of them answer alike, so none is left out by mistake."""
+    guided = Guided("mixture-cfg-2", "eps")
+    sigmas = torch.tensor([5.0, 2.0, 1.0, 0.5])
+    seen = {name: guided.sample(make(guided), "euler", sigmas)[0] for name, make in COMBINATIONS.items()}
+    for name, samples in seen.items():
+        assert torch.isfinite(samples).all(), name
+        twins = [other for other in seen if other != name and torch.allclose(seen[other], samples, atol=1e-4)]
+        assert not twins, f"{name} is the same as {twins}"
+
+
+def test_the_committed_tables_are_of_the_committed_rows():
+    measured = read(CSV, Row)
+    assert {row.combination for row in measured} == set(COMBINATIONS)
+    assert {row.problem for row in measured} == set(PROBLEMS)
+    measured.sort(key=lambda row: list(COMBINATIONS).index(row.combination))
+    assert REPORT.read_text() == report(measured)
