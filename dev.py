@@ -42,6 +42,7 @@ BENCHMARKS = {
     "learned": "a small trained network: distance of samples to the data",
     "combinations": "together with CFG, Autoguidance, APG and others, on exact problems",
     "observation": "truncation error, eigenvector and stiffness",
+    "overhead": "time, kernels and memory of a step over the stock sampler's",
     "train_network": "train that network anew",
 }
 

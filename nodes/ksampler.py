@@ -258,8 +258,6 @@ class SamplerERKGuid(io.ComfyNode):
                 ),
             ],
             hidden=[io.Hidden.unique_id],
-            # Two such nodes with the same settings would come out of ComfyUI's cache as one, and share a trace.
-            not_idempotent=True,
         )  # fmt: skip
 
     @classmethod
