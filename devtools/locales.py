@@ -24,8 +24,7 @@ def key(name: str) -> str:
 def english(object_info: dict[str, Any], nodes: list[str]) -> dict[str, Any]:
     """The nodes' own texts in the form of nodeDefs.json.
 
-    An output called by its type has no name of its own: the page translates types itself. A seed has a second
-    widget, whose name stands beside the inputs.
+    An output called by its type has no name of its own: the page translates types itself.
     """
     return {key(node): _node(object_info[node]) for node in nodes}
 
@@ -36,8 +35,6 @@ def _node(info: dict[str, Any]) -> dict[str, Any]:
         for name, spec in info["input"].get(group, {}).items():
             options = spec[1] if len(spec) > 1 else {}
             inputs[key(name)] = {"name": options.get("display_name") or name, "tooltip": options["tooltip"]}
-            if options.get("control_after_generate"):
-                inputs["control_after_generate"] = {"name": "control after generate"}
     outputs = {
         str(index): {**({} if name == kind else {"name": name}), "tooltip": tooltip}
         for index, (kind, name, tooltip) in enumerate(zip(info["output"], info["output_name"], info["output_tooltips"], strict=True))
