@@ -157,7 +157,7 @@ def test_settings_are_those_of_the_page(page_source):
             assert json.dumps(text) in page_source, f"the page has no text {text!r}"
         assert all(name == text for name, text in texts["options"].items())
     options = {option for texts in settings.values() for option in texts["options"]}
-    assert options == set(re.findall(r'\btext: "([^"]+)"', page_source))
+    assert options == set(re.findall(r'\btext: "([^"]+)", value: ', page_source))
     for category in re.findall(r'category: \["ERK-Guid", "([^"]+)"', page_source):
         assert read("en", "main")["settingsCategories"][category] == category
 
