@@ -12,7 +12,20 @@ from .. import erk
 from .compat import SAMPLERS_CATEGORY, SAMPLING, Trace, core_nodes, make
 from .samplers import MULTISTEP, SAMPLERS
 
-_ALIASES = ["erk", "erk-guid", "embedded runge-kutta", "stiffness", "sampler error", "ode", "heun", "dpm_2", "dpmpp_2s", "deis", "abm"]
+_ALIASES = [
+    "erk",
+    "erk-guid",
+    "embedded runge-kutta",
+    "stiffness",
+    "sampler error",
+    "ode",
+    "ode solver",
+    "heun",
+    "dpm_2",
+    "dpmpp_2s",
+    "deis",
+    "abm",
+]
 _PRESET, _CUSTOM = "preset", "custom"
 
 

@@ -41,8 +41,8 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
             "several runs over each other, to compare. High stiffness means that the solver errs there: put more steps there, "
             "or choose another scheduler.",
             search_aliases=[
-                "erk", "erk-guid", "stiffness", "stiff", "sampler error", "solver error", "truncation error", "ode", "plot", "chart",
-                "compare", "rho",
+                "erk", "erk-guid", "stiffness", "stiff", "sampler error", "solver error", "truncation error", "ode", "ode solver",
+                "plot", "chart", "compare", "rho",
             ],
             inputs=[
                 Trace.Input("trace", tooltip="From KSampler (ERK-Guid) or Sampler ERK-Guid."),

@@ -174,6 +174,7 @@ BOTH = SAMPLERS | {"StiffnessVisualizerERKGuid"}
         ("stiffness", BOTH),
         ("sampler error", BOTH),
         ("ode", BOTH | {"DemoModelERKGuid"}),
+        ("ode solver", BOTH),
         ("erk", BOTH | {"DemoModelERKGuid"}),
     ],
 )
