@@ -102,7 +102,7 @@ class DemoModelERKGuid(io.ComfyNode):
             category=SAMPLING,
             description="A model without any download: the exact denoiser of mosaics that this pack draws itself. To try samplers, "
             "to learn what they do, and to measure them, because the exact answer is known.",
-            search_aliases=["demo", "test model", "toy model", "erk"],
+            search_aliases=["demo", "test model", "toy model", "erk", "erk-guid", "ode"],
             inputs=[
                 io.Combo.Input(
                     "kind", options=list(_KINDS), default="eps",

@@ -12,7 +12,20 @@ from .. import erk
 from .compat import SAMPLERS_CATEGORY, SAMPLING, Trace, core_nodes, make
 from .samplers import MULTISTEP, SAMPLERS
 
-_ALIASES = ["erk", "erk-guid", "embedded runge-kutta", "stiffness", "sampler error", "ode", "heun", "dpm_2", "dpmpp_2s", "deis", "abm"]
+_ALIASES = [
+    "erk",
+    "erk-guid",
+    "embedded runge-kutta",
+    "stiffness",
+    "sampler error",
+    "ode",
+    "ode solver",
+    "heun",
+    "dpm_2",
+    "dpmpp_2s",
+    "deis",
+    "abm",
+]
 _PRESET, _CUSTOM = "preset", "custom"
 
 
@@ -127,7 +140,7 @@ class KSamplerERKGuid(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steps", default=20, min=1, max=10000,
-                    tooltip="Steps from noise to picture. deis calls the model once a step, the other solvers twice.",
+                    tooltip="Steps from noise to picture. abm and deis call the model once a step, the other solvers twice.",
                 ),
                 io.Float.Input(
                     "cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01,
@@ -187,7 +200,7 @@ class KSamplerAdvancedERKGuid(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steps", default=20, min=1, max=10000,
-                    tooltip="Steps of the whole schedule. deis calls the model once a step, the other solvers twice.",
+                    tooltip="Steps of the whole schedule. abm and deis call the model once a step, the other solvers twice.",
                 ),
                 io.Float.Input(
                     "cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01,

@@ -40,7 +40,10 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
             description="Plots how stiff the sampling ODE was at each step, which steps were corrected, and by how much; "
             "several runs over each other, to compare. High stiffness means that the solver errs there: put more steps there, "
             "or choose another scheduler.",
-            search_aliases=["stiffness", "sampler error", "plot", "compare", "ode", "erk", "rho"],
+            search_aliases=[
+                "erk", "erk-guid", "stiffness", "stiff", "sampler error", "solver error", "truncation error", "ode", "ode solver",
+                "plot", "chart", "compare", "rho",
+            ],
             inputs=[
                 Trace.Input("trace", tooltip="From KSampler (ERK-Guid) or Sampler ERK-Guid."),
                 io.Latent.Input(

@@ -1,0 +1,59 @@
+"""The texts in locales/: what the page needs of them, and the English ones, taken from the nodes.
+
+`python -m devtools.locales` writes locales/en/nodeDefs.json anew, from a running ComfyUI.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .comfyui import ROOT, serve
+
+LANGUAGES = ("en", "zh", "zh-TW", "ja", "ko", "de", "fr")
+"""German is not among the languages of frontend 1.47: ComfyUI serves the texts, and a page that has German shows them."""
+
+FILES = ("nodeDefs", "settings", "main")
+
+
+def key(name: str) -> str:
+    """A name as the page looks it up: dots would be levels."""
+    return name.replace(".", "_")
+
+
+def english(object_info: dict[str, Any], nodes: list[str]) -> dict[str, Any]:
+    """The nodes' own texts in the form of nodeDefs.json.
+
+    An output called by its type has no name of its own: the page translates types itself.
+    """
+    return {key(node): _node(object_info[node]) for node in nodes}
+
+
+def _node(info: dict[str, Any]) -> dict[str, Any]:
+    inputs: dict[str, Any] = {}
+    for group in ("required", "optional"):
+        for name, spec in info["input"].get(group, {}).items():
+            options = spec[1] if len(spec) > 1 else {}
+            inputs[key(name)] = {"name": options.get("display_name") or name, "tooltip": options["tooltip"]}
+    outputs = {
+        str(index): {**({} if name == kind else {"name": name}), "tooltip": tooltip}
+        for index, (kind, name, tooltip) in enumerate(zip(info["output"], info["output_name"], info["output_tooltips"], strict=True))
+    }
+    return {"display_name": info["display_name"], "description": info["description"], "inputs": inputs, "outputs": outputs}
+
+
+def ours(object_info: dict[str, Any]) -> list[str]:
+    return [name for name, info in object_info.items() if info["python_module"] == "custom_nodes.ComfyUI-ERK-Guid"]
+
+
+def main() -> None:
+    with serve() as server:
+        object_info = server.get("/object_info")
+    path = ROOT / "locales" / "en" / "nodeDefs.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(english(object_info, ours(object_info)), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""The texts in every language, against what the real server says of the nodes; and the words that find the nodes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from devtools.comfyui import ROOT
+from devtools.locales import FILES, LANGUAGES, english, key, ours
+
+LOCALES = ROOT / "locales"
+TRANSLATIONS = [language for language in LANGUAGES if language != "en"]
+
+# Letters that a text of this language has and English has not.
+SCRIPT = {
+    "zh": r"[\u4e00-\u9fff]", "zh-TW": r"[\u4e00-\u9fff]", "ja": r"[\u3040-\u30ff\u4e00-\u9fff]", "ko": r"[\uac00-\ud7a3]",
+}  # fmt: skip
+
+# Names that are the same in every language. "paper" only where it is the mode: the word itself is translated.
+NAMES = re.compile(
+    r"ERK-Guid|SamplerCustomAdvanced|SamplerCustom\b|ComfyUI|\bw_stiff\b|\bw_con\b|1/sigma|%[a-z]+%|\berk_\*|\bJSON\b|\bCSV\b|\bCFG\b|\bODE\b"
+    r"|\bSDXL\b|\bSD [0-9.]+\b|\bFLUX\b|\babm\b|\bdeis\b|\bheun\b|\bdpm_2\b|\bdpmpp_2s\b|\bcalibrated\b|\bmode paper\b|\bpaper:|\boff:"
+)
+NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w])")
+
+
+def read(language: str, name: str) -> dict[str, Any]:
+    return json.loads((LOCALES / language / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def leaves(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(data, dict):
+        for name, value in data.items():
+            yield from leaves(value, f"{path}/{name}")
+    else:
+        yield path, data
+
+
+@pytest.fixture(scope="module")
+def nodes(object_info):
+    names = ours(object_info)
+    assert len(names) >= 5
+    return names
+
+
+@pytest.fixture(scope="module")
+def schema(object_info, nodes):
+    return english(object_info, nodes)
+
+
+@pytest.fixture(scope="module")
+def page_source():
+    """The page's own settings come with the live chart."""
+    sources = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "js").rglob("*.js"))]
+    if not sources:
+        pytest.skip("this checkout has no live chart")
+    return "\n".join(sources)
+
+
+def test_every_language_has_its_files():
+    assert sorted(path.name for path in LOCALES.iterdir()) == sorted(LANGUAGES)
+    for language in LANGUAGES:
+        assert sorted(path.name for path in (LOCALES / language).iterdir()) == sorted(f"{name}.json" for name in FILES)
+
+
+def test_the_server_hands_out_every_text(server):
+    served = server.get("/i18n")
+    for language in LANGUAGES:
+        for name in ("nodeDefs", "settings"):
+            for node, texts in read(language, name).items():
+                assert served[language][name][node] == texts
+        assert served[language]["settingsCategories"].items() >= read(language, "main")["settingsCategories"].items()
+
+
+def test_english_is_what_the_nodes_say(schema):
+    assert read("en", "nodeDefs") == schema, "run `python -m devtools.locales` after changing a node's texts"
+
+
+@pytest.mark.parametrize("language", TRANSLATIONS)
+class TestTranslation:
+    def test_no_key_is_missing_or_left_over(self, schema, language):
+        expected = {"nodeDefs": schema, "settings": read("en", "settings"), "main": read("en", "main")}
+        for name, wanted in expected.items():
+            paths = {path for path, _ in leaves(wanted)}
+            found = {path for path, _ in leaves(read(language, name))}
+            assert found == paths, f"{name}: missing {sorted(paths - found)}, left over {sorted(found - paths)}"
+
+    def test_every_text_says_something(self, language):
+        for name in FILES:
+            for path, text in leaves(read(language, name)):
+                assert isinstance(text, str) and text.strip() == text != "", f"{name}{path}"
+                if not path.endswith("tooltip"):
+                    assert not set(text) & set("@{}|"), f"{name}{path}: the page would read {text!r} as a message with parameters"
+
+    def test_sentences_are_translated(self, schema, language):
+        texts = dict(leaves(read(language, "nodeDefs"))) | dict(leaves(read(language, "settings")))
+        for path, text in [*leaves(schema), *leaves(read("en", "settings"))]:
+            if path.endswith(("tooltip", "description")):
+                assert texts[path] != text, f"{path} is English still"
+                if language in SCRIPT:
+                    assert re.search(SCRIPT[language], texts[path]), f"{path}: {texts[path]!r}"
+                assert len(texts[path]) > len(text) / 6, f"{path} says less than the English: {texts[path]!r}"
+
+    def test_names_and_numbers_stay(self, schema, language):
+        texts = dict(leaves(read(language, "nodeDefs"))) | dict(leaves(read(language, "settings")))
+        for path, text in [*leaves(schema), *leaves(read("en", "settings"))]:
+            for name in NAMES.findall(text):
+                name = name.removeprefix("mode ").removesuffix(":")
+                assert name in texts[path], f"{path}: {name} is missing in {texts[path]!r}"
+            if path.endswith(("tooltip", "description")):
+                told = re.sub(r"(?<=\d),(?=\d)", ".", texts[path])  # German and French write a decimal comma
+                assert set(NUMBER.findall(text)) <= set(re.findall(r"\d+(?:\.\d+)?", told)), f"{path}: {texts[path]!r}"
+
+    def test_options_that_a_tooltip_explains_keep_their_names(self, object_info, nodes, language):
+        """The page shows a combo's options as they are, so a tooltip has to call them by that name."""
+        texts = read(language, "nodeDefs")
+        explained = 0
+        for node in nodes:
+            for group in object_info[node]["input"].values():
+                for name, spec in group.items():
+                    options = spec[0] if isinstance(spec[0], list) else spec[1].get("options", []) if len(spec) > 1 else []
+                    for option in options:
+                        if re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", spec[1]["tooltip"]):
+                            explained += 1
+                            text = texts[key(node)]["inputs"][key(name)]["tooltip"]
+                            assert option in text, f"{node}.{name}: {option} is missing in {text!r}"
+        assert explained > 30
+
+    def test_inputs_can_be_told_apart(self, language):
+        for node, texts in read(language, "nodeDefs").items():
+            for kind in ("inputs", "outputs"):
+                names = [text["name"] for text in texts[kind].values() if "name" in text]
+                assert len(set(names)) == len(names), f"{node}: {names}"
+        titles = [texts["display_name"] for texts in read(language, "nodeDefs").values()]
+        assert len(set(titles)) == len(titles) and all("ERK-Guid" in title for title in titles)
+
+    def test_nodes_are_called_by_their_names(self, language):
+        """A text that points to the visualizer uses the name that the node has in this language."""
+        texts = read(language, "nodeDefs")
+        title = texts["StiffnessVisualizerERKGuid"]["display_name"].removesuffix("(ERK-Guid)").strip()
+        for node in ("KSamplerERKGuid", "KSamplerAdvancedERKGuid", "SamplerERKGuid"):
+            assert title in texts[node]["inputs"]["w_con"]["tooltip"]
+            assert title in texts[node]["outputs"]["1"]["tooltip"]
+        sources = texts["StiffnessVisualizerERKGuid"]["inputs"]["trace"]["tooltip"]
+        assert texts["KSamplerERKGuid"]["display_name"] in sources and texts["SamplerERKGuid"]["display_name"] in sources
+
+
+def test_settings_are_those_of_the_page(page_source):
+    settings = read("en", "settings")
+    assert set(settings) == {key(name) for name in re.findall(r'"(ERK-Guid\.[\w.]+)"', page_source)}
+    for texts in settings.values():
+        for text in (texts["name"], texts["tooltip"], *texts["options"]):
+            assert json.dumps(text) in page_source, f"the page has no text {text!r}"
+        assert all(name == text for name, text in texts["options"].items())
+    options = {option for texts in settings.values() for option in texts["options"]}
+    assert options == set(re.findall(r'\btext: "([^"]+)", value: ', page_source))
+    for category in re.findall(r'category: \["ERK-Guid", "([^"]+)"', page_source):
+        assert read("en", "main")["settingsCategories"][category] == category
+
+
+SAMPLERS = {"KSamplerERKGuid", "KSamplerAdvancedERKGuid", "SamplerERKGuid"}
+BOTH = SAMPLERS | {"StiffnessVisualizerERKGuid"}
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("heun", SAMPLERS),
+        ("abm", SAMPLERS),
+        ("stiffness", BOTH),
+        ("sampler error", BOTH),
+        ("ode", BOTH | {"DemoModelERKGuid"}),
+        ("ode solver", BOTH),
+        ("erk", BOTH | {"DemoModelERKGuid"}),
+    ],
+)
+def test_words_that_find_the_nodes(object_info, nodes, word, expected):
+    found = {
+        node for node in nodes
+        if word in (object_info[node]["display_name"].lower(), *object_info[node]["search_aliases"])
+        or word in object_info[node]["display_name"].lower().split()
+    }  # fmt: skip
+    assert found == expected
