@@ -2,9 +2,11 @@
 
 from .nodes import ERKGuidExtension
 from .nodes.samplers import register_samplers
+from .nodes.templates import register_templates
 
 WEB_DIRECTORY = "./js"
 register_samplers()
+register_templates()
 
 
 async def comfy_entrypoint() -> ERKGuidExtension:
