@@ -2,10 +2,12 @@
 
 from .nodes import ERKGuidExtension, live
 from .nodes.samplers import register_samplers
+from .nodes.templates import register_templates
 
 WEB_DIRECTORY = "./js"
 register_samplers()
 live.register()
+register_templates()
 
 
 async def comfy_entrypoint() -> ERKGuidExtension:

@@ -1,7 +1,7 @@
-"""Writes examples_workflows/ from short descriptions: `python -m devtools.workflows` (through a running ComfyUI).
+"""Writes examples_workflows/ from their descriptions: `python -m devtools.workflows [NAME ...]`, with COMFYUI_PATH set.
 
-The node inputs, their order and their types come from the server's /object_info, so that a workflow
-always fits the nodes; the pictures beside them are what the workflows made.
+A workflow that runs without model files gets what it made as its picture; the others get a picture of their graph,
+taken in ComfyUI's page (see page.py for what that needs).
 """
 
 from __future__ import annotations
@@ -9,184 +9,22 @@ from __future__ import annotations
 import io
 import json
 import sys
-from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .comfyui import ROOT, Server, serve
+from .example_workflows import WORKFLOWS
+from .workflow_graph import Workflow, ui_graph
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from .page import Page
+
+__all__ = ["FOLDER", "WORKFLOWS", "Workflow", "load", "to_prompt", "ui_graph"]
 
 FOLDER = ROOT / "examples_workflows"
-_WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
-
-
-@dataclass(frozen=True)
-class Node:
-    """A node of a graph: where it stands, and its inputs; ("key", output name) is a link."""
-
-    key: str
-    type: str
-    pos: tuple[int, int]
-    size: tuple[int, int]
-    inputs: dict[str, Any] = field(default_factory=dict)
-    title: str | None = None
-
-
-@dataclass(frozen=True)
-class Workflow:
-    name: str
-    nodes: tuple[Node, ...]
-    picture: str
-    """Key of the SaveImage node whose picture is the template's."""
-
-
-def note(key: str, pos: tuple[int, int], size: tuple[int, int], text: str) -> Node:
-    return Node(key, "MarkdownNote", pos, size, {"text": text})
-
-
-_DEMO = Node(
-    "demo", "DemoModelERKGuid", (40, 140), (300, 230),
-    {"kind": "eps", "pictures": "arcs", "width": 384, "height": 384, "batch_size": 4},
-)  # fmt: skip
-
-WORKFLOWS = (
-    Workflow(
-        "erk_guid_demo",
-        (
-            note(
-                "note", (40, -140), (620, 240),
-                "## ERK-Guid in one graph, without any download\n\n"
-                "**Demo Model** stands for a checkpoint: its pictures are mosaics whose exact denoiser is known.\n\n"
-                "1. Queue. **KSampler (ERK-Guid)** samples; the plot shows the stiffness at each step and the correction.\n"
-                "2. Set *mode* to *off* and queue again: the same solver without the correction.\n"
-                "3. Lower *steps* to 8: the larger the steps, the more there is to correct.\n\n"
-                "To use your own model, put **Load Checkpoint** in the demo model's place.",
-            ),
-            _DEMO,
-            Node(
-                "sampler", "KSamplerERKGuid", (400, 140), (320, 420),
-                {
-                    "model": ("demo", "MODEL"), "seed": 7, "steps": 16, "cfg": 3.0, "solver": "heun", "scheduler": "karras",
-                    "positive": ("demo", "positive"), "negative": ("demo", "negative"), "latent_image": ("demo", "LATENT"),
-                    "denoise": 1.0,
-                },
-            ),
-            Node("decode", "VAEDecode", (780, 140), (200, 50), {"samples": ("sampler", "LATENT"), "vae": ("demo", "VAE")}),
-            Node("save", "SaveImage", (780, 250), (420, 460), {"images": ("decode", "IMAGE"), "filename_prefix": "erk_guid_demo"}),
-            Node("plot", "StiffnessVisualizerERKGuid", (1240, 140), (560, 900), {"trace": ("sampler", "trace")}),
-            Node(
-                "save_plot", "SaveImage", (1840, 140), (420, 400),
-                {"images": ("plot", "plot"), "filename_prefix": "erk_guid_demo_stiffness"},
-            ),
-        ),
-        picture="save",
-    ),
-    Workflow(
-        "erk_guid_custom_sampler",
-        (
-            note(
-                "note", (40, -140), (620, 240),
-                "## ERK-Guid in a custom sampling graph\n\n"
-                "**Sampler ERK-Guid** gives a SAMPLER for SamplerCustom and SamplerCustomAdvanced, with any guider and any sigmas. "
-                "Here: a flow model, DEIS, the simple schedule.\n\n"
-                "The visualizer needs the sampler's *latent* as well: the trace is filled only when the sampler runs.",
-            ),
-            Node(
-                "demo", "DemoModelERKGuid", (40, 140), (300, 230),
-                {"kind": "flow", "pictures": "circuit", "width": 384, "height": 384, "batch_size": 4},
-            ),
-            Node("noise", "RandomNoise", (400, 140), (300, 90), {"noise_seed": 3}),
-            Node(
-                "guider", "CFGGuider", (400, 280), (300, 110),
-                {"model": ("demo", "MODEL"), "positive": ("demo", "positive"), "negative": ("demo", "negative"), "cfg": 3.0},
-            ),
-            Node("erk", "SamplerERKGuid", (400, 440), (300, 200), {"solver": "deis"}),
-            Node(
-                "sigmas", "BasicScheduler", (400, 690), (300, 120),
-                {"model": ("demo", "MODEL"), "scheduler": "simple", "steps": 16, "denoise": 1.0},
-            ),
-            Node(
-                "sampler", "SamplerCustomAdvanced", (760, 140), (320, 340),
-                {
-                    "noise": ("noise", "NOISE"), "guider": ("guider", "GUIDER"), "sampler": ("erk", "SAMPLER"),
-                    "sigmas": ("sigmas", "SIGMAS"), "latent_image": ("demo", "LATENT"),
-                },
-            ),
-            Node("decode", "VAEDecode", (760, 540), (200, 50), {"samples": ("sampler", "output"), "vae": ("demo", "VAE")}),
-            Node("save", "SaveImage", (760, 640), (420, 460), {"images": ("decode", "IMAGE"), "filename_prefix": "erk_guid_custom"}),
-            Node(
-                "plot", "StiffnessVisualizerERKGuid", (1240, 140), (560, 900),
-                {"trace": ("erk", "trace"), "latent": ("sampler", "output")},
-            ),
-            Node(
-                "save_plot", "SaveImage", (1840, 140), (420, 400),
-                {"images": ("plot", "plot"), "filename_prefix": "erk_guid_custom_stiffness"},
-            ),
-        ),
-        picture="save",
-    ),
-)  # fmt: skip
-
-
-def ui_graph(workflow: Workflow, object_info: dict[str, Any]) -> dict[str, Any]:
-    """The workflow as ComfyUI's page saves it."""
-    ids = {node.key: number for number, node in enumerate(workflow.nodes, start=1)}
-    types = {node.key: node.type for node in workflow.nodes}
-    links: list[list[Any]] = []
-    nodes = []
-    for order, node in enumerate(workflow.nodes):
-        info = object_info.get(node.type)
-        inputs, widgets = [], []
-        if info is None:
-            widgets = list(node.inputs.values())
-        else:
-            declared = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
-            unknown = set(node.inputs) - set(declared)
-            if unknown:
-                raise ValueError(f"{workflow.name}: {node.type} has no input {unknown}")
-            for name, (kind, *rest) in declared.items():
-                options = rest[0] if rest else {}
-                choices = kind if isinstance(kind, list) else options.get("options")
-                kind = "COMBO" if isinstance(kind, list) else kind
-                is_widget = kind in _WIDGET_TYPES and not options.get("forceInput")
-                value = node.inputs.get(name)
-                entry: dict[str, Any] = {"name": name, "type": kind, "link": None}
-                if is_widget:
-                    entry["widget"] = {"name": name}
-                    widgets.append(value if value is not None else options.get("default", choices[0] if choices else None))
-                    if options.get("control_after_generate"):
-                        widgets.append("fixed")
-                elif value is not None:
-                    source, output = value
-                    slot = object_info[types[source]]["output_name"].index(output)
-                    link = len(links) + 1
-                    links.append([link, ids[source], slot, ids[node.key], len(inputs), kind])
-                    entry["link"] = link
-                inputs.append(entry)
-        outputs = [
-            {"name": name, "type": kind, "links": []}
-            for name, kind in zip(info["output_name"], info["output"], strict=True)
-        ] if info else []  # fmt: skip
-        nodes.append(
-            {
-                "id": ids[node.key], "type": node.type, "pos": list(node.pos), "size": list(node.size), "flags": {},
-                "order": order, "mode": 0, "inputs": inputs, "outputs": outputs,
-                "properties": {"Node name for S&R": node.type}, "widgets_values": widgets,
-                **({"title": node.title} if node.title else {}),
-            }
-        )  # fmt: skip
-    for link, source, slot, *_ in links:
-        nodes[source - 1]["outputs"][slot]["links"].append(link)
-    return {
-        "id": f"00000000-0000-4000-8000-{sum(map(ord, workflow.name)):012d}",
-        "revision": 0,
-        "last_node_id": len(nodes),
-        "last_link_id": len(links),
-        "nodes": nodes,
-        "links": links,
-        "groups": [],
-        "config": {},
-        "extra": {},
-        "version": 0.4,
-    }
+SIDE = 400
+"""Of the pictures, which are square, as the templates' cards are."""
 
 
 def to_prompt(graph: dict[str, Any], object_info: dict[str, Any]) -> dict[str, Any]:
@@ -197,33 +35,100 @@ def to_prompt(graph: dict[str, Any], object_info: dict[str, Any]) -> dict[str, A
 
 
 def load(name: str) -> dict[str, Any]:
-    return json.loads((FOLDER / f"{name}.json").read_text())
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def _write(workflow: Workflow, server: Server, object_info: dict[str, Any]) -> None:
+def model_files(graph: dict[str, Any]) -> list[dict[str, str]]:
+    """The files that a saved graph needs, each {"name", "url", "directory"}."""
+    return [file for node in graph["nodes"] for file in node["properties"].get("models", [])]
+
+
+def sheet(workflow: Workflow, pictures: dict[str, list[Image]]) -> Image:
+    """One square picture of a workflow's results, by the key of the node that shows them.
+
+    The first picture; the strips of three nodes below one another; or the last node's picture, with the first
+    one's, from which it started, in the corner.
+    """
     from PIL import Image
 
-    graph = ui_graph(workflow, object_info)
-    (FOLDER / f"{workflow.name}.json").write_text(json.dumps(graph, indent=1) + "\n")
-    outputs = server.run(to_prompt(graph, object_info))
-    saved = str(1 + [node.key for node in workflow.nodes].index(workflow.picture))
-    pictures = [Image.open(io.BytesIO(server.image(image))) for image in outputs[saved]["images"][:4]]
-    side = pictures[0].width
-    sheet = Image.new("RGB", (2 * side, 2 * side))
-    for i, picture in enumerate(pictures):
-        sheet.paste(picture.convert("RGB"), (side * (i % 2), side * (i // 2)))
-    sheet.resize((512, 512), Image.Resampling.LANCZOS).save(FOLDER / f"{workflow.name}.jpg", quality=88)
-    print(workflow.name)
+    groups = [pictures[key] for key in workflow.pictures]
+    if len(groups) == 1:
+        return groups[0][0].resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    if len(groups) == 3:
+        strips = [group[0] for group in groups]
+        gap = (strips[0].width - sum(strip.height for strip in strips)) // (len(strips) - 1)
+        square = Image.new("RGB", (strips[0].width, strips[0].width), "white")
+        for i, strip in enumerate(strips):
+            square.paste(strip, (0, i * (strip.height + gap)))
+        return square.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    start, result = (group[0] for group in groups)
+    square = result.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    small = SIDE // 3
+    square.paste("white", (0, SIDE - small - 4, small + 4, SIDE))
+    square.paste(start.resize((small, small), Image.Resampling.LANCZOS), (0, SIDE - small))
+    return square
 
 
-def main() -> int:
+def results(server: Server, workflow: Workflow, outputs: dict[str, Any]) -> dict[str, list[Image]]:
+    """The pictures that a run gave, by the key of their node."""
+    from PIL import Image
+
+    ids = {node.key: str(number) for number, node in enumerate(workflow.nodes, start=1)}
+    return {
+        key: [Image.open(io.BytesIO(server.image(file))).convert("RGB") for file in outputs[ids[key]]["images"]]
+        for key in workflow.pictures
+    }
+
+
+def _graph_picture(page: Page, workflow: Workflow, graph: dict[str, Any]) -> Image:
+    """The graph up to its sampler under the model's name: there is no result to show without the model."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    head = 76
+    page.load(graph, workflow.name)
+    whole = page.picture()
+    part = whole.crop((0, 0, round(whole.height * SIDE / (SIDE - head)), whole.height))
+    square = Image.new("RGB", (SIDE, SIDE), (24, 26, 30))
+    square.paste(part.resize((SIDE, SIDE - head), Image.Resampling.LANCZOS), (0, head))
+    draw = ImageDraw.Draw(square)
+    draw.text((14, 10), workflow.caption, font=ImageFont.load_default(32), fill=(240, 240, 240))
+    draw.text((14, 50), "the graph; the result needs the model's files", font=ImageFont.load_default(15), fill=(150, 160, 175))
+    return square
+
+
+def _save_picture(workflow: Workflow, picture: Image) -> None:
+    """As good as goes into 55 kB: people clone the pack, pictures and all."""
+    for quality in (88, 80, 70, 60):
+        data = io.BytesIO()
+        picture.save(data, "JPEG", quality=quality, optimize=True)
+        if data.tell() <= 55_000:
+            break
+    (FOLDER / f"{workflow.name}.jpg").write_bytes(data.getvalue())
+
+
+def main(names: list[str]) -> int:
+    from .page import open_page
+
+    chosen = [workflow for workflow in WORKFLOWS if not names or workflow.name in names]
     FOLDER.mkdir(exist_ok=True)
     with serve() as server:
         object_info = server.get("/object_info")
-        for workflow in WORKFLOWS:
-            _write(workflow, server, object_info)
+        graphs = [(workflow, ui_graph(workflow, object_info)) for workflow in chosen]
+        for workflow, graph in graphs:
+            (FOLDER / f"{workflow.name}.json").write_text(json.dumps(graph, indent=1) + "\n", encoding="utf-8")
+            if workflow.pictures:
+                _save_picture(workflow, sheet(workflow, results(server, workflow, server.run(to_prompt(graph, object_info)))))
+            # Empty files of the right names, so that the page does not mark them as missing in the pictures.
+            for file in model_files(graph):
+                path = server.base / "models" / file["directory"] / file["name"]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+        with open_page(server) as page:
+            for workflow, graph in graphs:
+                if not workflow.pictures:
+                    _save_picture(workflow, _graph_picture(page, workflow, graph))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,112 @@
+"""Workflows in ComfyUI's real page, in a headless Chromium: what the page makes of a graph, and pictures of it.
+
+Needs Playwright for Python and a Chromium on PATH, or named by ERK_GUID_CHROMIUM.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .comfyui import Server
+
+_CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+_SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Minimap.Visible": False,
+    "Comfy.Graph.CanvasInfo": False,
+    "Comfy.Workflow.ShowMissingModelsWarning": False,
+    "Comfy.ColorPalette": "dark",
+}
+
+
+class NoBrowserError(Exception):
+    """What is missing, in words."""
+
+
+class Page:
+    """ComfyUI's page. Use :func:`open_page`."""
+
+    def __init__(self, browser: Any, server: Server, size: tuple[int, int]) -> None:
+        server.post("/settings", _SETTINGS)  # before the page opens, so that it asks nothing of a new user
+        self.console: list[str] = []
+        self.page = browser.new_page(viewport={"width": size[0], "height": size[1]})
+        self.page.on("console", lambda message: message.type == "error" and self.console.append(f"{message.text} {message.location}"))
+        self.page.on("pageerror", lambda error: self.console.append(f"{error} {error.stack}"))
+        self.page.goto(server.address)
+        self.page.wait_for_function(
+            "!!(window.app?.graph && app.extensionManager && app.api?.clientId && window.LiteGraph?.registered_node_types?.KSampler)",
+            timeout=120_000,
+        )
+        self.page.wait_for_timeout(1000)
+
+    def load(self, graph: dict[str, Any], name: str) -> None:
+        self.page.evaluate("([graph, name]) => app.loadGraphData(graph, true, true, name)", [graph, name])
+        self.page.wait_for_timeout(700)
+
+    def to_prompt(self) -> dict[str, Any]:
+        return self.page.evaluate("async () => (await app.graphToPrompt()).output")
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The nodes as laid out: id, type, whether the page knows the type, position, size."""
+        return self.page.evaluate(
+            """() => app.rootGraph.nodes.map((node) => ({
+                id: node.id, type: node.type, known: node.type in LiteGraph.registered_node_types,
+                pos: [...node.pos], size: [...node.size], needs: [...node.computeSize()],
+            }))"""
+        )
+
+    def picture(self, margin: int = 30) -> Any:
+        """The whole graph as it stands on the page, as a PIL image."""
+        from PIL import Image
+
+        x, y, width, height = self.page.evaluate(
+            """(margin) => {
+                let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
+                const boxes = [
+                    ...app.rootGraph.groups.map((group) => [...group.pos, ...group.size]),
+                    ...app.rootGraph.nodes.map((node) => [node.pos[0], node.pos[1] - 30, node.size[0], node.size[1] + 30]),
+                ];
+                for (const [x, y, width, height] of boxes) {
+                    [left, top] = [Math.min(left, x - margin), Math.min(top, y - margin)];
+                    [right, bottom] = [Math.max(right, x + width + margin), Math.max(bottom, y + height + margin)];
+                }
+                // Beside and below the page's own bars.
+                const [side_bar, top_bar, bottom_bar] = [80, 110, 70];
+                const scale = Math.min((innerWidth - side_bar) / (right - left), (innerHeight - top_bar - bottom_bar) / (bottom - top));
+                const canvas = app.canvas, box = canvas.canvas.getBoundingClientRect();
+                canvas.ds.scale = scale;
+                canvas.ds.offset[0] = -left + (side_bar - box.x) / scale;
+                canvas.ds.offset[1] = -top + (top_bar - box.y) / scale;
+                canvas.setDirty(true, true);
+                return [side_bar, top_bar, (right - left) * scale, (bottom - top) * scale];
+            }""",
+            margin,
+        )
+        self.page.wait_for_timeout(500)
+        data = self.page.screenshot(clip={"x": x, "y": y, "width": width, "height": height})
+        return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+@contextlib.contextmanager
+def open_page(server: Server, size: tuple[int, int] = (2400, 1400)) -> Iterator[Page]:
+    """ComfyUI's page of a running server. Raises NoBrowserError where there is nothing to open it with."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        raise NoBrowserError("Playwright is missing: pip install playwright") from None
+    path = os.environ.get("ERK_GUID_CHROMIUM") or next(filter(None, map(shutil.which, _CHROMIUMS)), None)
+    if path is None or not Path(path).exists():
+        raise NoBrowserError(f"no Chromium on PATH, nor at ERK_GUID_CHROMIUM ({path})")
+    with sync_playwright() as playwright:
+        as_root = hasattr(os, "geteuid") and os.geteuid() == 0
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"] if as_root else [])
+        try:
+            yield Page(browser, server, size)
+        finally:
+            browser.close()

@@ -1,0 +1,216 @@
+"""From a short description of a graph to the JSON that ComfyUI's page saves.
+
+A description names nodes, their inputs and how they are grouped; positions follow from the grouping, and
+slots, their order and their types from the server's /object_info, so that a workflow always fits the nodes.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+_WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
+
+# What the page itself needs, in pixels; a smaller node would grow when it is loaded and cover its neighbour.
+_HEIGHTS = {
+    "BasicScheduler": 110, "CFGGuider": 100, "CLIPLoader": 110, "CLIPTextEncode": 160, "CheckpointLoaderSimple": 100,
+    "ConditioningZeroOut": 30, "CreateVideo": 110, "DemoModelERKGuid": 240, "DualCLIPLoader": 130, "DualModelGuider": 120,
+    "EmptyLatentImage": 110, "EmptySD3LatentImage": 110, "FluxGuidance": 60, "ImageStitch": 150, "KSamplerERKGuid": 600,
+    "MaskComposite": 130, "ModelSamplingAuraFlow": 60, "ModelSamplingSD3": 60, "PreviewImage": 300, "PrimitiveInt": 90,
+    "RandomNoise": 90, "SamplerCustomAdvanced": 400, "SamplerERKGuid": 440, "SaveImage": 520, "SaveVideo": 106,
+    "SetLatentNoiseMask": 50, "SolidMask": 110, "StiffnessVisualizerERKGuid": 900, "UNETLoader": 90, "VAEDecode": 50,
+    "VAEEncode": 50, "VAELoader": 60, "Wan22ImageToVideoLatent": 150,
+}  # fmt: skip
+_TITLE = 30
+"""Height of a node's title, which stands above its position."""
+_GROUP_TITLE = 50
+_PADDING = 20
+_GAP = 60
+"""Between groups."""
+_BETWEEN = 20
+"""Between the nodes of a column, and between columns."""
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A file that a loader needs: its name, the folder below models/, and where to get it."""
+
+    name: str
+    directory: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node and its inputs: a value, a ModelFile, or for a link ("key of a node", "name of its output")."""
+
+    key: str
+    type: str
+    inputs: dict[str, Any] = field(default_factory=dict)
+    title: str | None = None
+    height: int | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    width: int
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Columns of nodes in a frame; without a title, no frame."""
+
+    title: str | None
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class Workflow:
+    name: str
+    caption: str
+    stacks: tuple[tuple[Group, ...], ...]
+    """From left to right, as the data flows; in each, groups below one another."""
+    pictures: tuple[str, ...] = ()
+    """Keys of the SaveImage nodes whose pictures make the template's; empty where the graph needs model files."""
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return tuple(node for stack in self.stacks for group in stack for column in group.columns for node in column.nodes)
+
+
+def note(text: str, height: int) -> Node:
+    return Node("note", "MarkdownNote", {"text": text}, height=height)
+
+
+def _node_height(node: Node) -> int:
+    return node.height or _HEIGHTS[node.type]
+
+
+def _layout(workflow: Workflow) -> tuple[dict[str, tuple[list[int], list[int]]], list[dict[str, Any]]]:
+    """Position and size of each node by key, and the groups."""
+    places: dict[str, tuple[list[int], list[int]]] = {}
+    groups: list[dict[str, Any]] = []
+    left = 0
+    for stack in workflow.stacks:
+        top = widest = 0
+        for group in stack:
+            x = left + _PADDING
+            bottom = 0
+            for column in group.columns:
+                y = top + (_GROUP_TITLE if group.title else 0)
+                for node in column.nodes:
+                    y += _TITLE
+                    places[node.key] = ([x, y], [column.width, _node_height(node)])
+                    y += _node_height(node) + _BETWEEN
+                x += column.width + _BETWEEN
+                bottom = max(bottom, y)
+            right = x - _BETWEEN + _PADDING
+            if group.title:
+                groups.append(
+                    {
+                        "id": len(groups) + 1, "title": group.title, "bounding": [left, top, right - left, bottom - top],
+                        "color": "#3f789e", "font_size": 24, "flags": {},
+                    }
+                )  # fmt: skip
+            top = bottom + _GAP
+            widest = max(widest, right)
+        left = widest + _GAP
+    return places, groups
+
+
+def _inputs(info: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any], bool, bool]]:
+    """Name, type, options, whether it is a widget, whether it is optional; in the page's order: sockets, then widgets."""
+    declared = []
+    for part in ("required", "optional"):
+        for name, (kind, *rest) in info["input"].get(part, {}).items():
+            options = dict(rest[0]) if rest else {}
+            if isinstance(kind, list):
+                options["options"], kind = kind, "COMBO"
+            is_widget = kind in _WIDGET_TYPES and not options.get("forceInput")
+            declared.append((name, kind, options, is_widget, part == "optional"))
+    yield from sorted(declared, key=lambda entry: entry[3])
+
+
+def _default(kind: str, options: dict[str, Any]) -> Any:
+    if "default" in options:
+        return options["default"]
+    choices = options.get("options")
+    if not choices:
+        return None
+    return choices[0]["key"] if kind == "COMFY_DYNAMICCOMBO_V3" else choices[0]
+
+
+def ui_graph(workflow: Workflow, object_info: dict[str, Any]) -> dict[str, Any]:
+    """The workflow as ComfyUI's page saves it.
+
+    Raises ValueError for an input that the node does not have, and for one that it needs and does not get.
+    """
+    ids = {node.key: number for number, node in enumerate(workflow.nodes, start=1)}
+    types = {node.key: node.type for node in workflow.nodes}
+    places, groups = _layout(workflow)
+    links: list[list[Any]] = []
+    nodes: list[dict[str, Any]] = []
+    for order, node in enumerate(workflow.nodes):
+        position, size = places[node.key]
+        entry: dict[str, Any] = {
+            "id": ids[node.key], "type": node.type, "pos": position, "size": size, "flags": {}, "order": order, "mode": 0,
+            "inputs": [], "outputs": [], "properties": {},
+        }  # fmt: skip
+        if node.title:
+            entry["title"] = node.title
+        nodes.append(entry)
+        info = object_info.get(node.type)
+        if info is None:  # lives in the page alone
+            entry |= {"widgets_values": list(node.inputs.values()), "color": "#432", "bgcolor": "#653"}
+            continue
+        widgets: list[Any] = []
+        known = list(_inputs(info))
+        unknown = set(node.inputs) - {name for name, *_ in known}
+        if unknown:
+            raise ValueError(f"{workflow.name}: {node.type} has no input {', '.join(unknown)}")
+        for name, kind, options, is_widget, is_optional in known:
+            value = node.inputs.get(name)
+            slot: dict[str, Any] = {"name": name, "type": kind, "link": None}
+            if is_optional:
+                slot["shape"] = 7
+            if is_widget:
+                slot["widget"] = {"name": name}
+            if isinstance(value, tuple):
+                source, output = value
+                number = object_info[types[source]]["output_name"].index(output)
+                slot["link"] = len(links) + 1
+                links.append([len(links) + 1, ids[source], number, ids[node.key], len(entry["inputs"]), kind])
+                value = None
+            elif not is_widget and not is_optional:
+                raise ValueError(f"{workflow.name}: {node.type} needs {name}")
+            if is_widget:
+                if isinstance(value, ModelFile):
+                    file = {"name": value.name, "url": value.url, "directory": value.directory}
+                    entry["properties"].setdefault("models", []).append(file)
+                    value = value.name
+                widgets.append(_default(kind, options) if value is None else value)
+                if options.get("control_after_generate"):
+                    widgets.append("fixed")
+            entry["inputs"].append(slot)
+        outputs = zip(info["output_name"], info["output"], strict=True)
+        entry["outputs"] = [{"name": name, "type": kind, "links": []} for name, kind in outputs]
+        is_ours = info["python_module"].startswith("custom_nodes.")
+        entry["properties"] |= {"cnr_id": "erk-guid" if is_ours else "comfy-core", "Node name for S&R": node.type}
+        entry["widgets_values"] = widgets
+    for link, source, slot_number, *_ in links:
+        nodes[source - 1]["outputs"][slot_number]["links"].append(link)
+    return {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"erk-guid/{workflow.name}")),
+        "revision": 0,
+        "last_node_id": len(nodes),
+        "last_link_id": len(links),
+        "nodes": nodes,
+        "links": links,
+        "groups": groups,
+        "config": {},
+        "extra": {},
+        "version": 0.4,
+    }

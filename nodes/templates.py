@@ -1,0 +1,70 @@
+"""The pack's workflows in ComfyUI's Browse Templates.
+
+ComfyUI itself looks into a few folder names of which `examples_workflows` is none. So its answer to "which
+templates are there" is complemented on the way out, and the files are served where the page asks for them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+PACK = Path(__file__).parent.parent
+"""Not resolved: under custom_nodes the folder may be a link, and the page knows the pack by the link's name."""
+
+_LISTINGS = ("/workflow_templates", "/api/workflow_templates")
+_MARK = "erk_guid_templates"
+
+
+def register_templates(pack: Path = PACK) -> bool:
+    """Offer the workflows in `pack`; True if the server now has them.
+
+    Without a server (the pack imported by a script) nothing is done. Never raises: a failure costs the templates alone.
+    """
+    server = sys.modules.get("server")  # not imported here: where ComfyUI runs it is there already
+    if server is None:
+        return False
+    try:
+        _register(server.PromptServer.instance.app, pack)
+    except Exception as error:
+        logging.warning(
+            "ERK-Guid: the example workflows are not in Browse Templates (%s: %s); open them from %s.",
+            type(error).__name__, error, pack / "examples_workflows",
+        )  # fmt: skip
+        return False
+    return True
+
+
+def _register(app: Any, pack: Path) -> None:
+    from aiohttp import web
+
+    # The mark is on the server's own object: a pack imported twice has two copies of this module.
+    if any(getattr(middleware, _MARK, None) == pack.name for middleware in app.middlewares):
+        return
+    folder = pack / "examples_workflows"
+    failed = False
+
+    @web.middleware
+    async def add_templates(request: web.Request, handler: Any) -> web.StreamResponse:
+        nonlocal failed
+        response = await handler(request)
+        if request.path not in _LISTINGS or request.method != "GET" or response.status != 200:
+            return response
+        try:
+            listing = json.loads(response.body)
+            known = listing.setdefault(pack.name, [])
+            known += sorted({path.stem for path in folder.glob("*.json")} - set(known))
+            return web.json_response(listing)
+        except Exception as error:
+            if not failed:
+                logging.warning("ERK-Guid: could not add the example workflows to the list of templates (%s).", error)
+            failed = True
+            return response
+
+    setattr(add_templates, _MARK, pack.name)
+    # The files first: a template that is listed but not served would be worse than none.
+    app.add_routes([web.static(f"/api/workflow_templates/{pack.name}", folder)])
+    app.middlewares.append(add_templates)

@@ -1,0 +1,310 @@
+"""The shipped workflows: as files, over HTTP, in Browse Templates, and in ComfyUI's page."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import logging
+import os
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from devtools.comfyui import FOLDER as PACK_FOLDER
+from devtools.comfyui import ROOT, Server
+from devtools.inprocess import pack_module
+from devtools.page import NoBrowserError, open_page
+from devtools.workflows import SIDE, WORKFLOWS, load, model_files, results, to_prompt, ui_graph
+
+FOLDER = ROOT / "examples_workflows"
+NAMES = [workflow.name for workflow in WORKFLOWS]
+RUNNABLE = [workflow for workflow in WORKFLOWS if workflow.pictures]
+each_name = pytest.mark.parametrize("name", NAMES)
+LOADERS = {"CheckpointLoaderSimple", "UNETLoader", "CLIPLoader", "DualCLIPLoader", "VAELoader"}
+
+# The directories of models/ that a file may go to. Others would not be looked into.
+DIRECTORIES = {"checkpoints", "diffusion_models", "text_encoders", "vae"}
+
+
+def nodes_of(graph: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [node for node in graph["nodes"] if node["type"] == kind]
+
+
+class TestFiles:
+    def test_one_graph_and_one_picture_for_each_description(self):
+        assert sorted(path.stem for path in FOLDER.glob("*.json")) == sorted(NAMES)
+        assert sorted(path.stem for path in FOLDER.glob("*.jpg")) == sorted(NAMES)
+        assert {path.suffix for path in FOLDER.iterdir()} == {".json", ".jpg"}
+
+    @each_name
+    def test_names_and_picture(self, name):
+        assert re.fullmatch(r"[a-z0-9_]+", name)
+        path = FOLDER / f"{name}.jpg"
+        assert path.stat().st_size < 60_000
+        picture = Image.open(path)
+        assert picture.format == "JPEG" and picture.size == (SIDE, SIDE)
+        assert np.asarray(picture).std() > 10, "not blank"
+
+    @each_name
+    def test_has_a_note_a_sampler_of_ours_and_the_visualizer(self, name):
+        graph = load(name)
+        (note,) = nodes_of(graph, "MarkdownNote")
+        text = note["widgets_values"][0]
+        assert text.startswith("## ") and "**" in text and 200 < len(text) < 2000
+        outputs = {node["id"]: node["outputs"] for node in graph["nodes"]}
+        plots = nodes_of(graph, "StiffnessVisualizerERKGuid")
+        assert plots
+        for plot in plots:
+            connected = {slot["name"]: slot["link"] for slot in plot["inputs"] if slot["link"] is not None}
+            assert "trace" in connected
+            for slot, link in connected.items():
+                (source,) = [(entry[1], entry[2]) for entry in graph["links"] if entry[0] == link]
+                assert outputs[source[0]][source[1]]["type"] == ("ERK_TRACE" if slot.startswith("trace") else "LATENT")
+        custom = nodes_of(graph, "SamplerERKGuid")
+        assert custom or nodes_of(graph, "KSamplerERKGuid")
+        if custom:  # the plot has to wait for the sampling
+            assert all(slot["link"] for plot in plots for slot in plot["inputs"] if slot["name"] == "latent")
+
+    @each_name
+    def test_no_two_nodes_overlap_and_groups_frame_theirs(self, name):
+        graph = load(name)
+        # Left, top with the title, right, bottom.
+        boxes = [
+            (node["pos"][0], node["pos"][1] - 30, node["pos"][0] + node["size"][0], node["pos"][1] + node["size"][1])
+            for node in graph["nodes"]
+        ]
+        frames = [(x, y, x + width, y + height) for x, y, width, height in (group["bounding"] for group in graph["groups"])]
+        for one, other in itertools.chain(itertools.combinations(boxes, 2), itertools.combinations(frames, 2)):
+            assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1], f"{one} covers {other}"
+        for node, box in zip(graph["nodes"], boxes, strict=True):
+            around = [frame for frame in frames if frame[0] < box[0] and frame[1] < box[1] and box[2] < frame[2] and box[3] < frame[3]]
+            assert len(around) == (node["type"] != "MarkdownNote"), f"{node['type']} stands in {len(around)} groups"
+
+    @each_name
+    def test_model_files_can_be_fetched(self, name):
+        graph = load(name)
+        text = nodes_of(graph, "MarkdownNote")[0]["widgets_values"][0]
+        for node in graph["nodes"]:
+            files = node["properties"].get("models", [])
+            assert bool(files) == (node["type"] in LOADERS), f"{node['type']} tells what it needs"
+            for file in files:
+                assert set(file) == {"name", "url", "directory"}
+                assert file["name"] in node["widgets_values"] and file["directory"] in DIRECTORIES
+                # What the page offers for download: such addresses and safetensors only.
+                assert file["url"].startswith("https://huggingface.co/") and "/resolve/main/" in file["url"]
+                assert file["url"].endswith(".safetensors") and file["name"].endswith(".safetensors")
+                assert f"[{file['name']}]({file['url']}) in `models/{file['directory']}`" in text
+                fetched_as = file["url"].rsplit("/", 1)[1]
+                assert fetched_as == file["name"] or f"`{fetched_as}`" in text, "a file to be renamed is told of"
+
+    def test_addresses_are_those_of_comfyui_s_own_templates(self):
+        """Where ComfyUI's templates need a file of the same name, they fetch it from the same place."""
+        package = pytest.importorskip("comfyui_workflow_templates_json", reason="this ComfyUI's templates lie elsewhere")
+        ours = {file["name"]: file["url"] for name in NAMES for file in model_files(load(name))}
+        theirs: dict[str, set[str]] = {name: set() for name in ours}
+        address = re.compile(r'https://huggingface\.co/[^"\s)?\\]+/([^"\s)?/\\]+\.safetensors)')
+        for path in (Path(package.__file__).parent / "templates").glob("*.json"):
+            for found in address.finditer(path.read_text(encoding="utf-8")):
+                if found[1] in theirs:
+                    theirs[found[1]].add(found[0].replace("/blob/main/", "/resolve/main/"))
+        known = {name for name, urls in theirs.items() if urls}
+        assert len(known) >= 14, f"only {sorted(known)} were found in the templates"
+        assert {name for name in known if ours[name] not in theirs[name]} == set()
+
+    def test_the_comparison_differs_in_mode_and_steps_only(self):
+        graph = load("erk_guid_compare_modes")
+        settings = set()
+        for node in nodes_of(graph, "KSamplerERKGuid"):
+            seed, _, steps, cfg, solver, scheduler, denoise, mode, *rest = node["widgets_values"]
+            (link,) = [slot["link"] for slot in node["inputs"] if slot["name"] == "seed"]
+            assert link is not None, f"the seed {seed} is not the common one"
+            settings.add((mode, steps))
+            assert (cfg, solver, scheduler, denoise, *rest) == (3.0, "heun", "karras", 1.0, "preset", 0.75, 0.3)
+        assert settings == {(mode, steps) for mode in ("off", "paper", "calibrated") for steps in (8, 16, 32)}
+        for plot in nodes_of(graph, "StiffnessVisualizerERKGuid"):
+            assert [slot["name"] for slot in plot["inputs"] if slot["link"]] == ["trace", "trace_2", "trace_3"]
+
+    def test_autoguidance_uses_one_prompt_on_two_models(self):
+        graph = load("erk_guid_autoguidance")
+        (guider,) = nodes_of(graph, "DualModelGuider")
+        sources = {slot["name"]: next(link[1:3] for link in graph["links"] if link[0] == slot["link"]) for slot in guider["inputs"][:4]}
+        assert sources["positive"] == sources["negative"] and sources["model"][0] != sources["model_negative"][0]
+
+
+class TestServer:
+    @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda workflow: workflow.name)
+    def test_the_file_is_what_its_description_gives(self, object_info, workflow):
+        graph = ui_graph(workflow, object_info)
+        assert load(workflow.name) == graph, "run `python -m devtools.workflows` after changing nodes or descriptions"
+
+    @each_name
+    def test_every_node_and_every_value_arrives_in_the_prompt(self, object_info, name):
+        graph = load(name)
+        prompt = to_prompt(graph, object_info)
+        assert {key: entry["class_type"] for key, entry in prompt.items()} == {
+            str(node["id"]): node["type"] for node in graph["nodes"] if node["type"] != "MarkdownNote"
+        }
+        assert all(entry["class_type"] in object_info for entry in prompt.values())
+        linked = [value for entry in prompt.values() for value in entry["inputs"].values() if isinstance(value, list)]
+        assert len(linked) == len(graph["links"])
+        for key, entry in prompt.items():
+            known = object_info[entry["class_type"]]["input"]
+            declared = {**known.get("required", {}), **known.get("optional", {})}
+            assert set(known.get("required", {})) <= set(entry["inputs"]) <= set(declared), f"{name}, node {key}"
+
+    @pytest.mark.parametrize("name", [workflow.name for workflow in WORKFLOWS if not workflow.pictures])
+    def test_the_only_complaint_is_a_model_file_that_is_not_there(self, server: Server, object_info, name):
+        graph = load(name)
+        status, answer = server.post("/prompt", {"prompt": to_prompt(graph, object_info)})
+        assert status == 400
+        complaints = {
+            (key, error["extra_info"]["received_value"]) if error["type"] == "value_not_in_list" else (key, str(error))
+            for key, entry in answer["node_errors"].items()
+            for error in entry["errors"]
+        }
+        needed = {(str(node["id"]), file["name"]) for node in graph["nodes"] for file in node["properties"].get("models", [])}
+        assert complaints == needed
+
+    @pytest.mark.parametrize("workflow", RUNNABLE, ids=lambda workflow: workflow.name)
+    def test_runs_without_any_file(self, server: Server, object_info, workflow):
+        graph = load(workflow.name)
+        assert model_files(graph) == []
+        outputs = server.run(to_prompt(graph, object_info), timeout=900)
+        for key, pictures in results(server, workflow, outputs).items():
+            for picture in pictures:
+                assert np.asarray(picture).std() > 20, f"{key} is blank"
+        for plot in nodes_of(graph, "StiffnessVisualizerERKGuid"):
+            (file,) = outputs[str(plot["id"])]["images"]
+            drawn = np.asarray(Image.open(io.BytesIO(server.image(file))).convert("RGB")).astype(int)
+            assert drawn.shape == (800, 1120, 3) and drawn.std() > 10
+
+    def test_directories_are_comfyui_s(self, server: Server):
+        assert set(server.get("/models")) >= DIRECTORIES
+
+
+class TestBrowseTemplates:
+    @pytest.mark.parametrize("address", ["/workflow_templates", "/api/workflow_templates"])
+    def test_all_are_listed_under_the_pack(self, server: Server, address):
+        assert server.get(address)[PACK_FOLDER] == sorted(NAMES)
+
+    @each_name
+    def test_graph_and_picture_are_served(self, server: Server, name):
+        for ending, kind in ((".json", "application/json"), (".jpg", "image/jpeg")):
+            with urllib.request.urlopen(f"{server.address}/api/workflow_templates/{PACK_FOLDER}/{name}{ending}", timeout=30) as answer:
+                assert answer.status == 200 and answer.headers["Content-Type"] == kind
+                assert answer.read() == (FOLDER / f"{name}{ending}").read_bytes()
+
+    @pytest.mark.parametrize("path", ["..%2f__init__.py", "%2e%2e/__init__.py", "../__init__.py", "..%5c__init__.py", "", "none.json"])
+    def test_nothing_else_is_served(self, server: Server, path):
+        import http.client
+
+        # Not through urllib, which would tidy the path.
+        connection = http.client.HTTPConnection(server.address.removeprefix("http://"), timeout=30)
+        try:
+            connection.request("GET", f"/api/workflow_templates/{PACK_FOLDER}/{path}")
+            answer = connection.getresponse()
+            assert answer.status in (403, 404) and b"ERKGuidExtension" not in answer.read()
+        finally:
+            connection.close()
+
+    def test_other_answers_are_left_alone(self, server: Server):
+        assert "system" in server.get("/api/system_stats")
+        request = urllib.request.Request(server.address + "/workflow_templates", b"{}", method="POST")
+        with pytest.raises(urllib.error.HTTPError, match="405"):
+            urllib.request.urlopen(request, timeout=30)
+
+
+class TestRegistration:
+    """What happens where the server is not as expected: the templates are missing, and nothing else."""
+
+    @pytest.fixture()
+    def register(self):
+        return pack_module("nodes.templates").register_templates
+
+    def server_with(self, monkeypatch, app: Any) -> None:
+        module = ModuleType("server")
+        module.PromptServer = SimpleNamespace(instance=SimpleNamespace(app=app))
+        monkeypatch.setitem(sys.modules, "server", module)
+
+    def test_without_a_server_nothing_is_done_or_said(self, register, monkeypatch, caplog):
+        monkeypatch.delitem(sys.modules, "server", raising=False)
+        assert register() is False
+        assert not caplog.records
+
+    def test_twice_is_once(self, register, monkeypatch):
+        from aiohttp import web
+
+        app = web.Application()
+        self.server_with(monkeypatch, app)
+        assert register() and register()
+        assert len(app.middlewares) == 1 and len(app.router.resources()) == 1
+
+    @pytest.mark.parametrize("broken", ["no PromptServer", "no instance", "frozen app", "no folder"])
+    def test_a_failure_costs_the_templates_only(self, register, monkeypatch, caplog, tmp_path, broken):
+        from aiohttp import web
+
+        app = web.Application()
+        self.server_with(monkeypatch, app)
+        if broken == "no PromptServer":
+            del sys.modules["server"].PromptServer
+        elif broken == "no instance":
+            sys.modules["server"].PromptServer.instance = None
+        elif broken == "frozen app":
+            app.freeze()
+        with caplog.at_level(logging.WARNING):
+            assert register(*([tmp_path] if broken == "no folder" else [])) is False
+        (record,) = caplog.records
+        assert record.getMessage().startswith("ERK-Guid: the example workflows are not in Browse Templates")
+
+    def test_the_pack_loads_where_registration_fails(self):
+        """In a process of its own, by ComfyUI's loader, with a server whose application takes no more routes."""
+        script = (
+            "import sys, types\n"
+            "from aiohttp import web\n"
+            "from devtools.inprocess import load_pack\n"
+            "app = web.Application()\n"
+            "app.freeze()\n"
+            "sys.modules['server'] = types.ModuleType('server')\n"
+            "sys.modules['server'].PromptServer = types.SimpleNamespace(instance=types.SimpleNamespace(app=app))\n"
+            "load_pack()\n"
+            "import nodes\n"
+            "print(*[name for name in nodes.NODE_CLASS_MAPPINGS if name.endswith('ERKGuid')])\n"
+        )
+        result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert result.returncode == 0, result.stderr[-2000:]
+        assert len(result.stdout.split()) == 5 and "KSamplerERKGuid" in result.stdout
+        assert result.stderr.count("the example workflows are not in Browse Templates") == 1
+
+
+def test_in_the_page(server: Server, object_info):
+    """Each graph as ComfyUI's page loads it: all nodes known, laid out as saved, and the same prompt as the conversion gives."""
+    try:
+        with open_page(server) as page:
+            for name in NAMES:
+                graph = load(name)
+                page.load(graph, name)
+                for drawn, saved in zip(page.nodes(), graph["nodes"], strict=True):
+                    assert drawn["known"] and drawn["type"] == saved["type"], name
+                    assert (drawn["pos"], drawn["size"]) == (saved["pos"], saved["size"]), f"{name}: {drawn['type']} moved or grew"
+                converted = to_prompt(graph, object_info)
+                prompt = page.to_prompt()
+                assert {key: entry["class_type"] for key, entry in prompt.items()} == {
+                    key: entry["class_type"] for key, entry in converted.items()
+                }
+                for key, entry in converted.items():
+                    assert prompt[key]["inputs"] == entry["inputs"], f"{name}: {entry['class_type']}"
+            ours = [line for line in page.console if "ERK-Guid" in line or "erk_guid" in line.lower()]
+            assert ours == []
+    except NoBrowserError as error:
+        if os.environ.get("ERK_GUID_REQUIRE_BROWSER") == "1":
+            pytest.fail(str(error))
+        pytest.skip(f"the check in ComfyUI's page: {error}")
