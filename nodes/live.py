@@ -250,9 +250,21 @@ def _workflow(server: Any, prompt: str | None) -> str | None:
 
 
 def register() -> None:
-    """Let pages say on which nodes they want the chart: POST {"client_id": ..., "show": "all" | "erk" | "off"}."""
+    """Let pages say on which nodes they want the chart: POST {"client_id": ..., "show": "all" | "erk" | "off"}.
+
+    Where that cannot be set up, the setting stays without effect; the pack loads all the same.
+    """
     server = _server()
-    if server is None or any(getattr(route, "path", None) == ROUTE for route in server.routes):
+    if server is None:
+        return
+    try:
+        _add_route(server)
+    except Exception as error:
+        logging.warning("ERK-Guid: the live chart's setting has no effect here. %s: %s", type(error).__name__, error)
+
+
+def _add_route(server: Any) -> None:
+    if any(getattr(route, "path", None) == ROUTE for route in server.routes):
         return
     from aiohttp import web
 
