@@ -86,7 +86,8 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("plot", display_name="plot", tooltip="The plot as an image."),
+                # Another id than the input "plot": up to 0.3.64 at least, ComfyUI takes no name for both.
+                io.Image.Output("picture", display_name="plot", tooltip="The plot as an image."),
                 io.String.Output("json", display_name="json", tooltip="All numbers as JSON text."),
             ],
             is_output_node=True,
