@@ -23,7 +23,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = "ComfyUI-ERK-Guid"
-PACK = ("__init__.py", "erk", "nodes", "js", "locales", "examples_workflows", "requirements.txt", "pyproject.toml", "README.md", "LICENSE")
+PACK = (
+    "__init__.py", "erk", "nodes", "js", "locales", "examples_workflows",
+    "requirements.txt", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md",
+)  # fmt: skip
 """What of this checkout is the pack; the rest is for its makers."""
 
 
@@ -143,16 +146,29 @@ def error_message(entry: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def serve(port: int = 0, start_timeout: float = 180) -> Iterator[Server]:
-    """A ComfyUI on 127.0.0.1 with the pack, in a folder of its own; gone when the block is left."""
+def serve(
+    port: int = 0,
+    start_timeout: float = 180,
+    *,
+    base: Path | None = None,
+    python: Path | None = None,
+    more: tuple[str, ...] = (),
+) -> Iterator[Server]:
+    """A ComfyUI on 127.0.0.1 with the pack, in a folder of its own; gone when the block is left.
+
+    base    a folder that has its own custom_nodes: what is installed there is used, and the folder is kept
+    python  another interpreter than the running one
+    more    further arguments of ComfyUI's main.py
+    """
     port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="erk-guid-", ignore_cleanup_errors=True) as scratch:
-        base = Path(scratch)
-        install_pack(base / "custom_nodes")
+        if base is None:
+            base = Path(scratch)
+            install_pack(base / "custom_nodes")
         command = [
-            sys.executable, str(comfyui_path() / "main.py"), "--listen", "127.0.0.1", "--port", str(port),
+            str(python or sys.executable), str(comfyui_path() / "main.py"), "--listen", "127.0.0.1", "--port", str(port),
             "--base-directory", str(base), "--disable-api-nodes", "--disable-auto-launch",
-            "--database-url", "sqlite:///:memory:", "--preview-method", "auto",
+            "--database-url", "sqlite:///:memory:", "--preview-method", "auto", *more,
         ]  # fmt: skip
         if needs_cpu_flag():
             command.append("--cpu")
