@@ -86,7 +86,7 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
                 ),
             ],
             outputs=[
-                # Another id than the input "plot": up to 0.3.64 at least, ComfyUI takes no name for both.
+                # Not "plot" as the input is called: ComfyUI before 0.8.0 takes no id for both.
                 io.Image.Output("picture", display_name="plot", tooltip="The plot as an image."),
                 io.String.Output("json", display_name="json", tooltip="All numbers as JSON text."),
             ],
