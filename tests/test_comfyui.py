@@ -23,7 +23,7 @@ demo: ModuleType = pack_module("nodes.demo_model")
 pictures: ModuleType = pack_module("nodes.demo_pictures")
 erk: ModuleType = pack_module("erk")
 
-NAMES = ["erk_heun", "erk_dpm_2", "erk_dpmpp_2s", "erk_deis"]
+NAMES = ["erk_heun", "erk_dpm_2", "erk_dpmpp_2s", "erk_deis", "erk_abm"]
 KINDS = pytest.mark.parametrize("kind", ["eps", "v", "flow"])
 
 

@@ -16,7 +16,7 @@ from devtools.comfyui import ROOT, Server, error_message
 from devtools.workflows import WORKFLOWS, load, to_prompt, ui_graph
 
 NODES = ["KSamplerERKGuid", "KSamplerAdvancedERKGuid", "SamplerERKGuid", "StiffnessVisualizerERKGuid", "DemoModelERKGuid"]
-SAMPLERS = ["erk_heun", "erk_dpm_2", "erk_dpmpp_2s", "erk_deis"]
+SAMPLERS = ["erk_heun", "erk_dpm_2", "erk_dpmpp_2s", "erk_deis", "erk_abm"]
 SOLVERS = ["heun", "dpm_2", "dpmpp_2s", "deis", "abm"]
 
 
