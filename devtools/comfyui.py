@@ -146,19 +146,11 @@ def error_message(entry: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def serve(
-    port: int = 0,
-    start_timeout: float = 180,
-    *,
-    base: Path | None = None,
-    python: Path | None = None,
-    more: tuple[str, ...] = (),
-) -> Iterator[Server]:
+def serve(port: int = 0, start_timeout: float = 180, *, base: Path | None = None, python: Path | None = None) -> Iterator[Server]:
     """A ComfyUI on 127.0.0.1 with the pack, in a folder of its own; gone when the block is left.
 
     base    a folder that has its own custom_nodes: what is installed there is used, and the folder is kept
     python  another interpreter than the running one
-    more    further arguments of ComfyUI's main.py
     """
     port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="erk-guid-", ignore_cleanup_errors=True) as scratch:
@@ -168,7 +160,7 @@ def serve(
         command = [
             str(python or sys.executable), str(comfyui_path() / "main.py"), "--listen", "127.0.0.1", "--port", str(port),
             "--base-directory", str(base), "--disable-api-nodes", "--disable-auto-launch",
-            "--database-url", "sqlite:///:memory:", "--preview-method", "auto", *more,
+            "--database-url", "sqlite:///:memory:", "--preview-method", "auto",
         ]  # fmt: skip
         if needs_cpu_flag():
             command.append("--cpu")
