@@ -125,7 +125,7 @@ class TestArchive:
         expected |= set(pictures)
         with zipfile.ZipFile(archive) as opened:
             assert opened.testzip() is None
-            assert set(opened.namelist()) == expected, "what README shows has to be named in .comfyignore, what it no longer shows taken out"
+            assert set(opened.namelist()) == expected, "what README shows has to be named in .comfyignore, and nothing else"
         assert archive.stat().st_size < ARCHIVE_LIMIT
 
     def test_unpacked_it_samples_in_comfyui(self, archive, tmp_path):
