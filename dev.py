@@ -95,7 +95,9 @@ def pip(python: Path, *arguments: str, what: str) -> None:
         command = [str(python), "-m", "pip", "--disable-pip-version-check", "--log", str(log), *arguments]
         # On a terminal pip draws its own progress bars; elsewhere its lines are passed on as they come.
         on_terminal = sys.stderr.isatty() and sys.stdout.isatty()
-        process = subprocess.Popen(command, stdout=None if on_terminal else subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(
+            command, stdout=None if on_terminal else subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
         try:
             for line in process.stdout or ():
                 if line.startswith(("Collecting", "  Downloading", "Downloading", "Installing", "ERROR")):
@@ -196,7 +198,9 @@ def set_up_environment(torch_index: str | None) -> None:
         if not keeps_torch:
             check_machine(need_space=torch_index is None)
             say("Making the environment .venv ...")
-            made = subprocess.run([sys.executable, "-m", "venv", str(VENV)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            made = subprocess.run(
+                [sys.executable, "-m", "venv", str(VENV)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+            )
             if made.returncode:
                 sys.stderr.write(made.stdout)
                 raise SetupError("Python could not make a virtual environment: on Debian and Ubuntu install the package python3-venv.")

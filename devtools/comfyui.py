@@ -23,7 +23,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = "ComfyUI-ERK-Guid"
-PACK = ("__init__.py", "erk", "nodes", "js", "locales", "examples_workflows", "requirements.txt", "pyproject.toml", "README.md", "LICENSE")
+PACK = (
+    "__init__.py", "erk", "nodes", "js", "locales", "examples_workflows",
+    "requirements.txt", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md",
+)  # fmt: skip
 """What of this checkout is the pack; the rest is for its makers."""
 
 
@@ -144,19 +147,25 @@ def error_message(entry: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def serve(port: int = 0, start_timeout: float = 180, prepare: Callable[[Path], None] | None = None) -> Iterator[Server]:
+def serve(
+    port: int = 0, start_timeout: float = 180, prepare: Callable[[Path], None] | None = None, *,
+    base: Path | None = None, python: Path | None = None,
+) -> Iterator[Server]:  # fmt: skip
     """A ComfyUI on 127.0.0.1 with the pack, in a folder of its own; gone when the block is left.
 
     prepare  called with that folder before the start, to put models or further nodes into it
+    base     a folder that has its own custom_nodes: what is installed there is used, and the folder is kept
+    python   another interpreter than the running one
     """
     port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="erk-guid-", ignore_cleanup_errors=True) as scratch:
-        base = Path(scratch)
-        install_pack(base / "custom_nodes")
+        if base is None:
+            base = Path(scratch)
+            install_pack(base / "custom_nodes")
         if prepare is not None:
             prepare(base)
         command = [
-            sys.executable, str(comfyui_path() / "main.py"), "--listen", "127.0.0.1", "--port", str(port),
+            str(python or sys.executable), str(comfyui_path() / "main.py"), "--listen", "127.0.0.1", "--port", str(port),
             "--base-directory", str(base), "--disable-api-nodes", "--disable-auto-launch",
             "--database-url", "sqlite:///:memory:", "--preview-method", "auto",
         ]  # fmt: skip

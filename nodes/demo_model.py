@@ -9,13 +9,12 @@ import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
 import comfy.model_sampling
-import comfy.sd
 import comfy.supported_models_base
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from .compat import SAMPLING, make
+from .compat import SAMPLING, make, pixel_vae
 from .demo_pictures import CLASSES, TILE, TileMixture
 
 _EVERYTHING = "everything"
@@ -128,8 +127,7 @@ class DemoModelERKGuid(io.ComfyNode):
 
     @classmethod
     def execute(cls, kind: str, pictures: str, width: int, height: int, batch_size: int) -> io.NodeOutput:
-        vae = comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)})
         latent = torch.zeros([batch_size, 3, height, width], device=comfy.model_management.intermediate_device())
         return io.NodeOutput(
-            build_demo_model(kind), class_conditioning(pictures), class_conditioning(_EVERYTHING), vae, {"samples": latent}
+            build_demo_model(kind), class_conditioning(pictures), class_conditioning(_EVERYTHING), pixel_vae(), {"samples": latent}
         )

@@ -89,7 +89,8 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("plot", display_name="plot", tooltip="The plot as an image."),
+                # Not "plot" as the input is called: ComfyUI before 0.8.0 takes no id for both.
+                io.Image.Output("picture", display_name="plot", tooltip="The plot as an image."),
                 io.String.Output("json", display_name="json", tooltip="All numbers as JSON text."),
             ],
             is_output_node=True,

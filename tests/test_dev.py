@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib.util
 import os
 import shutil
@@ -53,7 +54,7 @@ def test_imports_the_standard_library_only():
         text=True,
         check=True,
     )
-    foreign = set(eval(out.stdout)) - set(sys.stdlib_module_names) - {"dev", "__main__"}
+    foreign = set(ast.literal_eval(out.stdout)) - set(sys.stdlib_module_names) - {"dev", "__main__"}
     assert not foreign
 
 
