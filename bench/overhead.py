@@ -14,6 +14,7 @@ as the difference of a long and a short run, so that what happens once a run doe
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 import time
@@ -112,6 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--repeats", type=int, default=5, help="runs of which the least counts")
     parser.add_argument("--quick", action="store_true", help="one latent, one batch, float32")
+    parser.add_argument("--all", action="store_true", help="every latent in every batch and precision, on a CPU too (hours there)")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
 
@@ -120,17 +122,19 @@ def main(arguments: list[str] | None = None) -> int:
     device = torch.device(options.device)
     made: list[Row] = []
     writer = Writer(options.output / "overhead.csv", Row)
-    latents = dict(list(LATENTS.items())[1:2]) if options.quick else LATENTS
-    for name, shape in latents.items():
-        for batch in BATCHES[:1] if options.quick else BATCHES:
-            for dtype in list(DTYPES)[:1] if options.quick else DTYPES:
-                x = torch.randn((batch, *shape), device=device).mul_(14.6).to(DTYPES[dtype])
-                for solver in STOCK:
-                    for row in measure(solver, x, name, dtype, options.repeats):
-                        writer.write(row)
-                        made.append(row)
-                print(f"{name}, batch {batch}, {dtype}", file=sys.stderr)
-    environment.record(options.output / "overhead.json", "python -m bench.overhead" + (" --quick" if options.quick else ""))
+    everything = options.all or device.type != "cpu"
+    for name, batch, dtype in itertools.product(LATENTS, BATCHES, DTYPES):
+        plain = (batch, dtype) == (BATCHES[0], "fp32")
+        if not (plain and name == "FLUX 1024" if options.quick else plain or everything or name == "SDXL 1024"):
+            continue
+        x = torch.randn((batch, *LATENTS[name]), device=device).mul_(14.6).to(DTYPES[dtype])
+        for solver in STOCK:
+            for row in measure(solver, x, name, dtype, options.repeats):
+                writer.write(row)
+                made.append(row)
+        print(f"{name}, batch {batch}, {dtype}", file=sys.stderr)
+    command = "python -m bench.overhead" + (" --quick" if options.quick else "") + (" --all" if options.all else "")
+    environment.record(options.output / "overhead.json", command)
     (options.output / "OVERHEAD.md").write_text(report(made, environment.sentence(options.output / "overhead.json")))
     print(options.output / "OVERHEAD.md")
     return 0

@@ -10,6 +10,7 @@ import math
 import os
 import re
 import warnings
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,6 @@ import torch  # noqa: E402
 from matplotlib.colors import to_rgb  # noqa: E402
 
 erk = pack_module("erk")
-trace_module = pack_module("erk.trace")
 visualizer = pack_module("nodes.visualizer")
 save_trace = pack_module("nodes.save_trace")
 trace_runs = pack_module("nodes.trace_runs")
@@ -49,7 +49,7 @@ def make_trace(steps: int = 8, batch: int = 1, solver: str = "heun", mode: str =
     generator = torch.Generator().manual_seed(seed)
     sigmas = [*torch.logspace(1.2, -1.5, steps).tolist(), 0.0]
     trace = erk.Trace()
-    trace.begin(trace_module.RunInfo(solver, mode, "sigma-space", sigmas, **more))
+    trace.begin(erk.RunInfo(solver, mode, "sigma-space", sigmas, **more))
     for i in range(steps):
         values = torch.rand((len(FIELDS), batch), generator=generator) * torch.logspace(-2, 1, steps)[i] + 1e-3
         values[0] = float(mode != "off" and i % 2)
@@ -58,7 +58,7 @@ def make_trace(steps: int = 8, batch: int = 1, solver: str = "heun", mode: str =
             values[4:] = math.nan
         if i == 0:
             values[2:4] = math.nan
-        trace._raw.append(trace_module._RawStep(sigmas[i], sigmas[i + 1], 2 * i + 2, values))
+        trace.record(erk.MeasuredStep(i, sigmas[i], sigmas[i + 1], 2 * i + 2, values))
     return trace
 
 
@@ -154,7 +154,7 @@ class TestDrawing:
     def test_nothing_is_cut_or_overlaps(self, size, count):
         """Title, panels, legend and notes lie inside the figure, one below the other."""
         traces = [make_trace(8 + i, 2, seed=i) for i in range(count)]
-        traces[0]._raw[3].values[:] = math.nan
+        traces[0]._measured[3].values[:] = math.nan
         figure, _ = draw(*traces, size=size, labels=["a label that goes on " * 6] + ["run"] * (count - 1))
         renderer = figure.canvas.get_renderer()
         bottom = max([text.get_window_extent(renderer).y1 for text in figure.texts if text.get_va() == "bottom"], default=0)
@@ -195,7 +195,7 @@ class TestLabels:
 
 
 def spoil(trace: Any, value: float, fields: slice = slice(1, 7), steps: Any = None):
-    for i, raw in enumerate(trace._raw):
+    for i, raw in enumerate(trace._measured):
         if steps is None or i in steps:
             raw.values[fields] = value
     return trace
@@ -250,12 +250,11 @@ class TestDegenerate:
 
     def test_sigmas_without_a_place_on_a_logarithmic_axis(self):
         trace = make_trace()
-        trace._raw[2].sigma = 0.0
+        trace._measured[2] = replace(trace._measured[2], sigma=0.0)
         figure, _ = draw(trace, axis="sigma")
         assert "has no place on this axis" in words(figure)
         assert np.isnan(lines(figure)["rho-hat/0"].get_ydata()[2])
-        for raw in trace._raw:
-            raw.sigma = math.nan
+        trace._measured[:] = [replace(step, sigma=math.nan) for step in trace._measured]
         assert draw(trace, axis="sigma")[1].std() > 3
 
     values = st.one_of(st.floats(width=32), st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -1.0, 1e-45, 3e38]))
@@ -267,10 +266,10 @@ class TestDegenerate:
         traces = []
         for _ in range(data.draw(st.integers(1, 3))):
             trace = make_trace(data.draw(st.integers(0, 4)), data.draw(st.integers(1, 2)), mode=data.draw(st.sampled_from(erk.MODES)))
-            for raw in trace._raw:
-                drawn = data.draw(st.lists(self.values, min_size=raw.values.numel(), max_size=raw.values.numel()))
-                raw.values = torch.tensor(drawn, dtype=torch.float32).reshape(raw.values.shape)
-                raw.sigma = data.draw(st.one_of(st.just(raw.sigma), self.values))
+            for i, step in enumerate(trace._measured):
+                drawn = data.draw(st.lists(self.values, min_size=step.values.numel(), max_size=step.values.numel()))
+                values = torch.tensor(drawn, dtype=torch.float32).reshape(step.values.shape)
+                trace._measured[i] = replace(step, values=values, sigma=data.draw(st.one_of(st.just(step.sigma), self.values)))
             traces.append(trace)
         what, axis = data.draw(st.sampled_from(drawing.PLOTS)), data.draw(st.sampled_from(drawing.AXES))
         figure, pixels = draw(*traces, what=what, axis=axis, size=(400, 300))
