@@ -22,6 +22,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
@@ -65,8 +66,11 @@ class Row:
 class Zero:
     """The zero-cost denoiser, behind what a k-diffusion sampler looks at."""
 
+    inner_model = SimpleNamespace(
+        inner_model=SimpleNamespace(model_sampling=object()), model_patcher=SimpleNamespace(get_model_object=lambda name: object())
+    )
+
     def __init__(self, x: Tensor) -> None:
-        self.inner_model = self
         self.prediction = torch.randn_like(x)
         self.calls = 0
 

@@ -68,10 +68,10 @@ class Spectrum:
         """[B, C, bands] -> each band's value at its positions, [B, C, positions]."""
         return values @ self._members
 
-    def pooled(self, values: Tensor, mean: Tensor, weight: float) -> Tensor:
-        """The values plus ``weight`` times their band's mean, [B, C, positions]."""
-        flat = torch.addmm(values.flatten(0, 1), mean.flatten(0, 1), self._members, alpha=weight)
-        return flat.view_as(values)
+    def pool_(self, values: Tensor, mean: Tensor, weight: float) -> Tensor:
+        """Add ``weight`` times their band's mean to the values, [B, C, positions], in place."""
+        values.flatten(0, 1).addmm_(mean.flatten(0, 1), self._members, alpha=weight)
+        return values
 
 
 def _along(axis: int, matrix: Tensor, x: Tensor) -> Tensor:

@@ -147,8 +147,9 @@ def noise_process(model: Any) -> erk.NoiseProcess:
 
     A wrapper of another pack may hide it; then sigma-space is assumed, and the log says so once.
     """
-    inner = model
-    while inner is not None:
+    inner, seen = model, set()
+    while inner is not None and id(inner) not in seen:  # a wrapper may lead back to itself
+        seen.add(id(inner))
         sampling = getattr(inner, "model_sampling", None)
         if sampling is not None:
             return erk.FLOW if isinstance(sampling, comfy.model_sampling.CONST) else erk.SIGMA_SPACE

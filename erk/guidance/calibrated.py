@@ -245,7 +245,9 @@ class CalibratedRule:
         product, square = eps_a * eps_b, eps_b * eps_b
         of_product, of_square, of_square_a = (spectrum.band_mean(part) for part in (product, square, eps_a * eps_a))
         coherence = _quotient(of_product, of_square) * _quotient(of_product, of_square_a)
-        q = _quotient(spectrum.pooled(product, of_product, POOLING), spectrum.pooled(square, of_square, POOLING))
+        q = spectrum.pool_(product, of_product, POOLING)
+        q.div_(spectrum.pool_(square, of_square, POOLING).clamp_(min=torch.finfo(torch.float32).tiny))
+        del product, square
         data_std = valid = None
         if self._run.observed:
             band_u = _noise_fraction(_quotient(of_product, of_square), r, euler)
@@ -282,8 +284,10 @@ def _noise_fraction(q: Tensor, r: float, euler: bool) -> Tensor:
 
 
 def _signal_fraction(q: Tensor, r: float, euler: bool) -> Tensor:
-    """1 - u = S^2/(S^2 + s^2), for u brought into its bounds."""
-    one_minus_u = _noise_fraction(q, r, euler).neg_().add_(1.0)
+    """1 - u = S^2/(S^2 + s^2), for u brought into its bounds; in q's memory."""
+    # (1 - q)/(1 - r), or (1 - q |q|)/(1 - r^2)
+    scale = 1.0 / (1.0 - r) if euler else 1.0 / (1.0 - r * r)
+    one_minus_u = (q if euler else q.mul_(q.abs())).mul_(-scale).add_(scale)
     expanding = one_minus_u > 1.0
     return one_minus_u.clamp_(0.0, 1.0 - NOISE_FRACTION_MIN).masked_fill_(expanding, 1.0 - NOISE_FRACTION_EXPANDING)
 
