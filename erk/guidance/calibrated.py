@@ -22,6 +22,10 @@ every model's ODE reads d\bar x/ds = eps with the noise estimate eps = (x - alph
 
     for each coefficient. This holds for the last step to sigma = 0 too, where std is S.
 
+4.  What could not be known when a step was made is corrected in hindsight, before the next one starts: a
+    multistep solver's first Euler step, and the state that a predictor-corrector makes anew once it has
+    been evaluated. D follows the corrected state with its derivative on the model, dD/dx = (1 - u)/alpha.
+
 Where all coefficients share one variance this is exact as far as the bounds below allow; where they
 differ, pooling and the shares that are held back make it an approximation.
 
