@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from graphs import MODES, NOT_IN_COMFYUI, SOLVERS, Outcome, Runs, check_every_way, every_way, schedule, tiny
+from graphs import MODES, SOLVERS, Outcome, Runs, check_every_way, every_way, schedule, tiny
 from test_server import node
 
 from devtools import compatibility
@@ -57,8 +57,8 @@ def check(outcomes: dict[str, Outcome], shapes: tuple[tuple[int, ...], ...]) -> 
         scale = (outcome.flat @ noise) / (noise @ noise)
         left = (outcome.flat - scale * noise).norm() / outcome.flat.norm()
         assert left > 0.05, f"{what}: what came out is the noise that went in"
-        assert outcome.counts == outcomes[f"{NOT_IN_COMFYUI.get(solver, solver)}_stock"].counts, what
-        assert outcome.counts["sampler"] == (STEPS if solver in ("deis", "abm") else 2 * STEPS - 1), what
+        assert outcome.counts == outcomes[f"{solver}_stock"].counts, what
+        assert outcome.counts["sampler"] == (STEPS if solver == "deis" else 2 * STEPS - 1), what
     assert outcomes["ksampler"].distance(outcomes["deis_calibrated"]) < 1e-5, "the node and the sampler are one code"
 
 
