@@ -274,7 +274,8 @@ def report(measured: list[Row]) -> str:
         lines.append(f"| {combination} | " + " | ".join(cells) + " |")
     lines += ["", "## By solver and calls, over all guidance", "", "| solver | calls | " + " | ".join(f"`{m}`" for m in guided) + " |"]
     lines += ["|---|---:|" + "---:|" * len(guided)]
-    for sampler in erk_samplers():
+    measured = {row.sampler for row, _ in usable}
+    for sampler in (name for name in erk_samplers() if name in measured):
         for budget in BUDGETS:
             chosen = [mean([v for r, v in usable if (r.sampler, r.budget, r.mode) == (sampler, budget, m)]) for m in guided]
             lines.append(f"| {sampler} | {budget} | " + " | ".join(chosen) + " |")

@@ -250,7 +250,7 @@ class TestSpectrum:
     def test_band_means(self):
         spectrum = Spectrum(torch.zeros(2, 3, 6, 10))
         values = torch.rand(2, 3, 60)
-        index = spectrum.spread(torch.arange(spectrum.bands).view(1, 1, -1))[0, 0]
+        index = spectrum.spread(torch.arange(float(spectrum.bands)).view(1, 1, -1))[0, 0]
         expected = torch.stack([values[..., index == band].mean(-1) for band in range(spectrum.bands)], dim=-1)
         assert torch.allclose(spectrum.band_mean(values), expected, atol=1e-6)
 
