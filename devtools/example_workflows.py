@@ -9,68 +9,38 @@ from .workflow_graph import Column, Group, ModelFile, Node, Workflow, note
 _NOTE, _SMALL, _WIDE, _PLOT = 380, 320, 420, 560
 """Widths of columns."""
 
-_HUB = "https://huggingface.co/"
 
-SD15 = ModelFile(
-    "v1-5-pruned-emaonly-fp16.safetensors", "checkpoints",
-    _HUB + "Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/v1-5-pruned-emaonly-fp16.safetensors",
-)  # fmt: skip
-SDXL = ModelFile(
-    "sd_xl_base_1.0.safetensors", "checkpoints",
-    _HUB + "stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors",
-)  # fmt: skip
-SDXL_VAE = ModelFile("sdxl_vae.safetensors", "vae", _HUB + "stabilityai/sdxl-vae/resolve/main/sdxl_vae.safetensors")
-SD35_LARGE = ModelFile(
-    "sd3.5_large_fp8_scaled.safetensors", "checkpoints",
-    _HUB + "Comfy-Org/stable-diffusion-3.5-fp8/resolve/main/sd3.5_large_fp8_scaled.safetensors",
-)  # fmt: skip
-SD35_MEDIUM = ModelFile(
-    "sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors", "checkpoints",
-    _HUB + "Comfy-Org/stable-diffusion-3.5-fp8/resolve/main/sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors",
-)  # fmt: skip
-FLUX = ModelFile("flux1-dev.safetensors", "diffusion_models", _HUB + "Comfy-Org/flux1-dev/resolve/main/flux1-dev.safetensors")
-CLIP_L = ModelFile(
-    "clip_l.safetensors", "text_encoders", _HUB + "comfyanonymous/flux_text_encoders/resolve/main/clip_l.safetensors",
-)  # fmt: skip
-T5 = ModelFile(
-    "t5xxl_fp16.safetensors", "text_encoders", _HUB + "comfyanonymous/flux_text_encoders/resolve/main/t5xxl_fp16.safetensors",
-)  # fmt: skip
-FLUX_VAE = ModelFile("ae.safetensors", "vae", _HUB + "Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files/vae/ae.safetensors")
-QWEN = ModelFile(
-    "qwen_image_fp8_e4m3fn.safetensors", "diffusion_models",
-    _HUB + "Comfy-Org/Qwen-Image_ComfyUI/resolve/main/split_files/diffusion_models/qwen_image_fp8_e4m3fn.safetensors",
-)  # fmt: skip
-QWEN_TEXT = ModelFile(
-    "qwen_2.5_vl_7b_fp8_scaled.safetensors", "text_encoders",
-    _HUB + "Comfy-Org/Qwen-Image_ComfyUI/resolve/main/split_files/text_encoders/qwen_2.5_vl_7b_fp8_scaled.safetensors",
-)  # fmt: skip
-QWEN_VAE = ModelFile(
-    "qwen_image_vae.safetensors", "vae", _HUB + "Comfy-Org/Qwen-Image_ComfyUI/resolve/main/split_files/vae/qwen_image_vae.safetensors",
-)  # fmt: skip
-Z_IMAGE = ModelFile(
-    "z_image_bf16.safetensors", "diffusion_models",
-    _HUB + "Comfy-Org/z_image/resolve/main/split_files/diffusion_models/z_image_bf16.safetensors",
-)  # fmt: skip
-Z_IMAGE_TEXT = ModelFile(
-    "qwen_3_4b.safetensors", "text_encoders",
-    _HUB + "Comfy-Org/z_image_turbo/resolve/main/split_files/text_encoders/qwen_3_4b.safetensors",
-)  # fmt: skip
-Z_IMAGE_VAE = ModelFile("ae.safetensors", "vae", _HUB + "Comfy-Org/z_image_turbo/resolve/main/split_files/vae/ae.safetensors")
-PIXART = ModelFile(
-    "PixArt-Sigma-XL-2-1024-MS.safetensors", "diffusion_models",
-    _HUB + "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS/resolve/main/transformer/diffusion_pytorch_model.safetensors",
-)  # fmt: skip
-WAN = ModelFile(
-    "wan2.2_ti2v_5B_fp16.safetensors", "diffusion_models",
-    _HUB + "Comfy-Org/Wan_2.2_ComfyUI_Repackaged/resolve/main/split_files/diffusion_models/wan2.2_ti2v_5B_fp16.safetensors",
-)  # fmt: skip
-WAN_TEXT = ModelFile(
-    "umt5_xxl_fp8_e4m3fn_scaled.safetensors", "text_encoders",
-    _HUB + "Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files/text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors",
-)  # fmt: skip
-WAN_VAE = ModelFile(
-    "wan2.2_vae.safetensors", "vae", _HUB + "Comfy-Org/Wan_2.2_ComfyUI_Repackaged/resolve/main/split_files/vae/wan2.2_vae.safetensors",
-)  # fmt: skip
+def _file(directory: str, repository: str, path: str, name: str = "") -> ModelFile:
+    """A file of a repository of Hugging Face; `name`, where it is to be renamed."""
+    return ModelFile(name or path.rsplit("/", 1)[-1], directory, f"https://huggingface.co/{repository}/resolve/main/{path}")
+
+
+SD15 = _file("checkpoints", "Comfy-Org/stable-diffusion-v1-5-archive", "v1-5-pruned-emaonly-fp16.safetensors")
+SDXL = _file("checkpoints", "stabilityai/stable-diffusion-xl-base-1.0", "sd_xl_base_1.0.safetensors")
+SDXL_VAE = _file("vae", "stabilityai/sdxl-vae", "sdxl_vae.safetensors")
+SD35_LARGE = _file("checkpoints", "Comfy-Org/stable-diffusion-3.5-fp8", "sd3.5_large_fp8_scaled.safetensors")
+SD35_MEDIUM = _file("checkpoints", "Comfy-Org/stable-diffusion-3.5-fp8", "sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors")
+FLUX = _file("diffusion_models", "Comfy-Org/flux1-dev", "flux1-dev.safetensors")
+CLIP_L = _file("text_encoders", "comfyanonymous/flux_text_encoders", "clip_l.safetensors")
+T5 = _file("text_encoders", "comfyanonymous/flux_text_encoders", "t5xxl_fp16.safetensors")
+FLUX_VAE = _file("vae", "Comfy-Org/Lumina_Image_2.0_Repackaged", "split_files/vae/ae.safetensors")
+QWEN = _file("diffusion_models", "Comfy-Org/Qwen-Image_ComfyUI", "split_files/diffusion_models/qwen_image_fp8_e4m3fn.safetensors")
+QWEN_TEXT = _file("text_encoders", "Comfy-Org/Qwen-Image_ComfyUI", "split_files/text_encoders/qwen_2.5_vl_7b_fp8_scaled.safetensors")
+QWEN_VAE = _file("vae", "Comfy-Org/Qwen-Image_ComfyUI", "split_files/vae/qwen_image_vae.safetensors")
+Z_IMAGE = _file("diffusion_models", "Comfy-Org/z_image", "split_files/diffusion_models/z_image_bf16.safetensors")
+Z_IMAGE_TEXT = _file("text_encoders", "Comfy-Org/z_image_turbo", "split_files/text_encoders/qwen_3_4b.safetensors")
+Z_IMAGE_VAE = _file("vae", "Comfy-Org/z_image_turbo", "split_files/vae/ae.safetensors")
+PIXART = _file(
+    "diffusion_models",
+    "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",
+    "transformer/diffusion_pytorch_model.safetensors",
+    "PixArt-Sigma-XL-2-1024-MS.safetensors",
+)
+WAN = _file("diffusion_models", "Comfy-Org/Wan_2.2_ComfyUI_Repackaged", "split_files/diffusion_models/wan2.2_ti2v_5B_fp16.safetensors")
+WAN_TEXT = _file(
+    "text_encoders", "Comfy-Org/Wan_2.1_ComfyUI_repackaged", "split_files/text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors"
+)
+WAN_VAE = _file("vae", "Comfy-Org/Wan_2.2_ComfyUI_Repackaged", "split_files/vae/wan2.2_vae.safetensors")
 
 
 def _note(text: str, height: int) -> Group:

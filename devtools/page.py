@@ -1,4 +1,4 @@
-"""Workflows in ComfyUI's real page, in a headless Chromium: what the page makes of a graph, and pictures of it.
+"""ComfyUI's real page in a headless Chromium, in either renderer: what it makes of a graph, and pictures of it.
 
 Needs Playwright for Python and a Chromium on PATH, or named by ERK_GUID_CHROMIUM.
 """
@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .comfyui import Server
 
@@ -22,50 +22,89 @@ _SETTINGS = {
     "Comfy.Graph.CanvasInfo": False,
     "Comfy.Workflow.ShowMissingModelsWarning": False,
     "Comfy.ColorPalette": "dark",
+    "Comfy.Execution.PreviewMethod": "none",
 }
+_READY = "!!(window.app?.graph && app.extensionManager && app.api?.clientId && window.LiteGraph?.registered_node_types?.KSampler)"
+
+Renderer = Literal["classic", "nodes2"]
 
 
 class NoBrowserError(Exception):
     """What is missing, in words."""
 
 
-class Page:
-    """ComfyUI's page. Use :func:`open_page`."""
+@contextlib.contextmanager
+def chromium() -> Iterator[Any]:
+    """A running browser. Raises NoBrowserError where there is none."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        raise NoBrowserError("Playwright is missing: pip install -r requirements-dev.txt") from None
+    path = os.environ.get("ERK_GUID_CHROMIUM") or next(filter(None, map(shutil.which, _CHROMIUMS)), None)
+    if path is None or not Path(path).exists():
+        raise NoBrowserError(f"no Chromium on PATH, nor at ERK_GUID_CHROMIUM ({path})")
+    with sync_playwright() as playwright:
+        as_root = hasattr(os, "geteuid") and os.geteuid() == 0
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"] if as_root else [])
+        try:
+            yield browser
+        finally:
+            browser.close()
 
-    def __init__(self, browser: Any, server: Server, size: tuple[int, int]) -> None:
-        server.post("/settings", _SETTINGS)  # before the page opens, so that it asks nothing of a new user
-        self.console: list[str] = []
+
+class Page:
+    """ComfyUI's page of a running server, as a person has it before them. Errors and warnings of its console are kept in `errors`."""
+
+    def __init__(self, browser: Any, server: Server, renderer: Renderer = "classic", size: tuple[int, int] = (2400, 1400)) -> None:
+        self.server = server
+        self.renderer = renderer
+        self.errors: list[str] = []
         self.page = browser.new_page(viewport={"width": size[0], "height": size[1]})
-        self.page.on("console", lambda message: message.type == "error" and self.console.append(f"{message.text} {message.location}"))
-        self.page.on("pageerror", lambda error: self.console.append(f"{error} {error.stack}"))
-        self.page.goto(server.address)
-        self.page.wait_for_function(
-            "!!(window.app?.graph && app.extensionManager && app.api?.clientId && window.LiteGraph?.registered_node_types?.KSampler)",
-            timeout=120_000,
-        )
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.errors.append(f"{error} {error.stack}"))
+        # Before the page is opened, so that it asks nothing of a new user; settings are the server's, and outlive a page.
+        server.post("/settings", {**_SETTINGS, "Comfy.VueNodes.Enabled": renderer == "nodes2"})
+        self.open()
+
+    def _console(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.errors.append(f"{message.text} {message.location.get('url', '')}")
+
+    def open(self) -> None:
+        """Load, or load again."""
+        self.page.goto(self.server.address)
+        self.page.wait_for_function(_READY, timeout=120_000)
         self.page.wait_for_timeout(1000)
 
-    def load(self, graph: dict[str, Any], name: str) -> None:
-        self.page.evaluate("([graph, name]) => app.loadGraphData(graph, true, true, name)", [graph, name])
+    def run(self, script: str, argument: Any = None) -> Any:
+        return self.page.evaluate(script, argument)
+
+    def settle(self) -> None:
+        """Let the page lay itself out."""
         self.page.wait_for_timeout(700)
 
+    def load(self, graph: dict[str, Any], name: str | None = None) -> None:
+        """A saved workflow."""
+        self.run("([graph, name]) => app.loadGraphData(graph, true, true, name)", [graph, name])
+        self.settle()
+
     def to_prompt(self) -> dict[str, Any]:
-        return self.page.evaluate("async () => (await app.graphToPrompt()).output")
+        return self.run("async () => (await app.graphToPrompt()).output")
 
     def nodes(self) -> list[dict[str, Any]]:
         """The nodes as laid out: id, type, whether the page knows the type, position, size."""
-        return self.page.evaluate(
+        return self.run(
             """() => app.rootGraph.nodes.map((node) => ({
                 id: node.id, type: node.type, known: node.type in LiteGraph.registered_node_types,
                 pos: [...node.pos], size: [...node.size], needs: [...node.computeSize()],
             }))"""
         )
 
-    def picture(self, margin: int = 30) -> Any:
+    def graph_picture(self, margin: int = 30) -> Any:
         """The whole graph as it stands on the page, as a PIL image."""
         from PIL import Image
 
-        x, y, width, height = self.page.evaluate(
+        x, y, width, height = self.run(
             """(margin) => {
                 let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
                 const boxes = [
@@ -91,22 +130,3 @@ class Page:
         self.page.wait_for_timeout(500)
         data = self.page.screenshot(clip={"x": x, "y": y, "width": width, "height": height})
         return Image.open(io.BytesIO(data)).convert("RGB")
-
-
-@contextlib.contextmanager
-def open_page(server: Server, size: tuple[int, int] = (2400, 1400)) -> Iterator[Page]:
-    """ComfyUI's page of a running server. Raises NoBrowserError where there is nothing to open it with."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        raise NoBrowserError("Playwright is missing: pip install playwright") from None
-    path = os.environ.get("ERK_GUID_CHROMIUM") or next(filter(None, map(shutil.which, _CHROMIUMS)), None)
-    if path is None or not Path(path).exists():
-        raise NoBrowserError(f"no Chromium on PATH, nor at ERK_GUID_CHROMIUM ({path})")
-    with sync_playwright() as playwright:
-        as_root = hasattr(os, "geteuid") and os.geteuid() == 0
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"] if as_root else [])
-        try:
-            yield Page(browser, server, size)
-        finally:
-            browser.close()

@@ -13,15 +13,16 @@ from typing import Any
 
 _WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
 
-# What the page itself needs, in pixels; a smaller node would grow when it is loaded and cover its neighbour.
+# What the page itself needs, in pixels, in its classic renderer and in Nodes 2.0; a smaller node would grow when it is
+# loaded and cover its neighbour.
 _HEIGHTS = {
-    "BasicScheduler": 110, "CFGGuider": 100, "CLIPLoader": 110, "CLIPTextEncode": 160, "CheckpointLoaderSimple": 100,
-    "ConditioningZeroOut": 30, "CreateVideo": 110, "DemoModelERKGuid": 240, "DualCLIPLoader": 130, "DualModelGuider": 120,
-    "EmptyLatentImage": 110, "EmptySD3LatentImage": 110, "FluxGuidance": 60, "ImageStitch": 150, "KSamplerERKGuid": 600,
-    "MaskComposite": 130, "ModelSamplingAuraFlow": 60, "ModelSamplingSD3": 60, "PreviewImage": 300, "PrimitiveInt": 90,
-    "RandomNoise": 90, "SamplerCustomAdvanced": 400, "SamplerERKGuid": 440, "SaveImage": 520, "SaveVideo": 106,
-    "SetLatentNoiseMask": 50, "SolidMask": 110, "StiffnessVisualizerERKGuid": 900, "UNETLoader": 90, "VAEDecode": 50,
-    "VAEEncode": 50, "VAELoader": 60, "Wan22ImageToVideoLatent": 150,
+    "BasicScheduler": 120, "CFGGuider": 110, "CLIPLoader": 120, "CLIPTextEncode": 160, "CheckpointLoaderSimple": 130,
+    "ConditioningZeroOut": 40, "CreateVideo": 110, "DemoModelERKGuid": 280, "DualCLIPLoader": 150, "DualModelGuider": 150,
+    "EmptyLatentImage": 120, "EmptySD3LatentImage": 120, "FluxGuidance": 70, "ImageStitch": 150, "KSamplerERKGuid": 600,
+    "MaskComposite": 140, "ModelSamplingAuraFlow": 70, "ModelSamplingSD3": 70, "PreviewImage": 300, "PrimitiveInt": 90,
+    "RandomNoise": 90, "SamplerCustomAdvanced": 400, "SamplerERKGuid": 440, "SaveImage": 520, "SaveVideo": 130,
+    "SetLatentNoiseMask": 60, "SolidMask": 120, "StiffnessVisualizerERKGuid": 900, "UNETLoader": 90, "VAEDecode": 60,
+    "VAEEncode": 60, "VAELoader": 90, "Wan22ImageToVideoLatent": 170,
 }  # fmt: skip
 _TITLE = 30
 """Height of a node's title, which stands above its position."""

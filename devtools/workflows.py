@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from .comfyui import ROOT, Server, serve
 from .example_workflows import WORKFLOWS
+from .page import Page, chromium
 from .workflow_graph import Workflow, ui_graph
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-    from .page import Page
 
 __all__ = ["FOLDER", "WORKFLOWS", "Workflow", "load", "to_prompt", "ui_graph"]
 
@@ -86,7 +85,7 @@ def _graph_picture(page: Page, workflow: Workflow, graph: dict[str, Any]) -> Ima
 
     head = 76
     page.load(graph, workflow.name)
-    whole = page.picture()
+    whole = page.graph_picture()
     part = whole.crop((0, 0, round(whole.height * SIDE / (SIDE - head)), whole.height))
     square = Image.new("RGB", (SIDE, SIDE), (24, 26, 30))
     square.paste(part.resize((SIDE, SIDE - head), Image.Resampling.LANCZOS), (0, head))
@@ -107,7 +106,6 @@ def _save_picture(workflow: Workflow, picture: Image) -> None:
 
 
 def main(names: list[str]) -> int:
-    from .page import open_page
 
     chosen = [workflow for workflow in WORKFLOWS if not names or workflow.name in names]
     FOLDER.mkdir(exist_ok=True)
@@ -123,7 +121,8 @@ def main(names: list[str]) -> int:
                 path = server.base / "models" / file["directory"] / file["name"]
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
-        with open_page(server) as page:
+        with chromium() as browser:
+            page = Page(browser, server)
             for workflow, graph in graphs:
                 if not workflow.pictures:
                     _save_picture(workflow, _graph_picture(page, workflow, graph))

@@ -1,11 +1,10 @@
-"""ComfyUI's page in a headless Chromium, as a person has it before them."""
+"""ComfyUI's page in a headless Chromium, with what the tests do and read there."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import shutil
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,63 +13,29 @@ from typing import Any
 import pytest
 
 from devtools.comfyui import Server
+from devtools.page import NoBrowserError, Page, Renderer, chromium
 
-EXECUTABLES = ("chromium", "chromium-browser", "google-chrome")
 PACK_PATH = "/extensions/ComfyUI-ERK-Guid/"
 
 
-def missing(what: str) -> None:
-    """Skip, saying why; or fail where the tests in the page must run."""
-    text = f"the tests in the page need {what}"
-    if os.environ.get("ERK_GUID_REQUIRE_BROWSER") == "1":
-        pytest.fail(text)
-    pytest.skip(text)
-
-
 @contextlib.contextmanager
-def chromium() -> Iterator[Any]:
-    """A running browser. Chromium is the one on PATH, or the one named by ERK_GUID_CHROMIUM."""
+def a_browser() -> Iterator[Any]:
+    """A running browser; without one the test is skipped, saying why, or fails where the tests in the page must run."""
     try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("Playwright (pip install -r requirements-dev.txt)")
-    named = os.environ.get("ERK_GUID_CHROMIUM")
-    path = named or next(filter(None, map(shutil.which, EXECUTABLES)), None)
-    if path is None or not Path(path).exists():
-        missing(f"Chromium (on PATH, or named by ERK_GUID_CHROMIUM; found: {path})")
-    with sync_playwright() as playwright:
-        as_root = hasattr(os, "geteuid") and os.geteuid() == 0
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"] if as_root else [])
-        try:
-            yield browser
-        finally:
-            browser.close()
+        with chromium() as running:
+            yield running
+    except NoBrowserError as error:
+        text = f"the tests in the page: {error}"
+        if os.environ.get("ERK_GUID_REQUIRE_BROWSER") == "1":
+            pytest.fail(text)
+        pytest.skip(text)
 
 
-class ComfyPage:
-    """A page of a server, with what the tests do and read there."""
+class ComfyPage(Page):
+    """A page of a server that keeps the messages of the live chart."""
 
-    def __init__(self, browser: Any, server: Server, renderer: str) -> None:
-        self.server = server
-        self.renderer = renderer
-        self.errors: list[str] = []
-        self.page = browser.new_page(viewport={"width": 1500, "height": 950})
-        self.page.on("console", self._console)
-        self.page.on("pageerror", lambda error: self.errors.append(f"{error} {error.stack}"))
-        # Before the page is opened, so that it asks nothing of a new user.
-        self.settings = {
-            "Comfy.TutorialCompleted": True,
-            "Comfy.VueNodes.Enabled": renderer == "nodes2",
-            "Comfy.ColorPalette": "dark",
-            "Comfy.Minimap.Visible": False,
-            "Comfy.Execution.PreviewMethod": "none",
-        }
-        server.post("/settings", self.settings)
-        self.open()
-
-    def _console(self, message: Any) -> None:
-        if message.type in ("error", "warning"):
-            self.errors.append(f"{message.text} {message.location.get('url', '')}")
+    def __init__(self, browser: Any, server: Server, renderer: Renderer) -> None:
+        super().__init__(browser, server, renderer, (1500, 950))
 
     @property
     def own_errors(self) -> list[str]:
@@ -78,9 +43,7 @@ class ComfyPage:
         return [error for error in self.errors if PACK_PATH in error or "erk" in error.lower()]
 
     def open(self) -> None:
-        self.page.goto(self.server.address)
-        self.page.wait_for_function("!!(window.LiteGraph?.registered_node_types?.KSampler && window.app?.extensionManager)", timeout=60_000)
-        self.page.wait_for_function("!!window.app.api.clientId && !!window.app.graph", timeout=60_000)
+        super().open()
         self.run(
             """() => {
                 window.erkMessages = [];
@@ -88,16 +51,8 @@ class ComfyPage:
             }"""
         )
 
-    def run(self, script: str, argument: Any = None) -> Any:
-        return self.page.evaluate(script, argument)
-
     def setting(self, name: str, value: Any) -> None:
         self.run("([name, value]) => app.extensionManager.setting.set(name, value)", [name, value])
-
-    def load(self, graph: dict[str, Any]) -> None:
-        """A saved workflow."""
-        self.run("graph => app.loadGraphData(graph, true, true, null)", graph)
-        self.settle()
 
     def load_prompt(self, prompt: dict[str, Any]) -> None:
         """A prompt in API format, as a graph."""
@@ -115,10 +70,6 @@ class ComfyPage:
             prompt,
         )
         self.settle()
-
-    def settle(self) -> None:
-        """Let the page lay itself out."""
-        self.page.wait_for_timeout(700)
 
     def set_widget(self, node: int, name: str, value: Any) -> None:
         self.run(
@@ -192,12 +143,17 @@ class ComfyPage:
         )
         self.settle()
 
-    def picture(self, name: str) -> None:
-        """A screenshot, where ERK_GUID_SCREENSHOTS names a folder for them."""
+    def picture(self, name: str, whole_graph: bool = False) -> None:
+        """A screenshot, or the whole graph, where ERK_GUID_SCREENSHOTS names a folder for them."""
         folder = os.environ.get("ERK_GUID_SCREENSHOTS")
-        if folder:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            self.page.screenshot(path=str(Path(folder) / f"{name}_{self.renderer}.png"))
+        if not folder:
+            return
+        path = Path(folder) / f"{name}_{self.renderer}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if whole_graph:
+            self.graph_picture().save(path)
+        else:
+            self.page.screenshot(path=str(path))
 
 
 def expected_points(trace: dict[str, Any]) -> list[tuple[int, float, float | None, bool]]:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from browser import ComfyPage, chromium, drawn_points, expected_points
+from browser import ComfyPage, a_browser, drawn_points, expected_points
 
 from devtools.workflows import WORKFLOWS, load
 
@@ -19,7 +19,7 @@ def node(class_type: str, /, **inputs: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def browser():
-    with chromium() as running:
+    with a_browser() as running:
         yield running
 
 
