@@ -24,10 +24,9 @@ class Spectrum:
     """
 
     def __init__(self, x: Tensor) -> None:
-        axes = range(2, x.ndim) if x.ndim >= 4 else ()
-        self._matrices = [
-            (axis, _cosines(x.shape[axis]).to(x.device, non_blocking=True)) for axis in axes if 1 < x.shape[axis] <= LONGEST_AXIS
-        ]
+        axes = [axis for axis in range(2, x.ndim) if 1 < x.shape[axis] <= LONGEST_AXIS] if x.ndim >= 4 else []
+        cosines = {length: _cosines(length).to(x.device, non_blocking=True) for length in {x.shape[axis] for axis in axes}}
+        self._matrices = [(axis, cosines[x.shape[axis]]) for axis in axes]
         self._shape = x.shape
         self.has_space = bool(self._matrices)
         self._channels = x.shape[1] if x.ndim > 2 else 1
@@ -35,10 +34,10 @@ class Spectrum:
         index, self.bands = torch.zeros(positions, dtype=torch.long), 1
         if self._matrices:
             index, self.bands = _half_octaves(x.shape[2:], {axis - 2 for axis, _ in self._matrices})
-        members = (index[:, None] == torch.arange(self.bands)).to(torch.float32)
-        # Both ways as products with a matrix: deterministic on every device, and faster than indexing.
-        self._means = (members / members.sum(0).clamp(min=1)).to(x.device, non_blocking=True)
-        self._members = members.T.contiguous().to(x.device, non_blocking=True)
+        members = (index == torch.arange(self.bands)[:, None]).to(torch.float32)
+        # [bands, positions]: both ways are products with it, deterministic on every device and faster than indexing.
+        self._members = members.to(x.device, non_blocking=True)
+        self._share = (1.0 / members.sum(1)).to(x.device, non_blocking=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, ...] -> coefficients [B, C, positions], float32."""
@@ -62,7 +61,7 @@ class Spectrum:
 
     def band_mean(self, values: Tensor) -> Tensor:
         """[B, C, positions] -> mean of each band, [B, C, bands]."""
-        return values @ self._means
+        return (values @ self._members.T).mul_(self._share)
 
     def spread(self, values: Tensor) -> Tensor:
         """[B, C, bands] -> each band's value at its positions, [B, C, positions]."""

@@ -70,6 +70,12 @@ POOLING = 1.0
 TRUST = 1.0
 """The correction is at most this times |sigma_next - sigma| |eps|, the noise that the step takes away."""
 
+_NOTHING = 1e-12
+"""Least 1 - u. As good as 0, of which Intel's library takes twenty times as long to draw the root."""
+
+_ROUNDING = 2.0**-23
+"""float32's: a quotient this near to its bound may have been on it."""
+
 TABLE = 1024
 """Grid intervals of the tabulated c; linear interpolation leaves an error below float32's."""
 
@@ -173,16 +179,20 @@ class CalibratedRule:
 
         table = _missed_by_step(run.solver, run.process, current.sigma, sigma_next, levels, estimate.sigma)
         value = _interpolate(table, self._places_of(estimate)).mul_(eps).mul_(spectrum.spread(estimate.coherence))
+        self._placed = None
         if sigma_next == 0 and spectrum.has_space:
             value = self._held_back_in_blank_places(value, table, estimate)
         kept = _share_within(norm(value), TRUST * abs(sigma_next - current.sigma) * norm(eps))
-        value = _scaled(value, kept)
+        value = _scaled_(value, kept)
         correction = self._latent(value)
-        size = norm(value if run.region is None else correction)  # the transform keeps norms
+        size = active = None
+        if run.observed:
+            size = norm(value if run.region is None else correction)  # the transform keeps norms
+            active = size > 0
         return Correction(
             value=correction,
             norm=size,
-            active=size > 0,
+            active=active,
             stiffness=stiffness,
             h_stiffness=h_stiffness,
             data_std=estimate.data_std,
@@ -212,22 +222,24 @@ class CalibratedRule:
         run, behind, spectrum, eps = self._run, self._behind, self._spectrum, self._eps
         assert behind is not None and spectrum is not None and eps is not None
         certain = spectrum.spread(behind.coherence)
-        moved: Tensor | float = 0.0
         if current is evaluated:
             table = _missed_by_step(run.solver, run.process, last.sigma, current.sigma, last.levels, behind.sigma)
             value = _interpolate(table, self._places_of(behind)).mul_(last.eps).mul_(certain)
         else:
-            moved = self._coefficients(current.x - evaluated.x)
             table = _missed_by_accept(run.solver, run.process, current.sigma, (last.sigma, *last.levels), last.corrected, behind.sigma)
             value = _interpolate(table, self._places_of(behind)).mul_(eps).mul_(certain)
         kept = _share_within(norm(value), TRUST * abs(current.sigma - last.sigma) * norm(last.eps))
-        value = _scaled(value, kept)
-        follows = _scaled((moved + value) * behind.signal * certain, (kept > 0).float())  # alpha times the change of D
+        value = _scaled_(value, kept)
+        moved = value if current is evaluated else self._coefficients(current.x - evaluated.x).add_(value)
+        follows = _scaled_((moved * behind.signal).mul_(certain), (kept > 0).float())  # alpha times the change of D
         alpha, sigma, dtype = run.process.alpha(current.sigma), current.sigma, current.x.dtype
-        self._eps = eps + (moved + value - follows) / sigma
-        x = current.x + self._latent(value)
-        d = current.d + self._latent((value - follows / alpha) / sigma)
-        return Evaluation(x.to(dtype), sigma, d.to(dtype))
+        self._eps = torch.add(eps, moved - follows, alpha=1.0 / sigma)
+        del moved, certain
+        drift = self._latent(follows.mul_(-1.0 / alpha).add_(value))  # times sigma
+        del follows
+        d = torch.add(current.d, drift, alpha=1.0 / sigma).to(dtype)
+        x = (current.x + self._latent(value)).to(dtype)
+        return Evaluation(x, sigma, d)
 
     def _places_of(self, estimate: _Estimate) -> _Places:
         """Worked out once, for an estimate that serves the state that a step starts from and the step itself."""
@@ -246,11 +258,12 @@ class CalibratedRule:
         alpha_a, alpha_b = process.alpha(sigma_a), process.alpha(sigma_b)
         r = (sigma_a * alpha_b) / (alpha_a * sigma_b)
 
+        of_square_a = spectrum.band_mean(eps_a * eps_a)
         product, square = eps_a * eps_b, eps_b * eps_b
-        of_product, of_square, of_square_a = (spectrum.band_mean(part) for part in (product, square, eps_a * eps_a))
+        of_product, of_square = spectrum.band_mean(product), spectrum.band_mean(square)
         coherence = _quotient(of_product, of_square) * _quotient(of_product, of_square_a)
         q = spectrum.pool_(product, of_product, POOLING)
-        q.div_(spectrum.pool_(square, of_square, POOLING).clamp_(min=torch.finfo(torch.float32).tiny))
+        q.div_(spectrum.pool_(square, of_square, POOLING))  # NaN where both are 0, and the coherence with them
         del product, square
         data_std = valid = None
         if self._run.observed:
@@ -289,11 +302,11 @@ def _noise_fraction(q: Tensor, r: float, euler: bool) -> Tensor:
 
 def _signal_fraction(q: Tensor, r: float, euler: bool) -> Tensor:
     """1 - u = S^2/(S^2 + s^2), for u brought into its bounds; in q's memory."""
-    # (1 - q)/(1 - r), or (1 - q |q|)/(1 - r^2)
+    # Its negative, (q - 1)/(1 - r) or (q |q| - 1)/(1 - r^2), because threshold_ replaces from below: where u < 0.
     scale = 1.0 / (1.0 - r) if euler else 1.0 / (1.0 - r * r)
-    one_minus_u = (q if euler else q.mul_(q.abs())).mul_(-scale).add_(scale)
-    expanding = one_minus_u > 1.0
-    return one_minus_u.clamp_(0.0, 1.0 - NOISE_FRACTION_MIN).masked_fill_(expanding, 1.0 - NOISE_FRACTION_EXPANDING)
+    negative = (q if euler else q.mul_(q.abs())).mul_(scale).sub_(scale)
+    torch.nn.functional.threshold_(negative, -1.0 - _ROUNDING, NOISE_FRACTION_EXPANDING - 1.0)
+    return negative.clamp_(NOISE_FRACTION_MIN - 1.0, -_NOTHING).neg_()
 
 
 def _tells(process: NoiseProcess, sigma: float) -> bool:
@@ -306,14 +319,13 @@ def _share_within(size: Tensor, limit: Tensor) -> Tensor:
 
     A sample whose size is not finite is not corrected: what the solver keeps finite stays finite.
     """
-    share = (limit / size.clamp(min=torch.finfo(torch.float32).tiny)).clamp(max=1.0)
-    return torch.where(torch.isfinite(size) & torch.isfinite(limit), share, 0.0)
+    limit = limit + (limit - limit)  # NaN where it is infinite
+    return (limit / size.clamp(min=torch.finfo(torch.float32).tiny)).clamp_(max=1.0).nan_to_num_(0.0)
 
 
-def _scaled(coefficients: Tensor, kept: Tensor) -> Tensor:
-    """The share of each sample's coefficients that is kept. Where none is, they may hold NaN, and NaN times 0 is NaN."""
-    share = per_sample(kept, coefficients)
-    return torch.where(share > 0, coefficients * share, 0.0)
+def _scaled_(coefficients: Tensor, kept: Tensor) -> Tensor:
+    """The share of each sample's coefficients that is kept, in place. Where none is, they may hold NaN, and NaN times 0 is NaN."""
+    return coefficients.mul_(per_sample(kept, coefficients)).nan_to_num_(0.0, 0.0, 0.0)
 
 
 class _Places(NamedTuple):
@@ -325,14 +337,15 @@ class _Places(NamedTuple):
 
 def _places(signal_fraction: Tensor) -> _Places:
     position = signal_fraction.sqrt().mul_(TABLE).nan_to_num_(0.0)
-    left = position.long()
+    left = position.int()
     return _Places(left, position.sub_(left))
 
 
 def _interpolate(table: Tensor, at: _Places) -> Tensor:
     """The tabulated function, linear between its grid points."""
-    table = table.to(at.left.device, non_blocking=True)
-    return torch.lerp(table[left := at.left], table[1:][left], at.fraction)
+    table, left = table.to(at.left.device, non_blocking=True), at.left.flatten()
+    value, right = table.index_select(0, left), table[1:].index_select(0, left)
+    return value.lerp_(right, at.fraction.flatten()).view_as(at.fraction)
 
 
 # The correction depends on the sample through u alone, so the solver is run once on a grid of scalar problems instead of on

@@ -53,9 +53,13 @@ class ABM(Solver):
             return start.x
         points = distinct(points[: self.max_order])
         of_d = _weights(self.process, tuple(point.sigma for point in points), start.sigma, sigma_next)
-        x_next = (sigma_next / start.sigma) * start.x
+        # sigma_next/sigma x + sum of weight D, with D = x - sigma d.
+        of_x = [weight + (sigma_next / start.sigma if point is start else 0.0) for weight, point in zip(of_d, points, strict=True)]
+        x_next = of_x[0] * points[0].x
+        for weight, point in zip(of_x[1:], points[1:], strict=True):
+            x_next.add_(point.x, alpha=weight)
         for weight, point in zip(of_d, points, strict=True):
-            x_next.add_(point.x, alpha=weight).add_(point.d, alpha=-weight * point.sigma)  # D = x - sigma d
+            x_next.add_(point.d, alpha=-weight * point.sigma)
         return x_next
 
     def pair(self, current: Evaluation, step: Step, sigma_next: float, history: History) -> EmbeddedPair | None:
