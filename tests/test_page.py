@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from typing import Any
 
 import pytest
@@ -315,28 +316,259 @@ def test_interrupted(comfy):
     comfy.picture("stopped")
 
 
-def test_in_a_subgraph(comfy):
-    comfy.load_prompt({**erk_ksampler(), **SHOWN})
+def load_workflow(comfy: ComfyPage, prompt: dict[str, Any]) -> str:
+    """As a workflow that was saved: it has an id, which a prompt as such has not. Returns it."""
+    comfy.load_prompt(prompt)
+    workflow = str(uuid.uuid4())
+    comfy.load({**comfy.saved(), "id": workflow})
+    return workflow
+
+
+def convert(comfy: ComfyPage, *nodes: int | str) -> str:
+    """Put nodes of the root graph into a subgraph; returns the id of the node that stands for it."""
     outer = comfy.run(
+        "(ids) => String(app.rootGraph.convertToSubgraph(new Set(ids.map((id) => app.rootGraph.getNodeById(id)))).node.id)", list(nodes)
+    )
+    comfy.settle()
+    return outer
+
+
+def enter(comfy: ComfyPage, outer: str | None) -> None:
+    """Look inside a subgraph node of the root graph, or at the root graph."""
+    comfy.run("(id) => app.canvas.setGraph(id ? app.rootGraph.getNodeById(id).subgraph : app.rootGraph)", outer)
+    comfy.settle()
+
+
+def undo(comfy: ComfyPage, key: str = "Control+z") -> None:
+    comfy.page.mouse.move(5, 500)
+    comfy.page.keyboard.press(key)
+    comfy.settle()
+
+
+def capture(comfy: ComfyPage) -> int:
+    """Let ComfyUI look for changes, as it does after each input; returns how many there are to undo."""
+    return comfy.run(
         """() => {
-            const {node} = app.rootGraph.convertToSubgraph(new Set([app.rootGraph.getNodeById(2)]));
-            return node.id;
+            const tracker = app.extensionManager.workflow.activeWorkflow.changeTracker;
+            tracker.captureCanvasState();
+            return tracker.undoQueue.length;
+        }"""
+    )
+
+
+def test_undo_and_redo(comfy):
+    load_workflow(comfy, {**DEMO, "2": erk_ksampler()["2"], "10": node("PreviewAny", source=["2", 0])})
+    comfy.queue()
+    before = capture(comfy)
+    for value in ("off", "all"):
+        comfy.setting(SETTING, value)
+        comfy.settle()
+        assert capture(comfy) == before, "a chart that comes or goes is nothing to undo"
+    points = drawn_points(comfy.chart(2))
+
+    comfy.set_widget(2, "steps", 9)
+    assert capture(comfy) == before + 1
+    for key, steps in (("Control+z", 6), ("Control+y", 9)):
+        undo(comfy, key)
+        assert comfy.widget(2, "steps") == steps
+        assert drawn_points(comfy.chart(2)) == points and comfy.chart(2)["visible"] and comfy.elements() == 1
+    comfy.run("() => app.rootGraph.remove(app.rootGraph.getNodeById(2))")
+    capture(comfy)
+    assert comfy.elements() == 0
+    undo(comfy)
+    assert comfy.widget(2, "steps") == 9 and comfy.chart(2) is None and comfy.elements() == 0, "it went with its node"
+    assert "erk_guid_live" not in json.dumps(comfy.saved()).lower()
+    comfy.queue()
+    assert len(comfy.chart(2)["points"]) == 9 and comfy.elements() == 1
+
+
+def test_switching_the_renderer(comfy):
+    comfy.load_prompt(erk_ksampler())
+    comfy.queue()
+    points = drawn_points(comfy.chart(2))
+    size = next(entry for entry in comfy.saved()["nodes"] if entry["id"] == 2)["size"]
+    other = comfy.renderer == "classic"
+    try:
+        for runs, nodes2 in enumerate((other, not other), 1):
+            comfy.setting("Comfy.VueNodes.Enabled", nodes2)
+            comfy.look_at(2)
+            chart = comfy.chart(2)
+            assert drawn_points(chart) == points and chart["visible"] and comfy.elements() == 1
+            assert chart["box"][2] > 150 and chart["box"][3] > 150 and len(chart["marks"]) == 6
+            comfy.set_widget(2, "seed", Seeds.next())
+            comfy.queue()
+            chart = comfy.chart(2)
+            assert drawn_points(chart, "previous") == points and len(chart["points"]) == 6 and chart["visible"], f"switch {runs}"
+            points = drawn_points(chart)
+            comfy.picture(f"switched_{runs}")
+    finally:
+        comfy.setting("Comfy.VueNodes.Enabled", not other)
+        comfy.settle()
+    comfy.setting(SETTING, "off")
+    comfy.settle()
+    assert comfy.elements() == 0
+    saved = next(entry for entry in comfy.saved()["nodes"] if entry["id"] == 2)["size"]
+    assert abs(saved[1] - size[1]) < 40, "the chart's room is given back"
+
+
+def test_workflow_tabs(comfy):
+    """Two open workflows, with the same node in both: the run is drawn in its own, whichever is on display."""
+
+    def go_to(which: str) -> None:
+        comfy.run("(which) => app.extensionManager.command.execute(`Workspace.${which}OpenedWorkflow`)", which)
+        comfy.settle()
+
+    mine = load_workflow(comfy, erk_ksampler(steps=60))
+    other = {**comfy.saved(), "id": str(uuid.uuid4())}
+    comfy.start()
+    comfy.page.wait_for_function("() => window.erkMessages.length > 2")
+    comfy.load(other, "other")
+    assert comfy.run("() => app.rootGraph.id") == other["id"] and comfy.chart(2) is None and comfy.elements() == 0
+    go_to("Previous")
+    assert comfy.run("() => app.rootGraph.id") == mine
+    assert len(comfy.chart(2)["points"]) >= 3 and comfy.elements() == 1
+    go_to("Next")
+    assert comfy.wait()["type"] == "execution_success"
+    assert comfy.chart(2) is None and comfy.elements() == 0
+    go_to("Previous")
+    assert len(comfy.chart(2)["points"]) == 60 and comfy.elements() == 1
+    go_to("Next")
+    comfy.set_widget(2, "steps", 5)
+    comfy.set_widget(2, "seed", Seeds.next())
+    comfy.queue()
+    assert len(comfy.chart(2)["points"]) == 5 and comfy.chart(2)["previous"] == [] and comfy.elements() == 1
+    go_to("Previous")
+    assert len(comfy.chart(2)["points"]) == 60 and comfy.elements() == 1
+
+
+def test_pasting_muting_and_converting_to_a_subgraph(comfy):
+    comfy.load_prompt(erk_ksampler())
+    fresh = next(entry for entry in comfy.saved()["nodes"] if entry["id"] == 2)
+    comfy.queue()
+    points = drawn_points(comfy.chart(2))
+    copies = comfy.run(
+        """() => {
+            const before = new Set(app.rootGraph.nodes);
+            app.canvas.selectItems([app.rootGraph.getNodeById(2)]);
+            app.canvas.copyToClipboard();
+            app.canvas.pasteFromClipboard({position: [900, 900]});
+            return app.rootGraph.nodes.filter((node) => !before.has(node)).map((node) => node.id);
         }"""
     )
     comfy.settle()
+    assert len(copies) == 1 and comfy.chart(copies[0]) is None and comfy.elements() == 1
+    saved = {entry["id"]: entry for entry in comfy.saved()["nodes"]}
+    assert saved[int(copies[0])]["size"] == fresh["size"] and saved[2]["size"] == fresh["size"]
+    comfy.run("(id) => app.rootGraph.remove(app.rootGraph.getNodeById(id))", copies[0])
+
+    for mode in (2, 4, 0):
+        comfy.run("(mode) => { app.rootGraph.getNodeById(2).mode = mode; app.canvas.setDirty(true, true); }", mode)
+        comfy.settle()
+        assert drawn_points(comfy.chart(2)) == points and comfy.chart(2)["visible"] and comfy.elements() == 1
+
+    comfy.set_widget(2, "seed", Seeds.next())
+    outer = convert(comfy, 2)
+    assert comfy.elements() == 0
+    definition = comfy.saved()["definitions"]["subgraphs"][0]
+    assert definition["nodes"][0]["size"] == fresh["size"] and "erk_guid_live" not in json.dumps(comfy.saved()).lower()
+    comfy.queue()
+    assert len(comfy.chart_under(outer)["points"]) == 6
+
+
+def test_in_a_subgraph(comfy):
+    """The chart is on the node inside, and below the subgraph node that a person sees outside."""
+    comfy.load_prompt({**erk_ksampler(), **SHOWN})
+    outer = convert(comfy, 2)
+
+    def saved() -> dict[str, Any]:
+        return {**next(entry for entry in comfy.saved()["nodes"] if str(entry["id"]) == outer), "order": None}
+
+    fresh = saved()
     outputs = comfy.queue()
     trace = json.loads(outputs["21"]["text"][0])
     inner = comfy.run("(id) => app.rootGraph.getNodeById(id).subgraph.nodes[0].id", outer)
     assert {message["node"] for message in comfy.messages()} == {f"{outer}:{inner}"}
     assert drawn_points(comfy.chart(20)) == expected_points(trace), "the visualizer outside is found across the boundary"
-    comfy.run("(id) => app.canvas.setGraph(app.rootGraph.getNodeById(id).subgraph)", outer)
+
+    def is_below() -> bool:
+        chart = comfy.chart_under(outer)
+        below = comfy.run(
+            """([id, y]) => {
+                const node = app.rootGraph.getNodeById(id), {scale, offset} = app.canvas.ds;
+                return (y - app.canvas.canvas.getBoundingClientRect().y) / scale - offset[1] - node.pos[1] - node.size[1];
+            }""",
+            [outer, chart["box"][1]],
+        )
+        assert drawn_points(chart) == expected_points(trace) and len(chart["marks"]) == 6
+        return chart["visible"] and 0 < below < 50 and chart["box"][2] > 150 and chart["box"][3] > 150
+
+    comfy.look_at(outer)
+    comfy.picture("subgraph_outside")
+    assert is_below() and saved() == fresh and "erk_guid_live" not in json.dumps(comfy.saved()).lower()
+
+    enter(comfy, outer)
+    assert comfy.chart_under(outer) is None
     comfy.look_at(inner)
     chart = comfy.chart(f"{outer}:{inner}")
     assert drawn_points(chart) == expected_points(trace) and chart["visible"]
     comfy.picture("subgraph")
-    comfy.run("() => app.canvas.setGraph(app.rootGraph)")
+    enter(comfy, None)
+    comfy.look_at(outer)
+    assert comfy.chart(20)["visible"] and is_below()
+
+    try:
+        for nodes2 in (comfy.renderer == "classic", comfy.renderer != "classic"):
+            comfy.setting("Comfy.VueNodes.Enabled", nodes2)
+            comfy.settle()
+            comfy.settle()
+            assert is_below()
+    finally:
+        comfy.setting("Comfy.VueNodes.Enabled", comfy.renderer != "classic")
+    for visible in (False, True):
+        comfy.run("(id) => app.rootGraph.getNodeById(id).collapse()", outer)
+        comfy.settle()
+        assert comfy.chart_under(outer)["visible"] is visible
+    comfy.setting(SETTING, "off")
     comfy.settle()
-    assert comfy.chart(20)["visible"]
+    assert comfy.elements() == 0
+    comfy.setting(SETTING, "all")
+    comfy.settle()
+    assert is_below()
+    comfy.run("(id) => app.rootGraph.remove(app.rootGraph.getNodeById(id))", outer)
+    comfy.settle()
+    assert comfy.chart_under(outer) is None
+
+
+def test_samplers_in_nested_subgraphs(comfy):
+    """Outside stands the newest run inside, until the node that made it runs another sampler."""
+    prompt = ksampler("erk_heun", steps=5)
+    prompt["3"] = node("KSampler", **{**ksampler("erk_deis", steps=7)["2"]["inputs"], "latent_image": ["2", 0], "denoise": 0.9})
+    comfy.load_prompt({**prompt, **kept("3")})
+    within = convert(comfy, 3)
+    outer = convert(comfy, 2, within)
+    comfy.queue()
+    first, second = dict.fromkeys(message["node"] for message in comfy.messages())
+    assert first.count(":") == 1 and second.count(":") == 2
+    assert len(comfy.chart_under(outer)["points"]) == 7
+    enter(comfy, outer)
+    assert len(comfy.chart(first)["points"]) == 5 and len(comfy.chart_under(second.split(":")[1])["points"]) == 7
+    enter(comfy, None)
+
+    def run_euler(path: str) -> None:
+        comfy.run(
+            """(path) => {
+                let graph = app.rootGraph, node;
+                for (const id of path.split(':')) { node = graph.getNodeById(id); graph = node.subgraph; }
+                node.widgets.find((widget) => widget.name === 'sampler_name').value = 'euler';
+            }""",
+            path,
+        )
+        comfy.queue()
+
+    run_euler(second)
+    assert comfy.messages() == [] and len(comfy.chart_under(outer)["points"]) == 5
+    run_euler(first)
+    assert comfy.chart_under(outer) is None and comfy.elements() == 0
 
 
 def test_the_setting(comfy):
@@ -364,6 +596,10 @@ def test_the_setting(comfy):
         comfy.set_widget(sampler, "seed", Seeds.next())
     comfy.queue()
     assert len(comfy.chart(2)["points"]) == len(comfy.chart(3)["points"]) == 6
+    comfy.load_prompt(erk_ksampler())
+    comfy.setting(SETTING, "erk")
+    comfy.settle()
+    assert comfy.elements() == 0, "graphs made from prompts have one id in common, and nothing else"
 
 
 def test_theme_zoom_and_width(comfy):
