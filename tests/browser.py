@@ -54,20 +54,21 @@ class ComfyPage(Page):
     def setting(self, name: str, value: Any) -> None:
         self.run("([name, value]) => app.extensionManager.setting.set(name, value)", [name, value])
 
-    def load_prompt(self, prompt: dict[str, Any]) -> None:
-        """A prompt in API format, as a graph."""
+    def load_prompt(self, prompt: dict[str, Any], workflow: str | None = None) -> None:
+        """A prompt in API format, as a graph; as a saved workflow with that id where one is given."""
         self.run(
-            """async (prompt) => {
+            """async ([prompt, id]) => {
                 await app.loadApiJson(prompt, 'test');
                 for (const node of app.rootGraph.nodes)
                     for (const widget of node.widgets ?? [])
                         if (widget.name === 'control_after_generate') widget.value = 'fixed';
                 app.rootGraph.arrange();
+                if (id) await app.loadGraphData({...JSON.parse(JSON.stringify(app.rootGraph.serialize())), id}, true, true, id);
                 app.canvas.ds.scale = 0.4;
                 app.canvas.ds.offset[0] = app.canvas.ds.offset[1] = 150;
                 app.canvas.setDirty(true, true);
             }""",
-            prompt,
+            [prompt, workflow],
         )
         self.settle()
 

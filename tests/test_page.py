@@ -241,10 +241,27 @@ def test_saved_workflow_carries_nothing(comfy):
     assert size == [sampler[0]["size"][0] + 50, sampler[0]["size"][1] + 80]
 
 
-def test_removing_copying_collapsing(comfy):
+def convert(comfy: ComfyPage, *nodes: int | str) -> str:
+    """Put nodes of the root graph into a subgraph; returns the id of the node that stands for it."""
+    outer = comfy.run(
+        "(ids) => String(app.rootGraph.convertToSubgraph(new Set(ids.map((id) => app.rootGraph.getNodeById(id)))).node.id)", list(nodes)
+    )
+    comfy.settle()
+    return outer
+
+
+def enter(comfy: ComfyPage, outer: str | None) -> None:
+    """Look inside a subgraph node of the root graph, or at the root graph."""
+    comfy.run("(id) => app.canvas.setGraph(id ? app.rootGraph.getNodeById(id).subgraph : app.rootGraph)", outer)
+    comfy.settle()
+
+
+def test_copying_collapsing_muting_and_converting(comfy):
     comfy.load_prompt(erk_ksampler())
+    size = next(entry for entry in comfy.saved()["nodes"] if entry["id"] == 2)["size"]
     comfy.queue()
     comfy.look_at(2)
+    points = drawn_points(comfy.chart(2))
     assert comfy.chart(2)["visible"] and comfy.elements() == 1
 
     comfy.run("() => app.rootGraph.getNodeById(2).collapse()")
@@ -254,20 +271,32 @@ def test_removing_copying_collapsing(comfy):
     comfy.settle()
     assert comfy.chart(2)["visible"] and len(comfy.chart(2)["points"]) == 6
 
-    copy = comfy.run(
+    copies = comfy.run(
         """() => {
-            const copy = app.rootGraph.getNodeById(2).clone();
+            const before = new Set(app.rootGraph.nodes), node = app.rootGraph.getNodeById(2), copy = node.clone();
             copy.pos = [900, 600];
             app.rootGraph.add(copy);
-            return copy.id;
+            app.canvas.selectItems([node]);
+            app.canvas.copyToClipboard();
+            app.canvas.pasteFromClipboard({position: [900, 1200]});
+            return app.rootGraph.nodes.filter((node) => !before.has(node)).map((node) => String(node.id));
         }"""
     )
     comfy.settle()
-    assert comfy.chart(copy) is None and comfy.elements() == 1
-    comfy.run("() => app.rootGraph.remove(app.rootGraph.getNodeById(2))")
-    comfy.settle()
+    assert len(copies) == 2 and comfy.elements() == 1
+    sizes = {str(entry["id"]): entry["size"] for entry in comfy.saved()["nodes"]}
+    for copy in copies:
+        assert comfy.chart(copy) is None and sizes[copy] == sizes["2"] == size
+    for mode in (2, 4):
+        comfy.run("(mode) => { app.rootGraph.getNodeById(2).mode = mode; app.canvas.setDirty(true, true); }", mode)
+        comfy.settle()
+        assert drawn_points(comfy.chart(2)) == points and comfy.chart(2)["visible"] and comfy.elements() == 1, f"mode {mode}"
+
+    convert(comfy, 2)
     assert comfy.elements() == 0
-    comfy.load(comfy.saved())
+    saved = comfy.saved()
+    assert saved["definitions"]["subgraphs"][0]["nodes"][0]["size"] == size and "erk_guid_live" not in json.dumps(saved).lower()
+    comfy.load(saved)
     assert comfy.elements() == 0
 
 
@@ -296,13 +325,28 @@ def test_other_workflows_and_reloading_the_page(comfy):
     assert len(comfy.chart(sampler)["points"]) == 4 and comfy.chart(sampler)["previous"] == []
 
 
-def test_a_message_for_a_workflow_that_is_not_on_the_page(comfy):
-    comfy.load_prompt(erk_ksampler(steps=40))
+def test_workflow_tabs(comfy):
+    """Two open workflows with the same nodes: a run is drawn in its own, whichever is on display while it samples."""
+
+    def go_to(which: str) -> str:
+        comfy.run("(which) => app.extensionManager.command.execute(`Workspace.${which}OpenedWorkflow`)", which)
+        comfy.settle()
+        return comfy.run("() => app.rootGraph.id")
+
+    mine, other = str(uuid.uuid4()), str(uuid.uuid4())
+    comfy.load_prompt(erk_ksampler(steps=40), mine)
+    graph = comfy.saved()
     comfy.start()
     comfy.page.wait_for_function("() => window.erkMessages.length > 2")
-    comfy.load({**load(WORKFLOWS[0].name), "id": "00000000-0000-4000-8000-00000000abce"})
-    comfy.wait()
-    assert len(comfy.messages()) == 40 and comfy.elements() == 0
+    comfy.load({**graph, "id": other}, other)
+    assert comfy.chart(2) is None and comfy.elements() == 0
+    assert go_to("Previous") == mine
+    assert len(comfy.chart(2)["points"]) >= 3 and comfy.elements() == 1
+    assert go_to("Next") == other
+    assert comfy.wait()["type"] == "execution_success" and len(comfy.messages()) == 40
+    assert comfy.chart(2) is None and comfy.elements() == 0
+    assert go_to("Previous") == mine
+    assert len(comfy.chart(2)["points"]) == 40 and comfy.elements() == 1
 
 
 def test_interrupted(comfy):
@@ -314,29 +358,6 @@ def test_interrupted(comfy):
     chart = comfy.chart(2)
     assert 5 < len(chart["points"]) < 600 and chart["progress"].startswith("stopped at")
     comfy.picture("stopped")
-
-
-def load_workflow(comfy: ComfyPage, prompt: dict[str, Any]) -> str:
-    """As a workflow that was saved: it has an id, which a prompt as such has not. Returns it."""
-    comfy.load_prompt(prompt)
-    workflow = str(uuid.uuid4())
-    comfy.load({**comfy.saved(), "id": workflow})
-    return workflow
-
-
-def convert(comfy: ComfyPage, *nodes: int | str) -> str:
-    """Put nodes of the root graph into a subgraph; returns the id of the node that stands for it."""
-    outer = comfy.run(
-        "(ids) => String(app.rootGraph.convertToSubgraph(new Set(ids.map((id) => app.rootGraph.getNodeById(id)))).node.id)", list(nodes)
-    )
-    comfy.settle()
-    return outer
-
-
-def enter(comfy: ComfyPage, outer: str | None) -> None:
-    """Look inside a subgraph node of the root graph, or at the root graph."""
-    comfy.run("(id) => app.canvas.setGraph(id ? app.rootGraph.getNodeById(id).subgraph : app.rootGraph)", outer)
-    comfy.settle()
 
 
 def undo(comfy: ComfyPage, key: str = "Control+z") -> None:
@@ -357,7 +378,7 @@ def capture(comfy: ComfyPage) -> int:
 
 
 def test_undo_and_redo(comfy):
-    load_workflow(comfy, {**DEMO, "2": erk_ksampler()["2"], "10": node("PreviewAny", source=["2", 0])})
+    comfy.load_prompt({**DEMO, "2": erk_ksampler()["2"], "10": node("PreviewAny", source=["2", 0])}, str(uuid.uuid4()))
     comfy.queue()
     before = capture(comfy)
     for value in ("off", "all"):
@@ -378,101 +399,6 @@ def test_undo_and_redo(comfy):
     undo(comfy)
     assert comfy.widget(2, "steps") == 9 and comfy.chart(2) is None and comfy.elements() == 0, "it went with its node"
     assert "erk_guid_live" not in json.dumps(comfy.saved()).lower()
-    comfy.queue()
-    assert len(comfy.chart(2)["points"]) == 9 and comfy.elements() == 1
-
-
-def test_switching_the_renderer(comfy):
-    comfy.load_prompt(erk_ksampler())
-    comfy.queue()
-    points = drawn_points(comfy.chart(2))
-    size = next(entry for entry in comfy.saved()["nodes"] if entry["id"] == 2)["size"]
-    other = comfy.renderer == "classic"
-    try:
-        for runs, nodes2 in enumerate((other, not other), 1):
-            comfy.setting("Comfy.VueNodes.Enabled", nodes2)
-            comfy.look_at(2)
-            chart = comfy.chart(2)
-            assert drawn_points(chart) == points and chart["visible"] and comfy.elements() == 1
-            assert chart["box"][2] > 150 and chart["box"][3] > 150 and len(chart["marks"]) == 6
-            comfy.set_widget(2, "seed", Seeds.next())
-            comfy.queue()
-            chart = comfy.chart(2)
-            assert drawn_points(chart, "previous") == points and len(chart["points"]) == 6 and chart["visible"], f"switch {runs}"
-            points = drawn_points(chart)
-            comfy.picture(f"switched_{runs}")
-    finally:
-        comfy.setting("Comfy.VueNodes.Enabled", not other)
-        comfy.settle()
-    comfy.setting(SETTING, "off")
-    comfy.settle()
-    assert comfy.elements() == 0
-    saved = next(entry for entry in comfy.saved()["nodes"] if entry["id"] == 2)["size"]
-    assert abs(saved[1] - size[1]) < 40, "the chart's room is given back"
-
-
-def test_workflow_tabs(comfy):
-    """Two open workflows, with the same node in both: the run is drawn in its own, whichever is on display."""
-
-    def go_to(which: str) -> None:
-        comfy.run("(which) => app.extensionManager.command.execute(`Workspace.${which}OpenedWorkflow`)", which)
-        comfy.settle()
-
-    mine = load_workflow(comfy, erk_ksampler(steps=60))
-    other = {**comfy.saved(), "id": str(uuid.uuid4())}
-    comfy.start()
-    comfy.page.wait_for_function("() => window.erkMessages.length > 2")
-    comfy.load(other, "other")
-    assert comfy.run("() => app.rootGraph.id") == other["id"] and comfy.chart(2) is None and comfy.elements() == 0
-    go_to("Previous")
-    assert comfy.run("() => app.rootGraph.id") == mine
-    assert len(comfy.chart(2)["points"]) >= 3 and comfy.elements() == 1
-    go_to("Next")
-    assert comfy.wait()["type"] == "execution_success"
-    assert comfy.chart(2) is None and comfy.elements() == 0
-    go_to("Previous")
-    assert len(comfy.chart(2)["points"]) == 60 and comfy.elements() == 1
-    go_to("Next")
-    comfy.set_widget(2, "steps", 5)
-    comfy.set_widget(2, "seed", Seeds.next())
-    comfy.queue()
-    assert len(comfy.chart(2)["points"]) == 5 and comfy.chart(2)["previous"] == [] and comfy.elements() == 1
-    go_to("Previous")
-    assert len(comfy.chart(2)["points"]) == 60 and comfy.elements() == 1
-
-
-def test_pasting_muting_and_converting_to_a_subgraph(comfy):
-    comfy.load_prompt(erk_ksampler())
-    fresh = next(entry for entry in comfy.saved()["nodes"] if entry["id"] == 2)
-    comfy.queue()
-    points = drawn_points(comfy.chart(2))
-    copies = comfy.run(
-        """() => {
-            const before = new Set(app.rootGraph.nodes);
-            app.canvas.selectItems([app.rootGraph.getNodeById(2)]);
-            app.canvas.copyToClipboard();
-            app.canvas.pasteFromClipboard({position: [900, 900]});
-            return app.rootGraph.nodes.filter((node) => !before.has(node)).map((node) => node.id);
-        }"""
-    )
-    comfy.settle()
-    assert len(copies) == 1 and comfy.chart(copies[0]) is None and comfy.elements() == 1
-    saved = {entry["id"]: entry for entry in comfy.saved()["nodes"]}
-    assert saved[int(copies[0])]["size"] == fresh["size"] and saved[2]["size"] == fresh["size"]
-    comfy.run("(id) => app.rootGraph.remove(app.rootGraph.getNodeById(id))", copies[0])
-
-    for mode in (2, 4, 0):
-        comfy.run("(mode) => { app.rootGraph.getNodeById(2).mode = mode; app.canvas.setDirty(true, true); }", mode)
-        comfy.settle()
-        assert drawn_points(comfy.chart(2)) == points and comfy.chart(2)["visible"] and comfy.elements() == 1
-
-    comfy.set_widget(2, "seed", Seeds.next())
-    outer = convert(comfy, 2)
-    assert comfy.elements() == 0
-    definition = comfy.saved()["definitions"]["subgraphs"][0]
-    assert definition["nodes"][0]["size"] == fresh["size"] and "erk_guid_live" not in json.dumps(comfy.saved()).lower()
-    comfy.queue()
-    assert len(comfy.chart_under(outer)["points"]) == 6
 
 
 def test_in_a_subgraph(comfy):
@@ -516,27 +442,29 @@ def test_in_a_subgraph(comfy):
     comfy.look_at(outer)
     assert comfy.chart(20)["visible"] and is_below()
 
+    # The other renderer, and back.
     try:
-        for nodes2 in (comfy.renderer == "classic", comfy.renderer != "classic"):
-            comfy.setting("Comfy.VueNodes.Enabled", nodes2)
-            comfy.settle()
-            comfy.settle()
-            assert is_below()
+        comfy.setting("Comfy.VueNodes.Enabled", comfy.renderer == "classic")
+        comfy.look_at(outer)
+        assert is_below() and drawn_points(comfy.chart(20)) == expected_points(trace) and comfy.chart(20)["visible"]
+        comfy.set_widget(int(outer), "seed", Seeds.next())
+        trace = json.loads(comfy.queue()["21"]["text"][0])
+        assert is_below() and drawn_points(comfy.chart(20)) == expected_points(trace)
+        comfy.picture("subgraph_switched")
     finally:
         comfy.setting("Comfy.VueNodes.Enabled", comfy.renderer != "classic")
-    for visible in (False, True):
-        comfy.run("(id) => app.rootGraph.getNodeById(id).collapse()", outer)
         comfy.settle()
-        assert comfy.chart_under(outer)["visible"] is visible
+    assert is_below() and drawn_points(comfy.chart(20)) == expected_points(trace) and comfy.chart(20)["visible"]
+
+    comfy.run("(id) => app.rootGraph.getNodeById(id).collapse()", outer)
+    comfy.settle()
+    assert not comfy.chart_under(outer)["visible"]
+    comfy.run("(id) => app.rootGraph.remove(app.rootGraph.getNodeById(id))", outer)
+    comfy.settle()
+    assert comfy.chart_under(outer) is None and comfy.chart(20)
     comfy.setting(SETTING, "off")
     comfy.settle()
     assert comfy.elements() == 0
-    comfy.setting(SETTING, "all")
-    comfy.settle()
-    assert is_below()
-    comfy.run("(id) => app.rootGraph.remove(app.rootGraph.getNodeById(id))", outer)
-    comfy.settle()
-    assert comfy.chart_under(outer) is None
 
 
 def test_samplers_in_nested_subgraphs(comfy):
