@@ -6,14 +6,17 @@
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { classOf, findNode, isOurs } from "./live/graph.js";
+import { around, classOf, findNode, isOurs } from "./live/graph.js";
 import { Runs } from "./live/runs.js";
-import { ChartOnNode } from "./live/widget.js";
+import { ChartOnNode, ChartUnderNode } from "./live/widget.js";
 
 /** @typedef {import("./live/graph.js").GraphNode} GraphNode */
 /** @typedef {import("./live/runs.js").Shown} Shown */
 /** @typedef {import("./live/runs.js").StepMessage} StepMessage */
 
+const VISUALIZER = "StiffnessVisualizerERKGuid";
+/** The id of a graph that was made from a prompt: every such graph has it. */
+const NO_ID = "00000000-0000-0000-0000-000000000000";
 const SETTING = "ERK-Guid.LiveChart";
 /** @type {"all" | "erk" | "off"} */
 let wanted = "all";
@@ -24,6 +27,8 @@ let ready = false;
 const runs = new Runs();
 /** @type {Map<GraphNode, ChartOnNode>} */
 const charts = new Map();
+/** @type {Map<GraphNode, ChartUnderNode>} of the subgraph nodes on display */
+const outerCharts = new Map();
 
 /** @param {GraphNode} node */
 const isWanted = (node) => wanted === "all" || (wanted === "erk" && isOurs(node));
@@ -42,12 +47,48 @@ function showOnNode(shown) {
             charts.delete(node);
             // Loading another workflow removes every node too; the runs are then kept for when this one comes back.
             queueMicrotask(() => {
-                if (root()?.nodes.length && !findNode(root(), shown.node)) runs.drop(shown.workflow, shown.node);
+                const gone = root()?.nodes.length && !findNode(root(), shown.node);
+                if (gone || shown.workflow === NO_ID) runs.drop(shown.workflow, shown.node);
+                showAround(shown.node);
             });
         });
         charts.set(node, chart);
     }
     chart.show(shown);
+    showAround(shown.node);
+}
+
+/**
+ * Show on the subgraph nodes around a node what was last sampled inside them.
+ *
+ * @param {string} id
+ */
+function showAround(id) {
+    for (const outer of around(id)) {
+        const node = findNode(root(), outer);
+        if (!node?.subgraph || node.graph !== app.canvas.graph) continue;
+        const shown = runs
+            .of(workflowOnDisplay())
+            .filter((one) => one.node.startsWith(`${outer}:`) && isShownOutside(one))
+            .at(-1);
+        if (!shown) {
+            outerCharts.get(node)?.detach();
+            outerCharts.delete(node);
+            continue;
+        }
+        let chart = outerCharts.get(node);
+        if (!chart) {
+            chart = new ChartUnderNode(node, app.canvas, () => outerCharts.delete(node));
+            outerCharts.set(node, chart);
+        }
+        chart.show(shown);
+    }
+}
+
+/** @param {Shown} shown */
+function isShownOutside(shown) {
+    const node = findNode(root(), shown.node);
+    return node !== null && isWanted(node) && classOf(node) !== VISUALIZER;
 }
 
 /**
@@ -60,6 +101,7 @@ function takeOff(shown) {
         charts.delete(node);
     }
     runs.drop(shown.workflow, shown.node);
+    showAround(shown.node);
 }
 
 function showAll() {
@@ -69,7 +111,17 @@ function showAll() {
         chart.detach();
         charts.delete(node);
     }
-    for (const shown of runs.of(workflowOnDisplay())) showOnNode(shown);
+    for (const shown of runs.of(workflowOnDisplay())) {
+        showOnNode(shown);
+        showAround(shown.node);
+    }
+}
+
+/** Another graph of the workflow is on display: the one inside a subgraph node, or the one around it. */
+function showOtherGraph() {
+    for (const chart of outerCharts.values()) chart.detach();
+    outerCharts.clear();
+    for (const shown of runs.of(workflowOnDisplay())) showAround(shown.node);
 }
 
 /** The node that is executing, and whether it has told of a step: one that ends without has sampled with another sampler. */
@@ -94,7 +146,7 @@ api.addEventListener("executing", ({ detail }) => {
     if (node === null || told || node === executing.node) return;
     const shown = runs.get(workflowOnDisplay(), node);
     const shower = shown && findNode(root(), node);
-    if (shown && shower && classOf(shower) !== "StiffnessVisualizerERKGuid") takeOff(shown);
+    if (shown && shower && classOf(shower) !== VISUALIZER) takeOff(shown);
 });
 
 for (const type of ["execution_interrupted", "execution_error"]) {
@@ -153,6 +205,7 @@ app.registerExtension({
     ],
     setup: () => {
         ready = true;
+        app.canvas.canvas.addEventListener("litegraph:set-graph", showOtherGraph);
     },
     afterConfigureGraph: showAll,
 });

@@ -54,20 +54,21 @@ class ComfyPage(Page):
     def setting(self, name: str, value: Any) -> None:
         self.run("([name, value]) => app.extensionManager.setting.set(name, value)", [name, value])
 
-    def load_prompt(self, prompt: dict[str, Any]) -> None:
-        """A prompt in API format, as a graph."""
+    def load_prompt(self, prompt: dict[str, Any], workflow: str | None = None) -> None:
+        """A prompt in API format, as a graph; as a saved workflow with that id where one is given."""
         self.run(
-            """async (prompt) => {
+            """async ([prompt, id]) => {
                 await app.loadApiJson(prompt, 'test');
                 for (const node of app.rootGraph.nodes)
                     for (const widget of node.widgets ?? [])
                         if (widget.name === 'control_after_generate') widget.value = 'fixed';
                 app.rootGraph.arrange();
+                if (id) await app.loadGraphData({...JSON.parse(JSON.stringify(app.rootGraph.serialize())), id}, true, true, id);
                 app.canvas.ds.scale = 0.4;
                 app.canvas.ds.offset[0] = app.canvas.ds.offset[1] = 150;
                 app.canvas.setDirty(true, true);
             }""",
-            prompt,
+            [prompt, workflow],
         )
         self.settle()
 
@@ -76,6 +77,9 @@ class ComfyPage(Page):
             "([id, name, value]) => { app.rootGraph.getNodeById(id).widgets.find((widget) => widget.name === name).value = value; }",
             [node, name, value],
         )
+
+    def widget(self, node: int, name: str) -> Any:
+        return self.run("([id, name]) => app.rootGraph.getNodeById(id).widgets.find((widget) => widget.name === name).value", [node, name])
 
     def start(self) -> None:
         self.run(
@@ -107,20 +111,32 @@ class ComfyPage(Page):
 
     def chart(self, node: int | str) -> dict[str, Any] | None:
         """What the chart of a node has drawn; None where the node has no chart."""
-        return self.run(
+        return self._drawn(
             """(path) => {
                 let graph = app.rootGraph, node;
                 for (const id of String(path).split(':')) { node = graph.getNodeById(id); graph = node?.subgraph; }
-                const element = node?.widgets?.find((widget) => widget.type === 'ERK_GUID_LIVE')?.element;
+                return node?.widgets?.find((widget) => widget.type === 'ERK_GUID_LIVE')?.element;
+            }""",
+            node,
+        )
+
+    def chart_under(self, node: int | str) -> dict[str, Any] | None:
+        """What the chart below a subgraph node of the graph on display has drawn; None where there is none."""
+        return self._drawn('(id) => document.querySelector(`.erk-guid-live-under[data-under="${id}"]`)', node)
+
+    def _drawn(self, find: str, argument: Any) -> dict[str, Any] | None:
+        return self.run(
+            f"""(argument) => {{
+                const element = ({find})(argument);
                 if (!element?.chart) return null;
-                const {points, previous, threshold, title, progress, legend} = element.chart;
+                const {{points, previous, threshold, title, progress, legend}} = element.chart;
                 const marks = [...element.querySelectorAll('[data-step]')]
                     .map((mark) => [Number(mark.dataset.step), mark.classList[0]]);
                 const box = element.getBoundingClientRect();
-                return {points, previous, threshold, title, progress, legend: legend.map((entry) => entry.text), marks,
-                    visible: element.isConnected && element.checkVisibility(), box: [box.x, box.y, box.width, box.height]};
-            }""",
-            node,
+                return {{points, previous, threshold, title, progress, legend: legend.map((entry) => entry.text), marks,
+                    visible: element.isConnected && element.checkVisibility(), box: [box.x, box.y, box.width, box.height]}};
+            }}""",
+            argument,
         )
 
     def elements(self) -> int:
@@ -130,7 +146,7 @@ class ComfyPage(Page):
     def saved(self) -> dict[str, Any]:
         return json.loads(self.run("() => JSON.stringify(app.rootGraph.serialize())"))
 
-    def look_at(self, node: int, scale: float = 1.0) -> None:
+    def look_at(self, node: int | str, scale: float = 1.0) -> None:
         self.run(
             """([id, scale]) => {
                 const node = app.canvas.graph.getNodeById(id);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from typing import Any
 
 import pytest
@@ -240,10 +241,27 @@ def test_saved_workflow_carries_nothing(comfy):
     assert size == [sampler[0]["size"][0] + 50, sampler[0]["size"][1] + 80]
 
 
-def test_removing_copying_collapsing(comfy):
+def convert(comfy: ComfyPage, *nodes: int | str) -> str:
+    """Put nodes of the root graph into a subgraph; returns the id of the node that stands for it."""
+    outer = comfy.run(
+        "(ids) => String(app.rootGraph.convertToSubgraph(new Set(ids.map((id) => app.rootGraph.getNodeById(id)))).node.id)", list(nodes)
+    )
+    comfy.settle()
+    return outer
+
+
+def enter(comfy: ComfyPage, outer: str | None) -> None:
+    """Look inside a subgraph node of the root graph, or at the root graph."""
+    comfy.run("(id) => app.canvas.setGraph(id ? app.rootGraph.getNodeById(id).subgraph : app.rootGraph)", outer)
+    comfy.settle()
+
+
+def test_copying_collapsing_muting_and_converting(comfy):
     comfy.load_prompt(erk_ksampler())
+    size = next(entry for entry in comfy.saved()["nodes"] if entry["id"] == 2)["size"]
     comfy.queue()
     comfy.look_at(2)
+    points = drawn_points(comfy.chart(2))
     assert comfy.chart(2)["visible"] and comfy.elements() == 1
 
     comfy.run("() => app.rootGraph.getNodeById(2).collapse()")
@@ -253,20 +271,32 @@ def test_removing_copying_collapsing(comfy):
     comfy.settle()
     assert comfy.chart(2)["visible"] and len(comfy.chart(2)["points"]) == 6
 
-    copy = comfy.run(
+    copies = comfy.run(
         """() => {
-            const copy = app.rootGraph.getNodeById(2).clone();
+            const before = new Set(app.rootGraph.nodes), node = app.rootGraph.getNodeById(2), copy = node.clone();
             copy.pos = [900, 600];
             app.rootGraph.add(copy);
-            return copy.id;
+            app.canvas.selectItems([node]);
+            app.canvas.copyToClipboard();
+            app.canvas.pasteFromClipboard({position: [900, 1200]});
+            return app.rootGraph.nodes.filter((node) => !before.has(node)).map((node) => String(node.id));
         }"""
     )
     comfy.settle()
-    assert comfy.chart(copy) is None and comfy.elements() == 1
-    comfy.run("() => app.rootGraph.remove(app.rootGraph.getNodeById(2))")
-    comfy.settle()
+    assert len(copies) == 2 and comfy.elements() == 1
+    sizes = {str(entry["id"]): entry["size"] for entry in comfy.saved()["nodes"]}
+    for copy in copies:
+        assert comfy.chart(copy) is None and sizes[copy] == sizes["2"] == size
+    for mode in (2, 4):
+        comfy.run("(mode) => { app.rootGraph.getNodeById(2).mode = mode; app.canvas.setDirty(true, true); }", mode)
+        comfy.settle()
+        assert drawn_points(comfy.chart(2)) == points and comfy.chart(2)["visible"] and comfy.elements() == 1, f"mode {mode}"
+
+    convert(comfy, 2)
     assert comfy.elements() == 0
-    comfy.load(comfy.saved())
+    saved = comfy.saved()
+    assert saved["definitions"]["subgraphs"][0]["nodes"][0]["size"] == size and "erk_guid_live" not in json.dumps(saved).lower()
+    comfy.load(saved)
     assert comfy.elements() == 0
 
 
@@ -295,13 +325,28 @@ def test_other_workflows_and_reloading_the_page(comfy):
     assert len(comfy.chart(sampler)["points"]) == 4 and comfy.chart(sampler)["previous"] == []
 
 
-def test_a_message_for_a_workflow_that_is_not_on_the_page(comfy):
-    comfy.load_prompt(erk_ksampler(steps=40))
+def test_workflow_tabs(comfy):
+    """Two open workflows with the same nodes: a run is drawn in its own, whichever is on display while it samples."""
+
+    def go_to(which: str) -> str:
+        comfy.run("(which) => app.extensionManager.command.execute(`Workspace.${which}OpenedWorkflow`)", which)
+        comfy.settle()
+        return comfy.run("() => app.rootGraph.id")
+
+    mine, other = str(uuid.uuid4()), str(uuid.uuid4())
+    comfy.load_prompt(erk_ksampler(steps=40), mine)
+    graph = comfy.saved()
     comfy.start()
     comfy.page.wait_for_function("() => window.erkMessages.length > 2")
-    comfy.load({**load(WORKFLOWS[0].name), "id": "00000000-0000-4000-8000-00000000abce"})
-    comfy.wait()
-    assert len(comfy.messages()) == 40 and comfy.elements() == 0
+    comfy.load({**graph, "id": other}, other)
+    assert comfy.chart(2) is None and comfy.elements() == 0
+    assert go_to("Previous") == mine
+    assert len(comfy.chart(2)["points"]) >= 3 and comfy.elements() == 1
+    assert go_to("Next") == other
+    assert comfy.wait()["type"] == "execution_success" and len(comfy.messages()) == 40
+    assert comfy.chart(2) is None and comfy.elements() == 0
+    assert go_to("Previous") == mine
+    assert len(comfy.chart(2)["points"]) == 40 and comfy.elements() == 1
 
 
 def test_interrupted(comfy):
@@ -315,28 +360,143 @@ def test_interrupted(comfy):
     comfy.picture("stopped")
 
 
-def test_in_a_subgraph(comfy):
-    comfy.load_prompt({**erk_ksampler(), **SHOWN})
-    outer = comfy.run(
+def undo(comfy: ComfyPage, key: str = "Control+z") -> None:
+    comfy.page.mouse.move(5, 500)
+    comfy.page.keyboard.press(key)
+    comfy.settle()
+
+
+def capture(comfy: ComfyPage) -> int:
+    """Let ComfyUI look for changes, as it does after each input; returns how many there are to undo."""
+    return comfy.run(
         """() => {
-            const {node} = app.rootGraph.convertToSubgraph(new Set([app.rootGraph.getNodeById(2)]));
-            return node.id;
+            const tracker = app.extensionManager.workflow.activeWorkflow.changeTracker;
+            tracker.captureCanvasState();
+            return tracker.undoQueue.length;
         }"""
     )
-    comfy.settle()
+
+
+def test_undo_and_redo(comfy):
+    comfy.load_prompt({**DEMO, "2": erk_ksampler()["2"], "10": node("PreviewAny", source=["2", 0])}, str(uuid.uuid4()))
+    comfy.queue()
+    before = capture(comfy)
+    for value in ("off", "all"):
+        comfy.setting(SETTING, value)
+        comfy.settle()
+        assert capture(comfy) == before, "a chart that comes or goes is nothing to undo"
+    points = drawn_points(comfy.chart(2))
+
+    comfy.set_widget(2, "steps", 9)
+    assert capture(comfy) == before + 1
+    for key, steps in (("Control+z", 6), ("Control+y", 9)):
+        undo(comfy, key)
+        assert comfy.widget(2, "steps") == steps
+        assert drawn_points(comfy.chart(2)) == points and comfy.chart(2)["visible"] and comfy.elements() == 1
+    comfy.run("() => app.rootGraph.remove(app.rootGraph.getNodeById(2))")
+    capture(comfy)
+    assert comfy.elements() == 0
+    undo(comfy)
+    assert comfy.widget(2, "steps") == 9 and comfy.chart(2) is None and comfy.elements() == 0, "it went with its node"
+    assert "erk_guid_live" not in json.dumps(comfy.saved()).lower()
+
+
+def test_in_a_subgraph(comfy):
+    """The chart is on the node inside, and below the subgraph node that a person sees outside."""
+    comfy.load_prompt({**erk_ksampler(), **SHOWN})
+    outer = convert(comfy, 2)
+
+    def saved() -> dict[str, Any]:
+        return {**next(entry for entry in comfy.saved()["nodes"] if str(entry["id"]) == outer), "order": None}
+
+    fresh = saved()
     outputs = comfy.queue()
     trace = json.loads(outputs["21"]["text"][0])
     inner = comfy.run("(id) => app.rootGraph.getNodeById(id).subgraph.nodes[0].id", outer)
     assert {message["node"] for message in comfy.messages()} == {f"{outer}:{inner}"}
     assert drawn_points(comfy.chart(20)) == expected_points(trace), "the visualizer outside is found across the boundary"
-    comfy.run("(id) => app.canvas.setGraph(app.rootGraph.getNodeById(id).subgraph)", outer)
+
+    def is_below() -> bool:
+        chart = comfy.chart_under(outer)
+        below = comfy.run(
+            """([id, y]) => {
+                const node = app.rootGraph.getNodeById(id), {scale, offset} = app.canvas.ds;
+                return (y - app.canvas.canvas.getBoundingClientRect().y) / scale - offset[1] - node.pos[1] - node.size[1];
+            }""",
+            [outer, chart["box"][1]],
+        )
+        assert drawn_points(chart) == expected_points(trace) and len(chart["marks"]) == 6
+        return chart["visible"] and 0 < below < 50 and chart["box"][2] > 150 and chart["box"][3] > 150
+
+    comfy.look_at(outer)
+    comfy.picture("subgraph_outside")
+    assert is_below() and saved() == fresh and "erk_guid_live" not in json.dumps(comfy.saved()).lower()
+
+    enter(comfy, outer)
+    assert comfy.chart_under(outer) is None
     comfy.look_at(inner)
     chart = comfy.chart(f"{outer}:{inner}")
     assert drawn_points(chart) == expected_points(trace) and chart["visible"]
     comfy.picture("subgraph")
-    comfy.run("() => app.canvas.setGraph(app.rootGraph)")
+    enter(comfy, None)
+    comfy.look_at(outer)
+    assert comfy.chart(20)["visible"] and is_below()
+
+    # The other renderer, and back.
+    try:
+        comfy.setting("Comfy.VueNodes.Enabled", comfy.renderer == "classic")
+        comfy.look_at(outer)
+        assert is_below() and drawn_points(comfy.chart(20)) == expected_points(trace) and comfy.chart(20)["visible"]
+        comfy.set_widget(int(outer), "seed", Seeds.next())
+        trace = json.loads(comfy.queue()["21"]["text"][0])
+        assert is_below() and drawn_points(comfy.chart(20)) == expected_points(trace)
+        comfy.picture("subgraph_switched")
+    finally:
+        comfy.setting("Comfy.VueNodes.Enabled", comfy.renderer != "classic")
+        comfy.settle()
+    assert is_below() and drawn_points(comfy.chart(20)) == expected_points(trace) and comfy.chart(20)["visible"]
+
+    comfy.run("(id) => app.rootGraph.getNodeById(id).collapse()", outer)
     comfy.settle()
-    assert comfy.chart(20)["visible"]
+    assert not comfy.chart_under(outer)["visible"]
+    comfy.run("(id) => app.rootGraph.remove(app.rootGraph.getNodeById(id))", outer)
+    comfy.settle()
+    assert comfy.chart_under(outer) is None and comfy.chart(20)
+    comfy.setting(SETTING, "off")
+    comfy.settle()
+    assert comfy.elements() == 0
+
+
+def test_samplers_in_nested_subgraphs(comfy):
+    """Outside stands the newest run inside, until the node that made it runs another sampler."""
+    prompt = ksampler("erk_heun", steps=5)
+    prompt["3"] = node("KSampler", **{**ksampler("erk_deis", steps=7)["2"]["inputs"], "latent_image": ["2", 0], "denoise": 0.9})
+    comfy.load_prompt({**prompt, **kept("3")})
+    within = convert(comfy, 3)
+    outer = convert(comfy, 2, within)
+    comfy.queue()
+    first, second = dict.fromkeys(message["node"] for message in comfy.messages())
+    assert first.count(":") == 1 and second.count(":") == 2
+    assert len(comfy.chart_under(outer)["points"]) == 7
+    enter(comfy, outer)
+    assert len(comfy.chart(first)["points"]) == 5 and len(comfy.chart_under(second.split(":")[1])["points"]) == 7
+    enter(comfy, None)
+
+    def run_euler(path: str) -> None:
+        comfy.run(
+            """(path) => {
+                let graph = app.rootGraph, node;
+                for (const id of path.split(':')) { node = graph.getNodeById(id); graph = node.subgraph; }
+                node.widgets.find((widget) => widget.name === 'sampler_name').value = 'euler';
+            }""",
+            path,
+        )
+        comfy.queue()
+
+    run_euler(second)
+    assert comfy.messages() == [] and len(comfy.chart_under(outer)["points"]) == 5
+    run_euler(first)
+    assert comfy.chart_under(outer) is None and comfy.elements() == 0
 
 
 def test_the_setting(comfy):
@@ -364,6 +524,10 @@ def test_the_setting(comfy):
         comfy.set_widget(sampler, "seed", Seeds.next())
     comfy.queue()
     assert len(comfy.chart(2)["points"]) == len(comfy.chart(3)["points"]) == 6
+    comfy.load_prompt(erk_ksampler())
+    comfy.setting(SETTING, "erk")
+    comfy.settle()
+    assert comfy.elements() == 0, "graphs made from prompts have one id in common, and nothing else"
 
 
 def test_theme_zoom_and_width(comfy):

@@ -47,6 +47,16 @@ export function findNode(root, executionId) {
     return node;
 }
 
+/**
+ * Ids of the subgraph nodes around a node: "7" and "7:4" for "7:4:3".
+ *
+ * @param {string} executionId
+ */
+export function around(executionId) {
+    const ids = executionId.split(":");
+    return ids.slice(1).map((_, i) => ids.slice(0, i + 1).join(":"));
+}
+
 /** @param {GraphNode} node */
 export function classOf(node) {
     return node.comfyClass ?? node.type;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { findNode } from "../../js/live/graph.js";
+import { around, findNode } from "../../js/live/graph.js";
 import { Runs, isComplete } from "../../js/live/runs.js";
 
 const message = (step, more = {}) => ({
@@ -81,4 +81,8 @@ test("a node is found by the server's id, in subgraphs too", () => {
     assert.equal(findNode(root, "text"), root.nodes[2]);
     for (const id of ["8", "3:3", "7:4", ""]) assert.equal(findNode(root, id), null, id);
     assert.equal(findNode(undefined, "3"), null);
+});
+
+test("the subgraph nodes around a node are told from its id", () => {
+    assert.deepEqual(["3", "7:3", "7:4:3"].map(around), [[], ["7"], ["7", "7:4"]]);
 });
