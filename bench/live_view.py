@@ -1,0 +1,183 @@
+"""What the live chart costs a step: python -m bench.live_view.
+
+In a running ComfyUI, with a browser's connection, ComfyUI's own KSampler samples a model whose predictions cost nothing,
+with an erk_* sampler, in turns with the chart on and with the chart turned off; the difference of the two, over the number of steps, is
+all that the chart costs: measuring the step, recording, making the message, sending it. (The pack's own nodes measure the
+step anyway, for their trace.) Beside it, on the same machine, a step of a real model: Stable Diffusion 1.5's whole
+U-Net with random weights, 512 x 512, batch 1 with CFG.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from devtools.comfyui import Server, error_message, exit_on_sigterm, serve
+from devtools.inprocess import load_comfyui
+
+from . import environment
+from .rows import Writer
+
+RESULTS = Path(__file__).parent / "results"
+SIDES = {"SD 1.5, 512": 96, "SDXL, 1024": 160, "FLUX, 1024": 320}
+"""Side of the demo's latent, which has three channels, so that it is no smaller than that model's."""
+SOLVERS = ("deis", "abm")
+STEPS = 400
+_UNET = {
+    "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "num_res_blocks": [2, 2, 2, 2],
+    "channel_mult": [1, 2, 4, 4], "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0], "transformer_depth_middle": 1,
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0], "context_dim": 768, "num_heads": 8, "num_head_channels": -1,
+    "use_spatial_transformer": True, "use_linear_in_transformer": False, "legacy": False, "use_checkpoint": False,
+    "adm_in_channels": None, "use_temporal_attention": False,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One solver on one size of latent. Times in milliseconds; ``cost`` is the median of the repeats' differences."""
+
+    latent: str
+    solver: str
+    mode: str
+    off_ms: float
+    cost_ms: float
+    least_ms: float
+    most_ms: float
+
+
+class Browser:
+    """A page's connection: it takes every message, as a page does."""
+
+    def __init__(self, server: Server) -> None:
+        import websocket
+
+        self.client = uuid.uuid4().hex
+        self.steps = 0
+        self._socket = websocket.create_connection(f"{server.address.replace('http', 'ws')}/ws?clientId={self.client}", timeout=600)
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        while self._socket.connected:
+            try:
+                data = self._socket.recv()
+            except Exception:  # closed: the measurement is over
+                return
+            self.steps += isinstance(data, str) and '"erk_guid.step"' in data
+
+
+def milliseconds(server: Server, browser: Browser, solver: str, side: int, show: str) -> float:
+    """Of one step, in a run of STEPS."""
+    server.post("/erk_guid/live", {"client_id": browser.client, "show": show})
+    before = browser.steps
+    status, answer = server.post(
+        "/prompt", {"prompt": prompt(solver, side), "client_id": browser.client, "extra_data": {"preview_method": "none"}}
+    )
+    if status != 200:
+        raise RuntimeError(f"ComfyUI refused the prompt: {answer}")
+    entry = server.wait(answer["prompt_id"])
+    if entry["status"]["status_str"] != "success":
+        raise RuntimeError(error_message(entry))
+    times = {name: data["timestamp"] for name, data in entry["status"]["messages"]}
+    time.sleep(0.2)  # for the last messages
+    seen = browser.steps - before
+    if seen != (STEPS if show == "all" else 0):
+        raise RuntimeError(f"with the chart {show} the page was told of {seen} steps of {STEPS}")
+    return (times["execution_success"] - times["execution_start"]) / STEPS
+
+
+def prompt(solver: str, side: int) -> dict[str, Any]:
+    def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+        return {"class_type": class_type, "inputs": inputs}
+
+    return {
+        "demo": node("DemoModelERKGuid", kind="eps", pictures="arcs", width=side, height=side, batch_size=1),
+        "model": node("BenchZeroCostModel", model=["demo", 0]),
+        "sampler": node(
+            "KSampler", model=["model", 0], positive=["demo", 1], negative=["demo", 2], latent_image=["demo", 4],
+            seed=uuid.uuid4().int % 2**32, steps=STEPS, cfg=1.0, sampler_name=f"erk_{solver}", scheduler="karras", denoise=1.0,
+        ),
+        "save": node("SaveLatent", samples=["sampler", 0], filename_prefix="bench"),
+    }  # fmt: skip
+
+
+def model_step() -> float:
+    """Milliseconds of one call of Stable Diffusion 1.5's U-Net, as a step at CFG makes it: batch 2."""
+    load_comfyui()
+    import comfy.ops
+    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+    with torch.no_grad():
+        unet = UNetModel(**_UNET, dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init)
+        for weight in unet.parameters():
+            weight.normal_(0, 0.02)
+        x, text = torch.randn(2, 4, 64, 64), torch.randn(2, 77, 768)
+        times = []
+        for _ in range(4):
+            begin = time.perf_counter()
+            unet(x, torch.full((2,), 500.0), context=text)
+            times.append(time.perf_counter() - begin)
+    return 1e3 * min(times)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=7, help="pairs of runs, of whose differences the median counts")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    exit_on_sigterm()
+    made: list[Row] = []
+    writer = Writer(options.output / "live_view.csv", Row)
+    node = Path(__file__).parent / "zero_cost_node"
+    with serve(prepare=lambda base: shutil.copytree(node, base / "custom_nodes" / node.name)) as server:
+        browser = Browser(server)
+        for latent, side in SIDES.items():
+            for solver in SOLVERS:
+                milliseconds(server, browser, solver, side, "all")
+                pairs = [
+                    (milliseconds(server, browser, solver, side, "off"), milliseconds(server, browser, solver, side, "all"))
+                    for _ in range(options.repeats)
+                ]
+                differences = sorted(on - off for off, on in pairs)
+                row = Row(
+                    latent, solver, "calibrated", statistics.median(off for off, _ in pairs), statistics.median(differences),
+                    differences[0], differences[-1],
+                )  # fmt: skip
+                writer.write(row)
+                made.append(row)
+                print(row, file=sys.stderr)
+    step = model_step()
+    record = options.output / "live_view.json"
+    environment.record(record, "python -m bench.live_view")
+    record.write_text(json.dumps({**json.loads(record.read_text()), "model_step_ms": round(step)}, indent=2) + "\n")
+    (options.output / "LIVE_VIEW.md").write_text(report(made, step, environment.sentence(record)))
+    print(options.output / "LIVE_VIEW.md")
+    return 0
+
+
+def report(made: list[Row], step: float, sentence: str) -> str:
+    """The rows as a page of Markdown."""
+    lines = ["# What the live chart costs", "", sentence, "", *__doc__.splitlines()[2:], ""]
+    lines += [f"A step of that model took {step:.0f} ms, on a CPU.", ""]
+    lines += ["| latent no smaller than of | solver | chart off, ms a step | the chart, ms a step | least to most | of the model's step |"]
+    lines += ["|---|---|---:|---:|---:|---:|"]
+    lines += [
+        f"| {row.latent} | {row.solver} | {row.off_ms:.2f} | {row.cost_ms:+.3f} | {row.least_ms:+.3f} to {row.most_ms:+.3f} | "
+        f"{row.cost_ms / step:.3%} |"
+        for row in made
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
