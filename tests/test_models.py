@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from graphs import MODES, SOLVERS, Outcome, Runs, check_every_way, every_way, schedule, tiny
+from graphs import MODES, MULTISTEP, SOLVERS, Outcome, Runs, check_every_way, counterpart, every_way, schedule, tiny
 from test_server import node
 
 from devtools import compatibility
@@ -40,7 +40,7 @@ def runs_of(server, graph: dict[str, Any]) -> Runs:
     runs = Runs(server, {**graph, "sigmas": schedule(["model", 0], STEPS)})
     every_way(runs.sample)
     runs.graph["ksampler"] = node(
-        "KSamplerERKGuid", model=["model", 0], seed=5, steps=STEPS, cfg=3.0, solver="deis", scheduler="simple", positive=["positive", 0],
+        "KSamplerERKGuid", model=["model", 0], seed=5, steps=STEPS, cfg=3.0, solver="abm", scheduler="simple", positive=["positive", 0],
         negative=["negative", 0], latent_image=["latent", 0], denoise=1.0, mode="calibrated",
     )  # fmt: skip
     runs.save("ksampler", ["ksampler", 0])
@@ -57,9 +57,9 @@ def check(outcomes: dict[str, Outcome], shapes: tuple[tuple[int, ...], ...]) -> 
         scale = (outcome.flat @ noise) / (noise @ noise)
         left = (outcome.flat - scale * noise).norm() / outcome.flat.norm()
         assert left > 0.05, f"{what}: what came out is the noise that went in"
-        assert outcome.counts == outcomes[f"{solver}_stock"].counts, what
-        assert outcome.counts["sampler"] == (STEPS if solver == "deis" else 2 * STEPS - 1), what
-    assert outcomes["ksampler"].distance(outcomes["deis_calibrated"]) < 1e-5, "the node and the sampler are one code"
+        assert outcome.counts == outcomes[f"{counterpart(solver)}_stock"].counts, what
+        assert outcome.counts["sampler"] == (STEPS if solver in MULTISTEP else 2 * STEPS - 1), what
+    assert outcomes["ksampler"].distance(outcomes["abm_calibrated"]) < 1e-5, "the node and the sampler are one code"
 
 
 def noise_of(shapes: tuple[tuple[int, ...], ...]) -> torch.Tensor:
