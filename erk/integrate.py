@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from .evaluation import Evaluation
+from .evaluation import Evaluation, narrowed
 from .guidance import Correction, Guidance, MadeStep, Off, Run
 from .noise_process import NoiseProcess
 from .solvers import Solver
@@ -69,7 +69,7 @@ def integrate(
     if steps < 1:
         return x
 
-    calls = 0
+    calls, dtype = 0, x.dtype
 
     def call(x: Tensor, sigma: float) -> Tensor:
         nonlocal calls
@@ -77,6 +77,7 @@ def integrate(
         return model(x, x.new_full((x.shape[0],), sigma))
 
     def denoise(x: Tensor, sigma: float) -> Evaluation:
+        x = narrowed(x, dtype)
         return Evaluation.at(x, sigma, call(x, sigma))
 
     def tell(i: int, x: Tensor, x_next: Tensor, correction: Correction) -> None:
@@ -98,6 +99,8 @@ def integrate(
         current = solver.accept(evaluated, history)
         if rule is not None:
             current = rule.revise(evaluated, current)
+        if current.x.dtype is not dtype:
+            current = current._replace(x=narrowed(current.x, dtype))
         del evaluated
         step = solver.step(denoise, current, sigma_next, history)
         if sigma_next == sigma:
@@ -105,14 +108,14 @@ def integrate(
             # exactly what it is, and a second evaluation at one level stays out of the history.
             tell(i, x, x, Correction())
             continue
-        x_next = step.x_next.to(x.dtype)
+        x_next = step.x_next
         if rule is not None:
             correction = rule.correct(MadeStep(solver, current, sigma_next, step, history))
             tell(i, x, x_next, correction)
             if correction.value is not None:
-                x_next = (x_next + correction.value).to(x.dtype)
+                x_next = x_next + correction.value
         history.appendleft(step.stages[-1] if step.stages else current)
-        x = x_next
+        x = narrowed(x_next, dtype)
     return x
 
 

@@ -223,11 +223,11 @@ class CalibratedRule:
         kept = _share_within(norm(value), TRUST * abs(current.sigma - last.sigma) * norm(last.eps))
         value = _scaled(value, kept)
         follows = _scaled((moved + value) * behind.signal * certain, (kept > 0).float())  # alpha times the change of D
-        alpha, sigma, dtype = run.process.alpha(current.sigma), current.sigma, current.x.dtype
+        alpha, sigma = run.process.alpha(current.sigma), current.sigma
         self._eps = eps + (moved + value - follows) / sigma
         x = current.x + self._latent(value)
         d = current.d + self._latent((value - follows / alpha) / sigma)
-        return Evaluation(x.to(dtype), sigma, d.to(dtype))
+        return Evaluation(x, sigma, d.to(current.d.dtype))
 
     def _places_of(self, estimate: _Estimate) -> _Places:
         """Worked out once, for an estimate that serves the state that a step starts from and the step itself."""

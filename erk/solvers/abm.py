@@ -53,7 +53,7 @@ class ABM(Solver):
             return start.x
         points = distinct(points[: self.max_order])
         of_d = _weights(self.process, tuple(point.sigma for point in points), start.sigma, sigma_next)
-        x_next = (sigma_next / start.sigma) * start.x
+        x_next = (sigma_next / start.sigma) * start.x.to(start.d.dtype)
         for weight, point in zip(of_d, points, strict=True):
             x_next.add_(point.x, alpha=weight).add_(point.d, alpha=-weight * point.sigma)  # D = x - sigma d
         return x_next
