@@ -14,8 +14,7 @@ class Evaluation(NamedTuple):
 
     x      state, [B, ...]
     sigma  noise level, a Python float
-    d      drift dx/dsigma = (x - D(x, sigma)) / sigma, [B, ...]  (Karras et al. 2022, eq. 1 and 3); in the dtype of x,
-           of float16 latents in float32: at sigma 1e-4 a state of 7 would have a drift beyond float16's end
+    d      drift dx/dsigma = (x - D(x, sigma)) / sigma, [B, ...]  (Karras et al. 2022, eq. 1 and 3)
     """
 
     x: Tensor
@@ -23,11 +22,10 @@ class Evaluation(NamedTuple):
     d: Tensor
 
     @classmethod
-    def at(cls, x: Tensor, sigma: float, denoised: Tensor) -> Evaluation:
-        """From the model's output."""
-        if x.dtype is torch.float16:
-            return cls(x, sigma, (x.float() - denoised) / sigma)
-        return cls(x, sigma, ((x - denoised) / sigma).to(x.dtype))
+    def at(cls, x: Tensor, sigma: float, denoised: Tensor, dtype: torch.dtype | None = None) -> Evaluation:
+        """From the model's output, with d in that dtype; None: in that of x."""
+        dtype = dtype or x.dtype
+        return cls(x, sigma, ((x.to(dtype) - denoised) / sigma).to(dtype))
 
     @property
     def denoised(self) -> Tensor:
@@ -40,10 +38,7 @@ class Evaluation(NamedTuple):
 
 
 def narrowed(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """A state in the latent's dtype. What lies beyond float16's end is brought back to it; what is not finite stays so.
-
-    A corrected state may be somewhat larger than the plain solver's, and must not be lost where that is kept.
-    """
+    """A state in the latent's dtype. What lies beyond float16's end is brought back to it; what is not finite stays so."""
     if dtype is torch.float16 and x.dtype is not dtype:
         end = torch.finfo(dtype).max
         x = x.clamp(-end, end).add_(x, alpha=0.0)  # infinity times 0 is NaN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,10 @@ NOT_IN_COMFYUI = {"abm": "deis"}
 """Solvers that ComfyUI has none of, and the one of its own that calls the model as often."""
 
 MODES = ["calibrated", "paper", "off"]
+
+LONG = os.environ.get("ERK_GUID_LONG") == "1"
+_SLOW = ("sd15", "sd2_v")
+"""Tiny models that are not so tiny."""
 
 Graph = dict[str, Any]
 _number = itertools.count()
@@ -77,6 +82,14 @@ def erk_sampler(solver: str, mode: str, **options: Any) -> Graph:
 
 def schedule(model: list[Any], steps: int = 4, scheduler: str = "simple", denoise: float = 1.0) -> Graph:
     return node("BasicScheduler", model=model, scheduler=scheduler, steps=steps, denoise=denoise)
+
+
+def solvers_for(model: str, number: int = 0) -> list[str]:
+    """All; but in the short selection on a slow model those of one call and one of two calls, in turn by the test's number."""
+    if LONG or model not in _SLOW:
+        return SOLVERS
+    one_step = [solver for solver in SOLVERS if solver not in MULTISTEP]
+    return [one_step[number % len(one_step)], *MULTISTEP]
 
 
 def every_way(add: Callable[[str, Graph], None], w_stiff: float = 5.0, solvers: Sequence[str] = SOLVERS) -> None:

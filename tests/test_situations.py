@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from graphs import (
+    LONG,
     MODES,
     MULTISTEP,
     SOLVERS,
@@ -318,7 +319,7 @@ def test_patches_of_stable_diffusion(model_server, patch):
     runs.graph["latent"]["inputs"]["width"] = 128
     nodes, wires = patched_sd15(model_server, patch)
     runs.graph |= nodes
-    solvers = ["dpm_2", "deis", "abm"]
+    solvers = ["dpm_2", *MULTISTEP] if LONG else MULTISTEP
     every_way(added(runs, **wires), solvers=solvers)
     runs.sample("plain", erk_sampler("deis", "calibrated"))
     outcomes = runs.run()
