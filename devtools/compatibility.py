@@ -31,9 +31,10 @@ SECTIONS = {
         "Kinds of model",
         "With each solver and mode: the run succeeds; the latent is finite, has the right shape and is not the noise that went in; "
         "mode `off` equals ComfyUI's own solver (no number further away than 0.2 % of the latent's scale), the guided modes do not; "
-        "and the sampler and the network are called exactly as often as with ComfyUI's own. `UNETLoader` is the node Load Diffusion "
-        "Model. Missing for their size alone: Qwen-Image, Z-Image, Lumina 2, ACE-Step, AuraFlow, Chroma and HiDream, whose width ComfyUI's "
-        "loaders fix, so that even one block takes hundreds of megabytes.",
+        "and the sampler and the network are called exactly as often as with ComfyUI's own. ComfyUI has no `abm`: its calls are compared "
+        "with those of ComfyUI's `deis`, which makes one a step as well; its mode `off` must differ from that, and its guided modes from "
+        "its `off`. `UNETLoader` is the node Load Diffusion Model. Missing for their size alone: Qwen-Image, Z-Image, Lumina 2, ACE-Step, "
+        "AuraFlow, Chroma and HiDream, whose width ComfyUI's loaders fix, so that even one block takes hundreds of megabytes.",
         ("model", "prediction", "latent", "loader", "solvers", "modes", "note"),
     ),
     "sampling": (
@@ -43,19 +44,27 @@ SECTIONS = {
     ),
     "guidance": (
         "With other guidance",
-        "The run succeeds and is finite, mode `off` equals ComfyUI's own solver, and each guided mode differs from it. Whether the error "
-        "falls is another question, [measured on exact problems](../bench/results/COMBINATIONS.md).",
+        "The run succeeds and is finite, mode `off` equals ComfyUI's own solver, and each guided mode differs from it (`abm`: as above). "
+        "Whether the error falls is another question, [measured on exact problems](../bench/results/COMBINATIONS.md).",
         ("guidance", "model", "solvers", "modes", "note"),
     ),
-    "situations": ("Sampling situations", "What was checked, in the tests' words.", ("situation", "model", "solvers", "modes", "seen")),
+    "situations": (
+        "Sampling situations",
+        "What was checked, in the tests' words. What is said of ComfyUI's own solvers holds for `abm` in the sense above.",
+        ("situation", "model", "solvers", "modes", "seen"),
+    ),
 }
 """Key: title, text, columns."""
 
 
 def tell(section: str, key: str, row: dict[str, Any]) -> None:
-    """Record a row, or check that it is the recorded one. Raises AssertionError if it is not."""
-    row = json.loads(json.dumps(row))
+    """Record a row, or check that it is the recorded one. Raises AssertionError if it is not.
+
+    The short selection of tests may run fewer solvers than are recorded, never others; it records nothing.
+    """
+    row, long = json.loads(json.dumps(row)), os.environ.get("ERK_GUID_LONG") == "1"
     if os.environ.get("ERK_GUID_RECORD") == "1":
+        assert long, "set ERK_GUID_LONG=1 too: the short selection leaves out solvers"
         data = load()
         data["versions"] = _versions()
         data.setdefault("rows", {}).setdefault(section, {})[key] = row
@@ -63,6 +72,8 @@ def tell(section: str, key: str, row: dict[str, Any]) -> None:
         RECORD.write_text(json.dumps(data, indent=1) + "\n")
         return
     recorded = load().get("rows", {}).get(section, {}).get(key)
+    if not long and recorded is not None and set(row["solvers"]) <= set(recorded["solvers"]):
+        row["solvers"] = recorded["solvers"]
     assert recorded == row, f"docs/compatibility.json says {recorded} of {section}/{key}, but {row} was seen: record and render it anew."
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -21,9 +22,10 @@ class Evaluation(NamedTuple):
     d: Tensor
 
     @classmethod
-    def at(cls, x: Tensor, sigma: float, denoised: Tensor) -> Evaluation:
-        """From the model's output; half-precision latents stay half precision."""
-        return cls(x, sigma, ((x - denoised) / sigma).to(x.dtype))
+    def at(cls, x: Tensor, sigma: float, denoised: Tensor, dtype: torch.dtype | None = None) -> Evaluation:
+        """From the model's output, with d in that dtype; None: in that of x."""
+        dtype = dtype or x.dtype
+        return cls(x, sigma, ((x.to(dtype) - denoised) / sigma).to(dtype))
 
     @property
     def denoised(self) -> Tensor:
@@ -33,6 +35,14 @@ class Evaluation(NamedTuple):
     def euler(self, sigma_next: float) -> Tensor:
         """The first-order step to sigma_next."""
         return self.x + (sigma_next - self.sigma) * self.d
+
+
+def narrowed(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """A state in the latent's dtype. What lies beyond float16's end is brought back to it; what is not finite stays so."""
+    if dtype is torch.float16 and x.dtype is not dtype:
+        end = torch.finfo(dtype).max
+        x = x.clamp(-end, end).add_(x, alpha=0.0)  # infinity times 0 is NaN
+    return x.to(dtype)
 
 
 Denoise = Callable[[Tensor, float], Evaluation]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from .evaluation import Evaluation
+from .evaluation import Evaluation, narrowed
 from .guidance import Correction, Guidance, MadeStep, Off, Run
 from .noise_process import NoiseProcess
 from .solvers import Solver
@@ -69,7 +69,12 @@ def integrate(
     if steps < 1:
         return x
 
-    calls = 0
+    calls, dtype = 0, x.dtype
+    # A corrected state may be larger than the plain solver's, and at sigma 1e-4 one of 7 has a drift beyond float16's end:
+    # what the plain solver keeps finite must not be lost by guidance.
+    guided = not isinstance(guidance, Off)
+    wide = torch.float32 if guided and dtype is torch.float16 else dtype
+    fit = narrowed if guided else Tensor.to
 
     def call(x: Tensor, sigma: float) -> Tensor:
         nonlocal calls
@@ -77,7 +82,8 @@ def integrate(
         return model(x, x.new_full((x.shape[0],), sigma))
 
     def denoise(x: Tensor, sigma: float) -> Evaluation:
-        return Evaluation.at(x, sigma, call(x, sigma))
+        x = fit(x, dtype)
+        return Evaluation.at(x, sigma, call(x, sigma), wide)
 
     def tell(i: int, x: Tensor, x_next: Tensor, correction: Correction) -> None:
         if observers:
@@ -93,11 +99,13 @@ def integrate(
         denoised = call(x, sigma)
         if report is not None:
             report(i, x, denoised)
-        evaluated = Evaluation.at(x, sigma, denoised)
+        evaluated = Evaluation.at(x, sigma, denoised, wide)
         del denoised
         current = solver.accept(evaluated, history)
         if rule is not None:
             current = rule.revise(evaluated, current)
+        if current.x.dtype is not dtype:
+            current = current._replace(x=fit(current.x, dtype))
         del evaluated
         step = solver.step(denoise, current, sigma_next, history)
         if sigma_next == sigma:
@@ -105,14 +113,14 @@ def integrate(
             # exactly what it is, and a second evaluation at one level stays out of the history.
             tell(i, x, x, Correction())
             continue
-        x_next = step.x_next.to(x.dtype)
+        x_next = step.x_next
         if rule is not None:
             correction = rule.correct(MadeStep(solver, current, sigma_next, step, history))
             tell(i, x, x_next, correction)
             if correction.value is not None:
-                x_next = (x_next + correction.value).to(x.dtype)
+                x_next = x_next + correction.value
         history.appendleft(step.stages[-1] if step.stages else current)
-        x = x_next
+        x = fit(x_next, dtype)
     return x
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from bench.accuracy import reference
 from bench.combinations import COMBINATIONS, CSV, PROBLEMS, REPORT, Guided, Row, report
 from bench.reference import rms
 from bench.rows import read
+from bench.stock import erk_samplers
 
 
 @pytest.mark.parametrize("kind", ["eps", pytest.param("flow", marks=pytest.mark.long)])
@@ -37,5 +40,18 @@ def test_the_committed_tables_are_of_the_committed_rows():
     measured = read(CSV, Row)
     assert {row.combination for row in measured} == set(COMBINATIONS)
     assert {row.problem for row in measured} == set(PROBLEMS)
+    assert {row.sampler for row in measured} == set(erk_samplers())
     measured.sort(key=lambda row: list(COMBINATIONS).index(row.combination))
     assert REPORT.read_text() == report(measured)
+
+
+@pytest.mark.parametrize("sampler", erk_samplers())
+@pytest.mark.parametrize("combination", ["CFG 1", "CFG 2", "CFG 4", "CFG 7.5", "Autoguidance 2", "Autoguidance 3"])
+def test_calibrated_adds_up_with_cfg_and_autoguidance(combination, sampler):
+    """What README.md says, on the committed rows: the error falls under each of them, with every solver."""
+    rows = [row for row in read(CSV, Row) if (row.combination, row.sampler) == (combination, sampler)]
+    off = {(row.problem, row.kind, row.budget): row.mean for row in rows if row.mode == "off"}
+    ratios = [row.mean / off[row.problem, row.kind, row.budget] for row in rows if row.mode == "calibrated"]
+    assert len(ratios) == len(off) == 8
+    assert statistics.geometric_mean(ratios) < 0.5
+    assert max(ratios) < 1.1, "no cell gets worse by a tenth"

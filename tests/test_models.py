@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from graphs import MODES, SOLVERS, Outcome, Runs, check_every_way, every_way, schedule, tiny
+from graphs import MODES, MULTISTEP, Outcome, Runs, check_every_way, counterpart, every_way, schedule, solvers_for, tiny
 from test_server import node
 
 from devtools import compatibility
@@ -35,31 +35,31 @@ SAMPLING_NODES = {
 SHORT = ("edm", "discrete_v", "sd3_shift")
 
 
-def runs_of(server, graph: dict[str, Any]) -> Runs:
+def runs_of(server, graph: dict[str, Any], solvers: list[str]) -> Runs:
     """Each solver in each mode and as ComfyUI's own, all from the same noise, and one run of KSampler (ERK-Guid)."""
     runs = Runs(server, {**graph, "sigmas": schedule(["model", 0], STEPS)})
-    every_way(runs.sample)
+    every_way(runs.sample, solvers=solvers)
     runs.graph["ksampler"] = node(
-        "KSamplerERKGuid", model=["model", 0], seed=5, steps=STEPS, cfg=3.0, solver="deis", scheduler="simple", positive=["positive", 0],
+        "KSamplerERKGuid", model=["model", 0], seed=5, steps=STEPS, cfg=3.0, solver="abm", scheduler="simple", positive=["positive", 0],
         negative=["negative", 0], latent_image=["latent", 0], denoise=1.0, mode="calibrated",
     )  # fmt: skip
     runs.save("ksampler", ["ksampler", 0])
     return runs
 
 
-def check(outcomes: dict[str, Outcome], shapes: tuple[tuple[int, ...], ...]) -> None:
+def check(outcomes: dict[str, Outcome], shapes: tuple[tuple[int, ...], ...], solvers: list[str]) -> None:
     """What every kind of model must show."""
-    check_every_way(outcomes)
+    check_every_way(outcomes, solvers)
     noise = noise_of(shapes)
-    for solver, mode in itertools.product(SOLVERS, MODES):
+    for solver, mode in itertools.product(solvers, MODES):
         what, outcome = f"{solver} {mode}", outcomes[f"{solver}_{mode}"]
         assert tuple(tuple(part.shape) for part in outcome.samples) == shapes, what
         scale = (outcome.flat @ noise) / (noise @ noise)
         left = (outcome.flat - scale * noise).norm() / outcome.flat.norm()
         assert left > 0.05, f"{what}: what came out is the noise that went in"
-        assert outcome.counts == outcomes[f"{solver}_stock"].counts, what
-        assert outcome.counts["sampler"] == (STEPS if solver == "deis" else 2 * STEPS - 1), what
-    assert outcomes["ksampler"].distance(outcomes["deis_calibrated"]) < 1e-5, "the node and the sampler are one code"
+        assert outcome.counts == outcomes[f"{counterpart(solver)}_stock"].counts, what
+        assert outcome.counts["sampler"] == (STEPS if solver in MULTISTEP else 2 * STEPS - 1), what
+    assert outcomes["ksampler"].distance(outcomes["abm_calibrated"]) < 1e-5, "the node and the sampler are one code"
 
 
 def noise_of(shapes: tuple[tuple[int, ...], ...]) -> torch.Tensor:
@@ -70,13 +70,14 @@ def noise_of(shapes: tuple[tuple[int, ...], ...]) -> torch.Tensor:
 
 @pytest.mark.parametrize("what", [pytest.param(one, id=one.name, marks=[pytest.mark.long] if one.heavy else []) for one in ARCHITECTURES])
 def test_architecture(model_server, what):
-    outcomes = runs_of(model_server, tiny(model_server, what)).run()
-    counts = outcomes["heun_off"].counts
+    solvers = solvers_for(what.name, ARCHITECTURES.index(what))
+    outcomes = runs_of(model_server, tiny(model_server, what), solvers).run()
+    counts = outcomes["deis_off"].counts
     assert counts["kind"].startswith(KINDS[what.prediction]), counts
-    check(outcomes, what.shape)
+    check(outcomes, what.shape, solvers)
     row = {
         "model": what.title, "prediction": what.prediction, "latent": [" x ".join(map(str, shape)) for shape in what.shape],
-        "loader": what.loader, "solvers": SOLVERS, "modes": MODES, "note": what.note,
+        "loader": what.loader, "solvers": solvers, "modes": MODES, "note": what.note,
     }  # fmt: skip
     compatibility.tell("architectures", what.name, row)
 
@@ -90,8 +91,9 @@ def test_sampling_type(model_server, kind, inputs):
     what = architecture("sd3" if kind in ("ModelSamplingSD3", "ModelSamplingFlux", "ModelSamplingAuraFlow") else "sd15")
     graph = tiny(model_server, what)
     graph["model"], graph["loaded"] = node(kind, model=["loaded", 0], **inputs), graph["model"]
-    check(runs_of(model_server, graph).run(), what.shape)
-    row = {"node": kind, "setting": [f"{name} {value}" for name, value in inputs.items()], "solvers": SOLVERS, "modes": MODES}
+    solvers = solvers_for(what.name, list(SAMPLING_NODES.values()).index((kind, inputs)))
+    check(runs_of(model_server, graph, solvers).run(), what.shape, solvers)
+    row = {"node": kind, "setting": [f"{name} {value}" for name, value in inputs.items()], "solvers": solvers, "modes": MODES}
     compatibility.tell("sampling", f"{kind} {inputs.get('sampling', '')} {inputs.get('zsnr', '')}".strip(), row)
 
 

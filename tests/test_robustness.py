@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -81,15 +81,18 @@ class Model:
     """A model whose samples know nothing of each other, as a sampler may expect of any.
 
     largest  greatest absolute value of a state or a drift so far
+    ended    [B] which samples were given back without numbers for a finite state, because the model's own dtype ended
     """
 
     def __init__(self, case: Case, spoiled: Spoiled | None = None) -> None:
         self.case, self.spoiled, self.calls, self.largest = case, spoiled, 0, 0.0
+        self.ended = torch.zeros(case.shape[0], dtype=torch.bool)
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         level = sigma.float().view(-1, *(1,) * (x.ndim - 1))
         alpha = 1 - level if self.case.flow else torch.ones_like(level)
         denoised = PREDICTIONS[self.case.prediction](x.float(), level, alpha).to(self.case.model_dtype)
+        self.ended |= finite(x) & ~finite(denoised)
         if self.spoiled is not None and self.calls == self.spoiled.call:
             sample = denoised[self.spoiled.sample % len(denoised)]
             if self.spoiled.everywhere:
@@ -169,7 +172,7 @@ def cases(draw) -> Case:
     exponent = draw(st.one_of(st.just(0.0), st.floats(-6, 3) if dtype is torch.float16 else st.floats(-25, 25)))
     return Case(
         solver=solver,
-        max_order=draw(st.sampled_from([None, 2, 3, 4])) if solver == "deis" else None,
+        max_order=draw(st.sampled_from([None, 2, 3, 4])) if solver in ("deis", "abm") else None,
         mode=draw(st.sampled_from(["calibrated", "calibrated", "paper", "off"])),
         w_stiff=draw(st.sampled_from([None, 0.0, 0.5, 2.5, 100.0])),
         w_con=draw(st.sampled_from([None, 0.0, 0.5, 1e6])),
@@ -198,21 +201,18 @@ def test_finite_where_the_stock_sampler_is(case):
     assert result.shape == case.shape and result.dtype == case.dtype
     plain, plain_model = sample(replace(case, mode="off"))
     assert model.calls == plain_model.calls
-    lost = finite(plain) & ~finite(result)
-    if ran_out(case, model):
-        note(f"reached {model.largest:.1e}")
-        return
+    lost = finite(plain) & ~finite(result) & ~excused(case, model)
     assert not lost.any(), f"samples {lost.nonzero().flatten().tolist()} are finite with mode off alone; reached {model.largest:.1e}"
 
 
-def ran_out(case: Case, model: Model) -> bool:
-    """Whether the run came so near to the end of the numbers that the dtype has that a correction may carry it over.
+def excused(case: Case, model: Model) -> Tensor:
+    """[B] the samples of which no sampler could make numbers.
 
-    The published rule has no bound: at great strengths, and on models that answer wildly, it grows from step to step.
-    A calibrated correction is at most as large as the step: only a run within a factor of 16 of the end is excused.
+    Where the model itself gives back none for a finite state, its dtype having ended: a corrected state may be larger than the
+    plain one. And in mode paper, which has no bound and on models that answer wildly grows from step to step, within a factor of
+    a thousand of the end of float32.
     """
-    share = {"paper": 1e-3, "calibrated": 1 / 16, "off": 1.0}[case.mode]
-    return model.largest > share * torch.finfo(case.dtype).max
+    return model.ended | (case.mode == "paper" and model.largest > 1e-3 * torch.finfo(torch.float32).max)
 
 
 def test_a_correction_beyond_half_precision_is_none():
@@ -221,6 +221,45 @@ def test_a_correction_beyond_half_precision_is_none():
         "dpm_2", None, "paper", 100.0, None, True, (0.001, 1.0), (1, 1, 1), torch.float16, torch.float16, 1.0, "signs", 0, False, False
     )
     assert finite(sample(case)[0]).all()
+
+
+# What a long run of the tests above found, on float16 latents.
+DRIFT_BEYOND = Case(
+    "deis", None, "calibrated", None, None, False, (1.6691569, 1.3353455, 1.0015341, 0.66772176, 0.3339114, 1e-4, 0.0),
+    (2, 2, 4, 4), torch.float16, torch.float16, 1547.9996, "constant", 25674, False, False,
+)  # fmt: skip
+"""A correction turns a state of 5 into one of 25 at sigma 1e-4, whose drift is 250,000."""
+STATE_BEYOND = replace(
+    DRIFT_BEYOND, solver="heun", sigmas=(1.0, 100.0, 1.0, 0.5), scale=1000.0, prediction="zero", model_dtype=torch.float32
+)  # fmt: skip
+WEIGHTS_BEYOND = replace(DRIFT_BEYOND, solver="abm", sigmas=(1e-4, 1e-3, 1e4), scale=1.0, prediction="constant")
+"""The polynomial through two noise levels close to each other, far away: weights beyond float16's end."""
+
+
+def test_a_drift_beyond_half_precision_is_kept():
+    result, model = sample(DRIFT_BEYOND)
+    assert model.largest > torch.finfo(torch.float16).max
+    # What began at 6,000 ends at the model's answer, as far as the rounding of so large a state lets the last correction tell.
+    assert (result.float() - 0.3).abs().max() < 0.3
+
+
+def test_a_state_beyond_half_precision_is_brought_back_to_its_end():
+    result, _ = sample(STATE_BEYOND)
+    single, _ = sample(replace(STATE_BEYOND, dtype=torch.float32))
+    assert single.abs().max() < 5e3, "it comes back into range"
+    assert finite(result).all() and (result.sign() == single.sign()).all()
+    assert not finite(sample(replace(STATE_BEYOND, mode="off"))[0]).any(), "as with ComfyUI's own"
+
+
+def test_infinity_from_the_model_is_not_made_a_number():
+    result, _ = sample(DRIFT_BEYOND, Spoiled(2, 1, math.inf, False))
+    assert finite(result).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("mode", erk.MODES)
+def test_weights_beyond_half_precision_raise_nothing(mode):
+    result, _ = sample(replace(WEIGHTS_BEYOND, mode=mode))
+    assert finite(result).all() == (mode != "off"), "the plain solver's state lies beyond the end too"
 
 
 @CASES
@@ -235,8 +274,8 @@ def test_good_samples_are_untouched_by_bad_neighbours(case, spoiled):
     assert result.dtype == case.dtype and result.shape == case.shape
     assert torch.equal(result[good].nan_to_num(7.0), expected[good].nan_to_num(7.0)), "bit for bit"
     plain, _ = sample(replace(case, mode="off"), spoiled)
-    lost = finite(plain)[bad] & ~finite(result)[bad]
-    assert not lost or ran_out(case, model)
+    lost = finite(plain) & ~finite(result) & ~excused(case, model)
+    assert not lost[bad]
 
 
 bad_numbers = st.sampled_from([math.nan, math.inf, -math.inf, -1.0, -1e-30, True, "1", [1.0]])

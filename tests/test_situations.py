@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 from graphs import (
+    LONG,
     MODES,
+    MULTISTEP,
     SOLVERS,
     Outcome,
     Runs,
@@ -28,7 +30,6 @@ from test_server import node
 from devtools import compatibility, tiny_models
 from devtools.comfyui import error_message
 
-ONE_STEP = ["heun", "dpm_2", "dpmpp_2s"]
 DEMO = {"model": ["demo", 0], "positive": ["demo", 1], "negative": ["demo", 2], "latent": ["demo", 4]}
 
 
@@ -152,19 +153,34 @@ def test_split_schedule(model_server, kind):
             if solver in ("dpm_2", "dpmpp_2s") or (solver == "heun" and mode != "paper"):
                 assert distance < 1e-3, f"{solver} {mode}: {distance:.1e}"
             elif mode != "paper":
-                # DEIS begins anew with an Euler step, at a level where steps are short: less exact, not another picture.
-                assert distance < 0.1, f"{solver} {mode}: {distance:.3f}"
+                # They begin anew with an Euler step, where steps are short: mostly 0.05 % away, 0.5 % at most (six seeds).
+                assert distance < 0.01, f"{solver} {mode}: {distance:.4f}"
     told(
         "SplitSigmas",
         f"demo, {kind}",
-        "two pieces are one run; DEIS restarts its history and stays within 10 %",
+        "two pieces are one run; deis and abm start their history anew and stay within 1 %",
     )
+
+
+RESTARTED = {"deis": 0.1, "abm": 0.05}
+"""How far from the whole run a multistep solver may end that starts its history anew three steps before the end of eight.
+
+The first of the three is an Euler step then, and calibrated corrects it in hindsight only. abm, eps and flow, six seeds each: 0.6 to
+2.7 % of the picture's scale with calibrated, 0.2 % at most with off, and as far from the converged picture as the whole run (to 0.8 %).
+deis with the seed used here: 2.0 and 4.7 %, 1.2 % with off; with other seeds it ends in another picture on the flow model, which eight
+steps leave undecided, with off as with calibrated.
+"""
 
 
 @pytest.mark.parametrize("kind", ["eps", "flow"])
 def test_leftover_noise(model_server, kind):
-    """KSampler Advanced hands a latent with leftover noise to a second one."""
-    runs = Runs(model_server, demo(kind))
+    """KSampler Advanced hands a latent with leftover noise to a second one.
+
+    One-step solvers go on as if nothing had been. The others go on like a new run from that latent, bit for bit: nothing is lost
+    but the history, and nothing of the first run stays.
+    """
+    runs = Runs(model_server, {**demo(kind), "sigmas": schedule(["demo", 0], 8)})
+    runs.graph["split"] = node("SplitSigmas", sigmas=["sigmas", 0], step=5)
     common = {"noise_seed": 1, "steps": 8, "cfg": 3.0, "scheduler": "simple", "positive": ["demo", 1], "negative": ["demo", 2]}
     for solver in SOLVERS:
         for mode in ("calibrated", "off"):
@@ -181,17 +197,22 @@ def test_leftover_noise(model_server, kind):
                     return_with_leftover_noise=leftover,
                 )  # fmt: skip
                 runs.save(name, [name, 0])
+            if solver in MULTISTEP:
+                latent = {"latent": [f"{label}_first", 0], "sigmas": ["split", 1]}
+                runs.sample(f"{label}_anew", erk_sampler(solver, mode), **{**DEMO, **latent}, add_noise=False)
     outcomes = runs.run()
     for solver in SOLVERS:
         for mode in ("calibrated", "off"):
             split, whole = outcomes[f"{solver}_{mode}"], outcomes[f"{solver}_{mode}_whole"]
             distance = float((split.flat - whole.flat).square().mean().sqrt() / whole.flat.square().mean().sqrt())
-            assert split.finite and distance < (0.5 if solver == "deis" else 1e-3), f"{solver} {mode}: {distance:.3f}"
+            assert split.finite and distance < RESTARTED.get(solver, 1e-3), f"{solver} {mode}: {distance:.3f}"
+            if solver in MULTISTEP:
+                assert torch.equal(split.flat, outcomes[f"{solver}_{mode}_anew"].flat), f"{solver} {mode}"
             assert outcomes[f"{solver}_{mode}_first"].distance(whole) > 0.1, "the first half is not yet done"
     told(
         "KSampler Advanced, leftover noise",
         f"demo, {kind}",
-        "two samplers are one run; DEIS restarts its history",
+        "two samplers are one run; deis and abm start their history anew: deis stays within 10 %, abm within 5 %",
         modes=["calibrated", "off"],
     )
 
@@ -243,7 +264,7 @@ def test_unequal_seeds_in_a_batch(model_server):
     ],
 )
 def test_odd_sizes(model_server, name, shape):
-    solvers = ["heun", "deis"] if name == "sd15" else SOLVERS  # the slowest of them
+    solvers = ["heun", "deis", "abm"] if name == "sd15" else SOLVERS  # the slowest of them
     runs = on_tiny(model_server, name, steps=3)
     runs.graph["latent"] = node("ProbeLatent", shape=json.dumps(shape))
     every_way(added(runs), solvers=solvers)
@@ -298,7 +319,7 @@ def test_patches_of_stable_diffusion(model_server, patch):
     runs.graph["latent"]["inputs"]["width"] = 128
     nodes, wires = patched_sd15(model_server, patch)
     runs.graph |= nodes
-    solvers = ["dpm_2", "deis"]
+    solvers = ["dpm_2", *MULTISTEP] if LONG else MULTISTEP
     every_way(added(runs, **wires), solvers=solvers)
     runs.sample("plain", erk_sampler("deis", "calibrated"))
     outcomes = runs.run()
@@ -329,7 +350,7 @@ def test_torch_compile(model_server, backend):
         runs.graph["compiled"] = node("TorchCompileModel", model=["model", 0], backend=backend)
     else:
         runs.graph["compiled"] = node("ProbeCompile", model=["model", 0], backend=backend)
-    solvers, modes = ["dpm_2", "deis"], ["calibrated", "paper"]
+    solvers, modes = ["dpm_2", "deis", "abm"], ["calibrated", "paper"]
     for solver, mode in itertools.product(solvers, modes):
         sampler = erk_sampler(solver, mode, **(paper(5.0) if mode == "paper" else {}))
         runs.sample(f"{solver}_{mode}", sampler, model=["compiled", 0])
@@ -382,18 +403,20 @@ def test_interrupt_then_sample_again(model_server):
     """After an interrupt in the middle the same seed gives the same latent as before."""
     import websocket
 
+    remembering = ["heun", "deis", "abm"]
+
     def run() -> Outcome:
         runs = on_demo(model_server, steps=8)
-        runs.sample("heun", erk_sampler("heun", "calibrated"), **DEMO, seed=91)
-        runs.sample("deis", erk_sampler("deis", "calibrated"), **DEMO, seed=91)
+        for solver in remembering:
+            runs.sample(solver, erk_sampler(solver, "calibrated"), **DEMO, seed=91)
         outcomes = runs.run()
-        return Outcome(outcomes["heun"].samples + outcomes["deis"].samples, {})
+        return Outcome([part for solver in remembering for part in outcomes[solver].samples], {})
 
     before = run()
     address = model_server.address.replace("http", "ws")
     socket = websocket.create_connection(f"{address}/ws?clientId=interrupter", timeout=120)
     try:
-        for solver in ("heun", "deis"):
+        for solver in remembering:
             long = on_demo(model_server, steps=400, batch=8)
             long.graph["demo"]["inputs"] |= {"width": 256, "height": 256}
             long.sample("long", erk_sampler(solver, "calibrated"), **DEMO)
@@ -409,7 +432,7 @@ def test_interrupt_then_sample_again(model_server):
             assert torch.equal(run().flat, before.flat)
     finally:
         socket.close()
-    told("interrupt in the middle, then sample again", "demo", "bit for bit as before", ["heun", "deis"], ["calibrated"])
+    told("interrupt in the middle, then sample again", "demo", "bit for bit as before", remembering, ["calibrated"])
 
 
 def resident(pid: int) -> float:
@@ -431,13 +454,13 @@ def test_a_hundred_prompts_leave_memory_flat(model_server):
     for number in range(100):
         runs = on_demo(model_server, batch=8, steps=2 + number % 3)
         runs.graph["demo"]["inputs"] |= {"width": 128}
-        runs.graph["erk"] = erk_sampler(SOLVERS[number % 4], ("calibrated", "calibrated", "paper")[number % 3])
+        runs.graph["erk"] = erk_sampler(SOLVERS[number % 5], ("calibrated", "calibrated", "paper")[number % 3])
         runs.graph["run"] = node(
             "SamplerCustom", model=["demo", 0], add_noise=True, noise_seed=number, cfg=1.0, positive=["demo", 1], negative=["demo", 2],
             sampler=["erk", 0], sigmas=["sigmas", 0], latent_image=["demo", 4],
         )  # fmt: skip
         runs.save("run", ["run", 0])
-        if number % 10 == 0:
+        if number % 11 == 0:
             runs.graph["plot"] = node("StiffnessVisualizerERKGuid", trace=["erk", 1], latent=["run", 0])
         assert runs.run()["run"].finite
         sizes.append(resident(model_server.process.pid))

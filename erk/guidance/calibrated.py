@@ -232,14 +232,13 @@ class CalibratedRule:
         value = _scaled_(value, kept)
         moved = value if current is evaluated else self._coefficients(current.x - evaluated.x).add_(value)
         follows = _scaled_((moved * behind.signal).mul_(certain), (kept > 0).float())  # alpha times the change of D
-        alpha, sigma, dtype = run.process.alpha(current.sigma), current.sigma, current.x.dtype
+        alpha, sigma = run.process.alpha(current.sigma), current.sigma
         self._eps = torch.add(eps, moved - follows, alpha=1.0 / sigma)
         del moved, certain
         drift = self._latent(follows.mul_(-1.0 / alpha).add_(value))  # times sigma
         del follows
-        d = torch.add(current.d, drift, alpha=1.0 / sigma).to(dtype)
-        x = (current.x + self._latent(value)).to(dtype)
-        return Evaluation(x, sigma, d)
+        d = torch.add(current.d, drift, alpha=1.0 / sigma).to(current.d.dtype)
+        return Evaluation(current.x + self._latent(value), sigma, d)
 
     def _places_of(self, estimate: _Estimate) -> _Places:
         """Worked out once, for an estimate that serves the state that a step starts from and the step itself."""

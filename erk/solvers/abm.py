@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from ..embedded_pair import EmbeddedPair
 from ..evaluation import Denoise, Evaluation
 from ..noise_process import SIGMA_SPACE, NoiseProcess
 from .base import History, Solver, Step
-from .multistep import distinct, interpolatory_weights
+from .multistep import add_scaled, distinct, interpolatory_weights
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class ABM(Solver):
         if not history or evaluated.sigma <= 0:
             return evaluated
         x = self._across(history[0], (evaluated, *history), evaluated.sigma)
-        return Evaluation(x, evaluated.sigma, torch.add(evaluated.d, x - evaluated.x, alpha=1.0 / evaluated.sigma))
+        return Evaluation(x, evaluated.sigma, add_scaled(evaluated.d, x - evaluated.x, 1.0 / evaluated.sigma))
 
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
         if sigma_next <= 0 or not history:
@@ -55,11 +54,11 @@ class ABM(Solver):
         of_d = _weights(self.process, tuple(point.sigma for point in points), start.sigma, sigma_next)
         # sigma_next/sigma x + sum of weight D, with D = x - sigma d.
         of_x = [weight + (sigma_next / start.sigma if point is start else 0.0) for weight, point in zip(of_d, points, strict=True)]
-        x_next = of_x[0] * points[0].x
+        x_next = of_x[0] * points[0].x.to(start.d.dtype)
         for weight, point in zip(of_x[1:], points[1:], strict=True):
-            x_next.add_(point.x, alpha=weight)
+            add_scaled(x_next, point.x, weight, out=x_next)
         for weight, point in zip(of_d, points, strict=True):
-            x_next.add_(point.d, alpha=-weight * point.sigma)
+            add_scaled(x_next, point.d, -weight * point.sigma, out=x_next)
         return x_next
 
     def pair(self, current: Evaluation, step: Step, sigma_next: float, history: History) -> EmbeddedPair | None:

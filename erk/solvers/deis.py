@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
-import torch
-
 from ..embedded_pair import EmbeddedPair
 from ..evaluation import Denoise, Evaluation
 from .base import History, Solver, Step
-from .multistep import distinct, interpolatory_weights
+from .multistep import add_scaled, distinct, interpolatory_weights
 
 Coefficients = Callable[[tuple[float, ...], float], tuple[float, ...]]
 """(noise levels of the evaluations, newest first; sigma_next) -> their weights."""
@@ -71,7 +69,7 @@ class DEIS(Solver):
         weights = _cached(self.coefficients, tuple(point.sigma for point in points), sigma_next)
         x_next = current.x
         for weight, point in zip(weights, points, strict=True):
-            x_next = torch.add(x_next, point.d, alpha=weight)
+            x_next = add_scaled(x_next, point.d, weight)
         return Step(x_next)
 
     def pair(self, current: Evaluation, step: Step, sigma_next: float, history: History) -> EmbeddedPair | None:
