@@ -254,7 +254,10 @@ def draw(shapes: dict[str, Tensor], seed: str) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(zlib.crc32(seed.encode()))
     made = {}
     for name, tensor in shapes.items():
-        if not tensor.is_floating_point() or name.endswith("inv_freq"):
+        if name.endswith("inv_freq"):  # of rotary embeddings: read from the file, so ComfyUI leaves it unset
+            made[name] = 10_000.0 ** -(torch.arange(len(tensor)) / len(tensor))
+            continue
+        if not tensor.is_floating_point():
             made[name] = tensor.clone().contiguous()
             continue
         noise = torch.randn(tensor.shape, generator=generator)
