@@ -43,6 +43,7 @@ BENCHMARKS = {
     "combinations": "together with CFG, Autoguidance, APG and others, on exact problems",
     "observation": "truncation error, eigenvector and stiffness",
     "overhead": "time, kernels and memory of a step over the stock sampler's",
+    "live_view": "what the live chart costs a step, against a step of a real model",
     "train_network": "train that network anew",
 }
 
