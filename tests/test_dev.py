@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -154,16 +156,19 @@ class TestChecksOfJs:
         assert len(lines) == 1 and "skipped" in lines[0] and "node" in lines[0]
 
 
-def servers() -> list[str]:
-    """Command lines of ComfyUI servers on this machine."""
+def marked() -> tuple[str, dict[str, str]]:
+    """A mark, and an environment that hands it on to every process started from there."""
+    mark = f"ERK_GUID_TEST={uuid.uuid4().hex}"
+    return mark, {**os.environ, **dict([mark.split("=")])}
+
+
+def servers(mark: str) -> list[int]:
+    """Processes of ComfyUI servers that carry the mark: others on this machine are no concern of a test."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if "main.py" in line and "--base-directory" in line:
-            found.append(line)
+        with contextlib.suppress(OSError):  # another user's, or gone by now
+            if mark.encode() in (folder / "environ").read_bytes() and b"--base-directory" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
     return found
 
 
@@ -173,9 +178,9 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason=
 @needs_proc
 def test_demo(tmp_path):
     """The README's first command: files on standard output, a table, and no process left."""
-    before = servers()
+    mark, environment = marked()
     command = [sys.executable, "dev.py", "demo", "--comfyui", os.environ["COMFYUI_PATH"], "--output", str(tmp_path / "out")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     paths = [Path(line) for line in done.stdout.splitlines()]
     assert len(paths) == len(set(paths)) == 6 and all(path.is_file() for path in paths)
@@ -192,13 +197,13 @@ def test_demo(tmp_path):
         calls, off, on, ratio = int(row[2]), *map(float, row[3:6])
         assert calls in (15, 16, 31, 32) and 0 < off < 1 and 0 < on < 1
         assert ratio == pytest.approx(on / off, abs=0.02 * ratio + 0.006)
-    assert servers() == before
+    assert servers(mark) == []
 
 
 @needs_proc
 @pytest.mark.parametrize("verb", [["demo", "--output"], ["serve"]], ids=["demo", "serve"])
 def test_ctrl_c_leaves_no_process(tmp_path, verb):
-    before = servers()
+    mark, environment = marked()
     command = [
         sys.executable,
         "dev.py",
@@ -207,17 +212,21 @@ def test_ctrl_c_leaves_no_process(tmp_path, verb):
         "--comfyui",
         os.environ["COMFYUI_PATH"],
     ]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # As in a terminal, though these tests run in the background, where a shell has Ctrl-C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
     try:
         end = time.monotonic() + 120
-        while len(servers()) == len(before) and time.monotonic() < end:
+        while not servers(mark) and time.monotonic() < end:
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.1)
-        assert len(servers()) == len(before) + 1
+        assert len(servers(mark)) == 1
         time.sleep(2)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         process.communicate(timeout=30)
+        assert servers(mark) == []
     finally:
-        if process.poll() is None:
-            process.kill()
-    assert servers() == before
+        for pid in (*servers(mark), *([process.pid] if process.poll() is None else [])):
+            os.kill(pid, signal.SIGKILL)
