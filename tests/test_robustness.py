@@ -235,6 +235,16 @@ STATE_BEYOND = replace(
 WEIGHTS_BEYOND = replace(DRIFT_BEYOND, solver="abm", sigmas=(1e-4, 1e-3, 1e4), scale=1.0, prediction="constant")
 """The polynomial through two noise levels close to each other, far away: weights beyond float16's end."""
 
+CANCELLING = Case(
+    "dpmpp_2s", None, "paper", 100.0, None, False, (0.01, 0.10850560665130615, 0.4027339518070221, 1.0),
+    (1, 1, 7), torch.float16, torch.bfloat16, 1.0, "wide gaussian", 582, False, False,
+)  # fmt: skip
+"""A step up from 28,000: 2.5 times that lies beyond the end, and all but a little of it is taken away again."""
+
+
+def test_what_cancels_is_not_lost_beyond_half_precision():
+    assert finite(sample(CANCELLING)[0]).all()
+
 
 def test_a_drift_beyond_half_precision_is_kept():
     result, model = sample(DRIFT_BEYOND)
