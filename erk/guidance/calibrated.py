@@ -71,7 +71,7 @@ TRUST = 1.0
 """The correction is at most this times |sigma_next - sigma| |eps|, the noise that the step takes away."""
 
 _NOTHING = 1e-12
-"""Least 1 - u. As good as 0, of which Intel's library takes twenty times as long to draw the root."""
+"""Least 1 - u. As good as 0, of which torch takes ten times as long and more to draw the root on a CPU."""
 
 _ROUNDING = 2.0**-23
 """float32's: a quotient this near to its bound may have been on it."""
