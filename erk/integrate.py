@@ -52,8 +52,8 @@ def integrate(
     Noise levels are read from the device once, before the first step; after that nothing here waits
     for it. Raises ValueError for a schedule that no solver can follow, before any model call.
     """
-    levels = check_schedule(sigmas)
-    steps = len(levels) - 1
+    schedule = check_schedule(sigmas)
+    steps = len(schedule) - 1
     observers: list[Observer] = [observer for observer in (trace, watch) if observer is not None]
     for observer in observers:
         observer.begin(
@@ -61,7 +61,7 @@ def integrate(
                 solver=solver.name,
                 mode=guidance.mode,
                 model=process.name,
-                sigmas=levels,
+                sigmas=schedule,
                 w_stiff=getattr(guidance, "w_stiff", None),
                 w_con=getattr(guidance, "w_con", None),
             )
@@ -87,23 +87,36 @@ def integrate(
 
     def tell(i: int, x: Tensor, x_next: Tensor, correction: Correction) -> None:
         if observers:
-            step = MeasuredStep(i, levels[i], levels[i + 1], calls, measure(x, x_next, correction))
+            step = MeasuredStep(i, schedule[i], schedule[i + 1], calls, measure(x, x_next, correction))
             for observer in observers:
                 observer.record(step)
 
     observed = bool(observers)
     rule = guidance.begin(Run(solver, process, observed, region)) if observed or not isinstance(guidance, Off) else None
-    history: deque[Evaluation] = deque(maxlen=solver.memory)
+    paired = rule is not None and rule.pairs
+    history: deque[Evaluation] = deque(maxlen=max(solver.memory, 1) if paired and solver.pair_looks_back else solver.memory)
+
+    def remember(point: Evaluation) -> None:
+        """A state that nobody will look at again is not kept: it is as large as the latent."""
+        if not solver.past_states:
+            if history:
+                history[0] = history[0].drift_only()
+            if not paired:
+                point = point.drift_only()
+        history.appendleft(point)
+
     for i in progress(steps):
-        sigma, sigma_next = levels[i], levels[i + 1]
+        sigma, sigma_next = schedule[i], schedule[i + 1]
         denoised = call(x, sigma)
         if report is not None:
             report(i, x, denoised)
         evaluated = Evaluation.at(x, sigma, denoised, wide)
         del denoised
         current = solver.accept(evaluated, history)
-        if rule is not None:
-            current = rule.revise(evaluated, current)
+        if rule is not None and sigma_next != sigma:
+            current = rule.revise(evaluated, current, sigma_next)
+            if not observers:
+                x = current.x  # and no more what it was before
         if current.x.dtype is not dtype:
             current = current._replace(x=fit(current.x, dtype))
         del evaluated
@@ -113,14 +126,24 @@ def integrate(
             # exactly what it is, and a second evaluation at one level stays out of the history.
             tell(i, x, x, Correction())
             continue
-        x_next = step.x_next
+        x_next, stages = step
+        levels = tuple(point.sigma for point in history)[: solver.memory]
+        pair = solver.pair(current, step, sigma_next, history) if paired else None
+        made = MadeStep(sigma, sigma_next, stages, levels, current if paired else None, pair)
+        remember(stages[-1] if stages else current)
+        del step, stages, pair, current
+        if not observers:
+            del x  # what nobody needs makes room for the correction
         if rule is not None:
-            correction = rule.correct(MadeStep(solver, current, sigma_next, step, history))
-            tell(i, x, x_next, correction)
+            correction = rule.correct(made)
+            if observers:
+                tell(i, x, x_next, correction)
             if correction.value is not None:
-                x_next = x_next + correction.value
-        history.appendleft(step.stages[-1] if step.stages else current)
+                x_next = correction.value.add_(x_next)
+            del correction
+        del made
         x = fit(x_next, dtype)
+        del x_next
     return x
 
 

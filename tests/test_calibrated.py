@@ -65,10 +65,10 @@ def test_exact_where_each_band_has_a_variance_of_its_own(name, process):
     """A Gaussian whose variance falls with the frequency: one number would not do."""
     x = start((2, 2, 8, 8), process)
     spectrum = Spectrum(x)
-    variance = spectrum.spread(torch.logspace(0, -3, spectrum.bands).expand(2, 2, -1))  # S^2 of each coefficient
+    variance = spectrum.spread(torch.logspace(0, -3, spectrum.bands).expand(4, -1))  # S^2 of each coefficient
 
     def model(x, sigma):
-        sigma = sigma.view(-1, 1, 1)
+        sigma = sigma[0]  # all samples are at one level
         alpha = 1 - sigma if process.is_flow else torch.ones_like(sigma)
         return spectrum.inverse(alpha * variance / (alpha**2 * variance + sigma**2) * spectrum.forward(x))
 
@@ -181,6 +181,28 @@ def test_blank_places_stay_blank(name, monkeypatch):
     assert error(calibrated, blank) < 0.5 * error(blind, blank)
 
 
+@BOTH
+@SOLVERS
+@pytest.mark.parametrize("at", [1, 2, 5])
+def test_a_repeated_level_changes_nothing(name, process, at):
+    """A step of length zero: what was to be corrected in hindsight still is, once, when the next step is made."""
+    x, sigmas = start((2, 3, 8, 8), process), schedule(process, 8)
+    repeated = torch.cat([sigmas[: at + 1], sigmas[at:]])
+    expected = run(bent, x, sigmas, name, process, "calibrated")
+    for options in ({}, {"trace": erk.Trace()}):
+        assert torch.allclose(run(bent, x, repeated, name, process, "calibrated", **options), expected, rtol=1e-5, atol=1e-6)
+
+
+@SOLVERS
+@BOTH
+@pytest.mark.parametrize("mode", erk.MODES)
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 1, 40)], ids=["image", "packed"])
+def test_whoever_looks_on_changes_nothing(name, process, mode, shape):
+    """Without an observer less is kept of the past; the result is the same."""
+    x, sigmas = start(shape, process), schedule(process, 8)
+    assert torch.equal(run(bent, x, sigmas, name, process, mode), run(bent, x, sigmas, name, process, mode, trace=erk.Trace()))
+
+
 @SOLVERS
 def test_runs_do_not_know_of_each_other(name):
     guidance, process = Calibrated(), erk.SIGMA_SPACE
@@ -224,62 +246,160 @@ def test_model_calls_are_the_solvers_own():
 
 
 class TestSpectrum:
-    @pytest.mark.parametrize("shape", [(2, 3, 8, 8), (1, 2, 5, 12), (2, 2, 3, 4, 6), (2, 1, 30), (2, 4, 9), (2, 7), (1, 1, 1, 2)])
+    SHAPES = [
+        (2, 3, 8, 8),
+        (1, 2, 5, 12),
+        (2, 2, 3, 4, 6),
+        (2, 1, 30),
+        (2, 4, 9),
+        (2, 7),
+        (1, 1, 1, 2),
+        (2, 3, 1, 9),
+        (1, 2, 1, 6, 6),
+        (3, 20, 64, 64),  # in pieces
+        (5, 3, 48, 40),
+    ]
+
+    @pytest.mark.parametrize("shape", SHAPES)
     def test_orthonormal(self, shape):
         x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         spectrum = Spectrum(x)
         coefficients = spectrum.forward(x)
-        assert coefficients.flatten(1).norm(dim=1) == pytest.approx(x.flatten(1).norm(dim=1), rel=1e-5)
+        assert spectrum.by_sample(coefficients).norm(dim=1) == pytest.approx(x.flatten(1).norm(dim=1), rel=1e-5)
         assert torch.allclose(spectrum.inverse(coefficients), x, atol=1e-5)
+        assert torch.allclose(spectrum.inverse(coefficients.clone(), spent=True), x, atol=1e-5)
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_coefficients_are_in_memory_of_their_own(self, shape):
+        """They are worked on in place, and the latent, or its drift, must not change with them."""
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        before, spectrum = x.clone(), Spectrum(x)
+        coefficients = spectrum.forward(x)
+        latent = spectrum.inverse(coefficients)
+        coefficients.zero_()
+        assert torch.equal(x, before) and torch.allclose(latent, before, atol=1e-5)
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_pieces_are_the_rows(self, shape):
+        """Each row in one piece, in order; a piece holds whole samples or lies in one."""
+        spectrum, channels = Spectrum(torch.zeros(shape)), shape[1] if len(shape) > 2 else 1
+        rows = [list(range(shape[0] * channels))[piece] for piece in spectrum.pieces]
+        assert [row for piece in rows for row in piece] == list(range(shape[0] * channels))
+        assert all(len(piece) % channels == 0 or piece[0] // channels == piece[-1] // channels for piece in rows)
+        assert (len(rows) > 1) == (shape in [(3, 20, 64, 64)])
 
     def test_a_constant_picture_is_one_coefficient_in_the_first_band(self):
         spectrum = Spectrum(torch.zeros(1, 1, 8, 8))
-        coefficients = spectrum.forward(torch.ones(1, 1, 8, 8))[0, 0]
-        assert coefficients[0] == pytest.approx(8.0) and coefficients[1:].abs().max() < 1e-5
-        assert spectrum.spread(torch.arange(spectrum.bands).float().view(1, 1, -1))[0, 0, 0] == 0
+        coefficients = spectrum.forward(torch.ones(1, 1, 8, 8))
+        assert coefficients[0, 0, 0] == pytest.approx(8.0) and coefficients.flatten()[1:].abs().max() < 1e-5
+        assert spectrum.spread(torch.arange(spectrum.bands).float())[0] == 0
 
     def test_cosines_are_eigenvectors_of_the_mirrored_difference(self):
-        """What defines the DCT-II, without its formula: second differences with mirrored ends."""
+        """What defines the DCT-II, without its formula: second differences with mirrored ends. And bands are in the order of frequency."""
         spectrum, n = Spectrum(torch.zeros(1, 1, 1, 9)), 9
-        basis = torch.stack([spectrum.inverse(row.view(1, 1, n)).flatten() for row in torch.eye(n)])
+        shape = spectrum.forward(torch.zeros(1, 1, 1, 9)).shape
+        basis = torch.stack([spectrum.inverse(row.view(shape)).flatten() for row in torch.eye(shape.numel())])
+        basis = basis[basis.norm(dim=1) > 0.5]  # places that only fill up a block reach nothing
         padded = torch.cat([basis[:, :1], basis, basis[:, -1:]], dim=1)
         difference = padded[:, :-2] - 2 * padded[:, 1:-1] + padded[:, 2:]
         eigenvalues = 2 * torch.cos(math.pi * torch.arange(n) / n) - 2
         assert torch.allclose(difference, eigenvalues[:, None] * basis, atol=1e-5)
 
     def test_band_means(self):
-        spectrum = Spectrum(torch.zeros(2, 3, 6, 10))
-        values = torch.rand(2, 3, 60)
-        index = spectrum.spread(torch.arange(float(spectrum.bands)).view(1, 1, -1))[0, 0]
-        expected = torch.stack([values[..., index == band].mean(-1) for band in range(spectrum.bands)], dim=-1)
-        assert torch.allclose(spectrum.band_mean(values), expected, atol=1e-6)
+        """Against bands worked out anew from each cosine's frequency."""
+        height, width = 6, 10
+        spectrum = Spectrum(torch.zeros(2, 3, height, width))
+        latent = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+        coefficients = spectrum.forward(latent)
+        means = spectrum.band_means(coefficients.square().sum(-1))
+
+        def cosines(n):
+            basis = torch.cos(math.pi / n * torch.arange(n)[:, None] * (torch.arange(n) + 0.5))
+            return basis / basis.norm(dim=1, keepdim=True)
+
+        energy = (cosines(height) @ latent @ cosines(width).T).square().flatten(2)
+        radius = ((torch.arange(height)[:, None] * width / height) ** 2 + torch.arange(width) ** 2).sqrt().flatten()
+        band = torch.where(radius < 0.5, 0, 1 + torch.floor(2 * torch.log2(radius.clamp(min=1)) + 1e-4))
+        expected = torch.stack([energy[..., band == value].mean(-1) for value in band.unique()], dim=-1)
+        assert torch.allclose(means.view(2, 3, -1), expected, atol=1e-5)
+        # And a band's value reaches its own coefficients: those that fill up are zero.
+        ones = torch.ones_like(coefficients) * spectrum.spread(torch.arange(spectrum.bands) + 1.0) * (coefficients != 0)
+        assert ones.sum(dim=(1, 2)) == pytest.approx(float(((band[:, None] == band.unique()).float().argmax(1) + 1).sum()))
+
+    def test_about_each_place(self):
+        shape = (3, 20, 16, 64, 10)
+        a, b = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+        spectrum = Spectrum(a)
+        products, squares = spectrum.about_each_place(spectrum.forward(a), spectrum.forward(b))
+        for found, values in ((products, (a * b).sum(1)), (squares, (b * b).sum(1))):
+            padded = torch.nn.functional.pad(values, (1, 1, 1, 1), value=math.nan).unfold(2, 3, 1).unfold(3, 3, 1)
+            assert torch.allclose(found, padded.flatten(-2).nanmean(-1)[:, None], atol=1e-3)
 
     def test_an_endless_axis_is_left_alone(self):
         spectrum = Spectrum(torch.zeros(1, 1, 1, 50_000))
-        assert torch.equal(spectrum.forward(torch.ones(1, 1, 1, 50_000)), torch.ones(1, 1, 50_000))
+        assert not spectrum.has_space
+        assert torch.equal(spectrum.forward(torch.ones(1, 1, 1, 50_000)).flatten(), torch.ones(50_000))
+
+
+U = [0.001, 0.0011, 0.0015, 0.004, 0.02, 0.2, 0.5, 0.8, 0.97, 0.999, 0.9999, 1.0]
+
+
+@pytest.mark.parametrize("r", [0.0, 0.2, 0.9, 0.999, 1.001, 4.0])
+@pytest.mark.parametrize("euler", [True, False])
+def test_places_find_the_noise_fraction(r, euler):
+    """From q to a place and from the grid of places back to u, over the whole range, for both relations."""
+    from erk.guidance.calibrated import _interpolate, _interpolate_plainly, _Quotients
+
+    quotients, u = _Quotients(1.0, r, euler), torch.tensor(U, dtype=torch.float64)
+    q = r + u * (1 - r) if euler else (r**2 + u * (1 - r**2)).sqrt()
+    places = quotients.places(q.float() * 3, torch.full_like(u, 3).float())
+    assert places.abs().max() <= 1
+    grid = quotients.grid().float()
+    tolerance = 2e-5 + 3e-7 / abs(1 - r)  # what float32 tells of q so near to r and to 1
+    assert torch.allclose(_interpolate(grid, places).double(), u, rtol=5e-3, atol=tolerance)
+    assert torch.allclose(_interpolate_plainly(grid, places), _interpolate(grid, places), atol=1e-5)
+
+
+@pytest.mark.parametrize("euler", [True, False])
+def test_places_beyond_the_range(euler):
+    """u above 1 counts as 1, a little below its least as that, and below 0 as an expanding mode; NaN does no harm."""
+    from erk.guidance.calibrated import NOISE_FRACTION_EXPANDING, NOISE_FRACTION_MIN, _interpolate, _interpolate_plainly, _Quotients
+
+    for r in (0.3, 3.0):
+        quotients = _Quotients(1.0, r, euler)
+        q = torch.tensor([quotients.of(u) for u in (1.5, 0.5 * NOISE_FRACTION_MIN, -0.01, -5.0)] + [math.nan, math.inf])
+        grid = quotients.grid().float()
+        for interpolate in (_interpolate, _interpolate_plainly):
+            u = interpolate(grid, quotients.places(q.clone(), torch.ones_like(q)))
+            expected = [1.0, NOISE_FRACTION_MIN, NOISE_FRACTION_EXPANDING, NOISE_FRACTION_EXPANDING, 1.0]
+            assert u[:5].tolist() == pytest.approx(expected, rel=1e-3)
+            assert math.isfinite(u[5])
 
 
 def test_tabulated_correction_is_the_solvers_own_defect():
-    """The table against the definition, worked out anew for one u in float64."""
-    from erk.guidance.calibrated import TABLE, _missed_by_step
+    """Table and interpolation against the definition, worked out anew for single u in float64."""
+    from erk.guidance.calibrated import _interpolate, _missed_by_step, _Quotients
 
     process, sigma, sigma_next = erk.FLOW, 0.6, 0.4
     for name in erk.SOLVERS:
         solver = erk.make_solver(name, process)
-        levels = (0.75, 0.85)[: solver.memory]
-        root = 512 / TABLE
-        variance = (sigma / (1 - sigma)) ** 2 * root**2 / (1 - root**2)
+        levels = (0.75, 1.0)[: solver.memory]  # 1.0: where a flow model starts, and its solution bends most
+        quotients = _Quotients(sigma, 0.4, False)
+        table = _missed_by_step(solver, process, sigma, sigma_next, levels, quotients)
+        for u in U[:-1]:
+            variance = (sigma / (1 - sigma)) ** 2 * (1 - u) / u
 
-        def denoise(x, sigma, variance=variance):
-            alpha = 1 - sigma
-            return Evaluation.at(x, sigma, alpha * variance / (alpha**2 * variance + sigma**2) * x)
+            def denoise(x, sigma, variance=variance):
+                alpha = 1 - sigma
+                return Evaluation.at(x, sigma, alpha * variance / (alpha**2 * variance + sigma**2) * x)
 
-        def std(sigma, variance=variance):
-            return torch.tensor(math.sqrt((1 - sigma) ** 2 * variance + sigma**2), dtype=torch.float64)
+            def std(sigma, variance=variance):
+                return torch.tensor(math.sqrt((1 - sigma) ** 2 * variance + sigma**2), dtype=torch.float64)
 
-        history = [denoise(std(level), level) for level in levels]
-        reached = solver.step(denoise, denoise(std(sigma), sigma), sigma_next, history).x_next
-        current = denoise(std(sigma), sigma)
-        noise = (current.x - (1 - sigma) * current.denoised) / sigma
-        expected = (std(sigma_next) - reached) / noise
-        assert _missed_by_step(solver, process, sigma, sigma_next, levels, sigma)[512].item() == pytest.approx(expected.item(), rel=1e-6)
+            history = [denoise(std(level), level) for level in levels]
+            current = denoise(std(sigma), sigma)
+            reached = solver.step(denoise, current, sigma_next, history).x_next
+            noise = (current.x - (1 - sigma) * current.denoised) / sigma
+            expected = ((std(sigma_next) - reached) / noise).item()
+            place = quotients.places(torch.tensor([quotients.of(u)]), torch.ones(1))
+            assert _interpolate(table, place).item() == pytest.approx(expected, rel=5e-4, abs=1e-5 * table.abs().max().item())

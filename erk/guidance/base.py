@@ -10,7 +10,7 @@ from torch import Tensor
 from ..embedded_pair import EmbeddedPair
 from ..evaluation import Evaluation
 from ..noise_process import NoiseProcess
-from ..solvers import History, Solver, Step
+from ..solvers import Solver
 
 
 @dataclass(frozen=True)
@@ -29,22 +29,26 @@ class Run:
 
 @dataclass(frozen=True)
 class MadeStep:
-    """A solver's unguided step and all that is known when it has been made."""
+    """A solver's step from sigma to sigma_next, and what is known when it has been made.
 
-    solver: Solver
-    current: Evaluation
+    stages  evaluations made inside the step
+    levels  noise levels of the past evaluations that the solver looked at, newest first
+    start   what the step started from, and its embedded pair: for a rule that looks at pairs, else None
+    pair    None too where the step has none
+    """
+
+    sigma: float
     sigma_next: float
-    step: Step
-    history: History
-
-    def pair(self) -> EmbeddedPair | None:
-        return self.solver.pair(self.current, self.step, self.sigma_next, self.history)
+    stages: tuple[Evaluation, ...]
+    levels: tuple[float, ...]
+    start: Evaluation | None
+    pair: EmbeddedPair | None
 
 
 class Correction(NamedTuple):
     """What guidance saw, and what it wants added to x_next. None stands for "nothing to tell".
 
-    value        what to add to x_next, [B, ...] float32
+    value        what to add to x_next, [B, ...] float32; whoever receives it may change it
     norm         its norm per sample, [B]
     active       which samples are corrected, [B] bool
     stiffness    rho-hat of the step's pair, [B], unit 1/sigma
@@ -65,10 +69,16 @@ class Correction(NamedTuple):
 
 
 class Rule(Protocol):
-    """A guidance at work on one run; it may look back on the run's earlier steps."""
+    """A guidance at work on one run; it may look back on the run's earlier steps.
 
-    def revise(self, evaluated: Evaluation, current: Evaluation) -> Evaluation:
-        """Called before the solver makes a step, with the evaluation and with what the solver accepts for it."""
+    pairs  whether it looks at embedded pairs: what they are made of is kept for it then
+    """
+
+    @property
+    def pairs(self) -> bool: ...
+
+    def revise(self, evaluated: Evaluation, current: Evaluation, sigma_next: float) -> Evaluation:
+        """Called before the solver makes a step to sigma_next, with the evaluation and with what the solver accepts for it."""
         ...
 
     def correct(self, made: MadeStep) -> Correction:

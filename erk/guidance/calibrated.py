@@ -70,14 +70,11 @@ POOLING = 1.0
 TRUST = 1.0
 """The correction is at most this times |sigma_next - sigma| |eps|, the noise that the step takes away."""
 
-_NOTHING = 1e-12
-"""Least 1 - u. As good as 0, of which torch takes ten times as long and more to draw the root on a CPU."""
-
 _ROUNDING = 2.0**-23
 """float32's: a quotient this near to its bound may have been on it."""
 
 TABLE = 1024
-"""Grid intervals of the tabulated c; linear interpolation leaves an error below float32's."""
+"""Grid intervals of the tabulated c; linear interpolation leaves 1e-5 of c, and 1e-3 where a flow model's first step makes it steepest."""
 
 
 @dataclass(frozen=True)
@@ -95,32 +92,71 @@ class _Memory(NamedTuple):
 
     sigma: float
     sigma_next: float
-    eps: Tensor  # coefficients [B, C, positions]
+    eps: Tensor  # coefficients
     euler: bool  # whether it was an Euler step
     corrected: bool
     levels: tuple[float, ...]  # of the solver's history
 
 
+class _Quotients(NamedTuple):
+    """What the quotient q = eps_A/eps_B of a pair of noise estimates says of u at A (item 2 of the module's text).
+
+    sigma  noise level of A
+    r      s_A/s_B
+    euler  whether A was reached from B by an Euler step
+    """
+
+    sigma: float
+    r: float
+    euler: bool
+
+    def noise_fraction(self, q: Tensor) -> Tensor:
+        """u at A."""
+        return (q - self.r) / (1 - self.r) if self.euler else (q * q.abs() - self.r**2) / (1 - self.r**2)
+
+    def of(self, noise_fraction: float) -> float:
+        """q where u is that."""
+        if self.euler:
+            return self.r + noise_fraction * (1 - self.r)
+        square = self.r**2 + noise_fraction * (1 - self.r**2)
+        return math.copysign(math.sqrt(abs(square)), square)
+
+    def places(self, product: Tensor, square: Tensor, out: Tensor | None = None) -> Tensor:
+        """Where q = product/square lies between 1, at -1, and its bound, at 1. The product is spent.
+
+        c may go as the root of the distance from either end, so places are as dense there as the arcsine makes them.
+        u is between its own bounds; where q is beyond 1 it counts as 1.
+        """
+        share = 2.0 / (1.0 - self.of(NOISE_FRACTION_MIN))
+        torch.lerp(square, product, share, out=product).div_(square)  # 1 where q is 1, -1 at the bound; NaN where both are 0
+        beyond, instead = (1.0 + share * (self.of(u) - 1.0) for u in (0.0, NOISE_FRACTION_EXPANDING))
+        torch.nn.functional.threshold_(product, beyond - _ROUNDING, instead)
+        return torch.mul(product.clamp_(-1.0, 1.0).asin_(), -2.0 / math.pi, out=out)
+
+    def grid(self) -> Tensor:
+        """u at places from -1 to 1, [TABLE + 1] float64 on the host."""
+        place = torch.linspace(-1, 1, TABLE + 1, dtype=torch.float64, device="cpu")
+        share = 2.0 / (1.0 - self.of(NOISE_FRACTION_MIN))
+        return self.noise_fraction(1.0 - (torch.sin(place * (math.pi / 2)) + 1.0) / share).clamp(NOISE_FRACTION_MIN, 1.0)
+
+
 class _Estimate(NamedTuple):
     """The noise fraction and how far it can be trusted.
 
-    signal      1 - u = S^2/(S^2 + s^2) at ``sigma``, [B, C, positions]
-    coherence   squared correlation of the two noise estimates in each band, [B, C, bands]
+    quotients   of the pair it was read from
+    places      where the coefficients' q lie, as :meth:`_Quotients.places` says
+    coherence   squared correlation of the two noise estimates, one a band, [rows, blocks, 1]
+    near        eps_A eps_B and eps_B^2 about each place of the picture, [B, 1, ...] each, for a last step to sigma 0; else None
     data_std    S of the whole sample, [B]; NaN where u is not between 0 and 1; None if nobody looks on
     valid       share of the evidence whose u lies between 0 and 1, [B]; None if nobody looks on
-    sigma       noise level at which u is meant
-    pair        the coefficients of eps_A and eps_B it was read from
-    r, euler    s_A/s_B, and whether A was reached from B by an Euler step
     """
 
-    signal: Tensor
+    quotients: _Quotients
+    places: Tensor
     coherence: Tensor
+    near: tuple[Tensor, Tensor] | None
     data_std: Tensor | None
     valid: Tensor | None
-    sigma: float
-    pair: tuple[Tensor, Tensor]
-    r: float
-    euler: bool
 
 
 class CalibratedRule:
@@ -128,14 +164,14 @@ class CalibratedRule:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self.pairs = run.observed
         self._spectrum: Spectrum | None = None
         self._last: _Memory | None = None
         # Of the step under way, from revise to correct:
         self._eps: Tensor | None = None
-        self._behind: _Estimate | None = None
-        self._placed: tuple[_Estimate, _Places] | None = None
+        self._estimated: _Estimate | None = None
 
-    def revise(self, evaluated: Evaluation, current: Evaluation) -> Evaluation:
+    def revise(self, evaluated: Evaluation, current: Evaluation, sigma_next: float) -> Evaluation:
         """Correct in hindsight where this evaluation is what was missing: an Euler step just made, for which no
         pair was known, and a state that a predictor-corrector has made anew.
         """
@@ -144,7 +180,7 @@ class CalibratedRule:
         last = self._last
         if last is not None and last.sigma_next != current.sigma:
             last = self._last = None
-        self._eps, self._behind = self._noise_estimate(evaluated), None
+        self._eps, self._estimated = self._noise_estimate(evaluated), None
         anew = current is not evaluated
         if last is None or not _tells(self._run.process, current.sigma):
             if anew:
@@ -152,42 +188,50 @@ class CalibratedRule:
             return current
         if not anew and (last.corrected or not last.euler):
             return current
-        self._behind = self._pair_behind(self._eps, current.sigma, last)
-        return self._corrected_in_hindsight(evaluated, current, last)
+        noise = self._norm(last.eps)
+        # What is missing from an Euler step is c times the noise estimate at its start, which is needed then; to a corrector, at its end.
+        self._estimated = self._estimate_behind(current.sigma, last, sigma_next, spent=last.eps if anew else None)
+        self._last = None
+        return self._corrected_in_hindsight(evaluated, current, last, noise)
 
     def correct(self, made: MadeStep) -> Correction:
-        run, spectrum, eps, estimate = self._run, self._spectrum, self._eps, self._behind
+        run, spectrum, eps, estimate = self._run, self._spectrum, self._eps, self._estimated
         assert spectrum is not None and eps is not None
-        current, sigma_next = made.current, made.sigma_next
-        levels = tuple(point.sigma for point in made.history)
-        stage = made.step.stages[0] if made.step.stages and _tells(run.process, made.step.stages[0].sigma) else None
+        sigma, sigma_next = made.sigma, made.sigma_next
+        last, self._last = self._last, None
+        stage = made.stages[0] if made.stages and _tells(run.process, made.stages[0].sigma) else None
         if stage is not None:
-            estimate = self._estimate(self._noise_estimate(stage), eps, stage.sigma, current.sigma, euler=True)
-        elif estimate is None and self._last is not None and _tells(run.process, current.sigma):
-            estimate = self._pair_behind(eps, current.sigma, self._last)
+            quotients = self._quotients(stage.sigma, sigma, euler=True)
+            of_stage = self._noise_estimate(stage)
+            estimate = self._estimate(of_stage, eps, quotients, sigma_next, spent=of_stage)
+            del of_stage
+        elif estimate is None and last is not None and _tells(run.process, sigma):
+            estimate = self._estimate_behind(sigma, last, sigma_next, spent=last.eps)
         # Every multistep solver starts with an Euler step; so does, in effect, one whose first stage is
         # still so near to pure noise that it tells nothing new (DPM++ 2S on flow models).
-        euler = stage is None and not levels
-        self._last = _Memory(current.sigma, sigma_next, eps, euler, estimate is not None, levels)
-        self._eps = self._behind = None
+        euler = stage is None and not made.levels
+        self._last = _Memory(sigma, sigma_next, eps, euler, estimate is not None, made.levels)
+        self._eps = self._estimated = None
+        del last, stage
         stiffness = h_stiffness = None
-        if run.observed and (pair := made.pair()) is not None:
-            stiffness = pair.difference().stiffness
-            h_stiffness = abs(pair.h) * stiffness
+        if made.pair is not None:
+            stiffness = made.pair.difference().stiffness
+            h_stiffness = abs(made.pair.h) * stiffness
         if estimate is None:
             return Correction(stiffness=stiffness, h_stiffness=h_stiffness)
 
-        table = _missed_by_step(run.solver, run.process, current.sigma, sigma_next, levels, estimate.sigma)
-        value = _interpolate(table, self._places_of(estimate)).mul_(eps).mul_(spectrum.spread(estimate.coherence))
-        self._placed = None
-        if sigma_next == 0 and spectrum.has_space:
+        table = _missed_by_step(run.solver, run.process, sigma, sigma_next, made.levels, estimate.quotients)
+        value = self._missing(table, estimate, eps, out=estimate.places)
+        if estimate.near is not None:
             value = self._held_back_in_blank_places(value, table, estimate)
-        kept = _share_within(norm(value), TRUST * abs(sigma_next - current.sigma) * norm(eps))
-        value = _scaled_(value, kept)
-        correction = self._latent(value)
+        data_std, valid = estimate.data_std, estimate.valid
+        del estimate
+        kept = _share_within(self._norm(value), TRUST * abs(sigma_next - sigma) * self._norm(eps))
+        correction = self._latent(self._scaled_(value, kept))
+        del value
         size = active = None
         if run.observed:
-            size = norm(value if run.region is None else correction)  # the transform keeps norms
+            size = norm(correction)
             active = size > 0
         return Correction(
             value=correction,
@@ -195,117 +239,135 @@ class CalibratedRule:
             active=active,
             stiffness=stiffness,
             h_stiffness=h_stiffness,
-            data_std=estimate.data_std,
-            valid=estimate.valid,
+            data_std=data_std,
+            valid=valid,
             kept=kept,
         )
 
     def _noise_estimate(self, evaluation: Evaluation) -> Tensor:
         """Coefficients of eps = (x - alpha D)/sigma, where the picture is being sampled at all."""
-        alpha = self._run.process.alpha(evaluation.sigma)
-        eps = evaluation.d.float()
-        if alpha != 1.0:
-            eps = torch.add(alpha * eps, evaluation.x, alpha=(1.0 - alpha) / evaluation.sigma)
+        process, eps = self._run.process, evaluation.d
+        if process.is_flow:  # sigma is 1 - alpha
+            eps = torch.add(evaluation.x.float(), eps.float(), alpha=process.alpha(evaluation.sigma))
         return self._coefficients(eps)
 
     def _coefficients(self, latent: Tensor) -> Tensor:
         assert self._spectrum is not None
         return self._spectrum.forward(latent if self._run.region is None else latent * self._run.region)
 
-    def _latent(self, coefficients: Tensor) -> Tensor:
+    def _latent(self, coefficients: Tensor, spent: bool = False) -> Tensor:
         assert self._spectrum is not None
-        latent = self._spectrum.inverse(coefficients)
-        return latent if self._run.region is None else latent * self._run.region
+        latent = self._spectrum.inverse(coefficients, spent)
+        return latent if self._run.region is None else latent.mul_(self._run.region)
 
-    def _corrected_in_hindsight(self, evaluated: Evaluation, current: Evaluation, last: _Memory) -> Evaluation:
-        """Correct x; D follows x with its derivative on the local model, dD/dx = (1 - u)/alpha, without a model call."""
-        run, behind, spectrum, eps = self._run, self._behind, self._spectrum, self._eps
-        assert behind is not None and spectrum is not None and eps is not None
-        certain = spectrum.spread(behind.coherence)
+    def _corrected_in_hindsight(self, evaluated: Evaluation, current: Evaluation, last: _Memory, noise: Tensor) -> Evaluation:
+        """Correct x; D follows x with its derivative on the local model, dD/dx = (1 - u)/alpha, without a model call.
+
+        noise  |eps| of the last step, [B]
+        """
+        run, estimate, eps = self._run, self._estimated, self._eps
+        assert estimate is not None and eps is not None
+        quotients, sigma, alpha = estimate.quotients, current.sigma, run.process.alpha(current.sigma)
         if current is evaluated:
-            table = _missed_by_step(run.solver, run.process, last.sigma, current.sigma, last.levels, behind.sigma)
-            value = _interpolate(table, self._places_of(behind)).mul_(last.eps).mul_(certain)
+            table = _missed_by_step(run.solver, run.process, last.sigma, sigma, last.levels, quotients)
+            value = self._missing(table, estimate, last.eps, out=last.eps)
         else:
-            table = _missed_by_accept(run.solver, run.process, current.sigma, (last.sigma, *last.levels), last.corrected, behind.sigma)
-            value = _interpolate(table, self._places_of(behind)).mul_(eps).mul_(certain)
-        kept = _share_within(norm(value), TRUST * abs(current.sigma - last.sigma) * norm(last.eps))
-        value = _scaled_(value, kept)
+            table = _missed_by_accept(run.solver, run.process, sigma, (last.sigma, *last.levels), last.corrected, quotients)
+            value = self._missing(table, estimate, eps)
+        kept = _share_within(self._norm(value), TRUST * abs(sigma - last.sigma) * noise)
+        value = self._scaled_(value, kept)
         moved = value if current is evaluated else self._coefficients(current.x - evaluated.x).add_(value)
-        follows = _scaled_((moved * behind.signal).mul_(certain), (kept > 0).float())  # alpha times the change of D
-        alpha, sigma = run.process.alpha(current.sigma), current.sigma
-        self._eps = torch.add(eps, moved - follows, alpha=1.0 / sigma)
-        del moved, certain
-        drift = self._latent(follows.mul_(-1.0 / alpha).add_(value))  # times sigma
+        follows = self._missing(_signal_fraction(quotients), estimate, moved)  # alpha times the change of D
+        follows = self._scaled_(follows, (kept > 0).float())
+        eps.add_(moved, alpha=1.0 / sigma).add_(follows, alpha=-1.0 / sigma)
+        del moved
+        d = current.d.add_(self._latent(follows.mul_(-1.0 / alpha).add_(value), spent=True), alpha=1.0 / sigma)
         del follows
-        d = torch.add(current.d, drift, alpha=1.0 / sigma).to(current.d.dtype)
-        return Evaluation(current.x + self._latent(value), sigma, d)
+        return Evaluation(self._latent(value).add_(current.x), sigma, d)
 
-    def _places_of(self, estimate: _Estimate) -> _Places:
-        """Worked out once, for an estimate that serves the state that a step starts from and the step itself."""
-        if self._placed is None or self._placed[0] is not estimate:
-            self._placed = estimate, _places(estimate.signal)
-        return self._placed[1]
+    def _quotients(self, sigma_a: float, sigma_b: float, *, euler: bool) -> _Quotients:
+        alpha = self._run.process.alpha
+        return _Quotients(sigma_a, (sigma_a * alpha(sigma_b)) / (alpha(sigma_a) * sigma_b), euler)
 
-    def _pair_behind(self, eps: Tensor, sigma: float, last: _Memory) -> _Estimate:
+    def _estimate_behind(self, sigma: float, last: _Memory, sigma_next: float, spent: Tensor | None) -> _Estimate:
         """From this step's evaluation and the last step's."""
-        return self._estimate(eps, last.eps, sigma, last.sigma, euler=last.euler and not last.corrected)
+        assert self._eps is not None
+        quotients = self._quotients(sigma, last.sigma, euler=last.euler and not last.corrected)
+        return self._estimate(self._eps, last.eps, quotients, sigma_next, spent)
 
-    def _estimate(self, eps_a: Tensor, eps_b: Tensor, sigma_a: float, sigma_b: float, *, euler: bool) -> _Estimate:
-        """u at A from the noise estimates at A and B (item 2 of the module's text)."""
-        spectrum, process = self._spectrum, self._run.process
+    def _estimate(self, eps_a: Tensor, eps_b: Tensor, quotients: _Quotients, sigma_next: float, spent: Tensor | None) -> _Estimate:
+        """u at A from the noise estimates at A and B, for a step to sigma_next.
+
+        spent  eps_a or eps_b, if it is not needed any more: places are written into its memory
+        """
+        spectrum = self._spectrum
         assert spectrum is not None
-        alpha_a, alpha_b = process.alpha(sigma_a), process.alpha(sigma_b)
-        r = (sigma_a * alpha_b) / (alpha_a * sigma_b)
+        near = spectrum.about_each_place(eps_a, eps_b) if sigma_next == 0 and spectrum.has_space else None
+        places = torch.empty_like(eps_a) if spent is None else spent
+        coherences, means = [], []
+        for piece in spectrum.pieces:
+            a, b = eps_a[piece], eps_b[piece]
+            of_square_a = torch.linalg.vector_norm(a, dim=-1).square_()
+            product, square = a * b, b * b
+            of = spectrum.band_means(torch.stack([of_square_a, product.sum(-1), square.sum(-1)]))
+            regressions = of[1] / of[::2]  # of B on A and of A on B; NaN where both are 0
+            coherences.append((regressions[0] * regressions[1]).nan_to_num_(0.0).clamp_(max=1.0))
+            pooled = spectrum.spread(of[1:])
+            product.add_(pooled[0], alpha=POOLING)
+            square.add_(pooled[1], alpha=POOLING)
+            quotients.places(product, square, out=places[piece])
+            means.append(of[1:])
+        data_std, valid = self._told(torch.cat(means, dim=1), quotients) if self._run.observed else (None, None)
+        return _Estimate(quotients, places, spectrum.spread(torch.cat(coherences)), near, data_std, valid)
 
-        of_square_a = spectrum.band_mean(eps_a * eps_a)
-        product, square = eps_a * eps_b, eps_b * eps_b
-        of_product, of_square = spectrum.band_mean(product), spectrum.band_mean(square)
-        coherence = _quotient(of_product, of_square) * _quotient(of_product, of_square_a)
-        q = spectrum.pool_(product, of_product, POOLING)
-        q.div_(spectrum.pool_(square, of_square, POOLING))  # NaN where both are 0, and the coherence with them
-        del product, square
-        data_std = valid = None
-        if self._run.observed:
-            band_u = _noise_fraction(_quotient(of_product, of_square), r, euler)
-            evidence = of_square.sum((1, 2))
-            whole_u = _noise_fraction(_quotient(of_product.sum((1, 2)), evidence), r, euler)
-            possible = (whole_u > 0) & (whole_u < 1)
-            data_std = sigma_a / alpha_a * torch.where(possible, (1 / whole_u - 1).sqrt(), math.nan)
-            valid = _quotient((((band_u > 0) & (band_u < 1)) * of_square).sum((1, 2)), evidence)
-        return _Estimate(_signal_fraction(q, r, euler), coherence.clamp_(0.0, 1.0), data_std, valid, sigma_a, (eps_a, eps_b), r, euler)
+    def _told(self, means: Tensor, quotients: _Quotients) -> tuple[Tensor, Tensor]:
+        """S and the share of the evidence that is possible, [B] each, from band means of eps_A eps_B and eps_B^2, [2, rows, bands]."""
+        assert self._spectrum is not None
+        of_product, of_square = self._spectrum.by_sample(means[0]), self._spectrum.by_sample(means[1])
+        band_u = quotients.noise_fraction(_quotient(of_product, of_square))
+        evidence = of_square.sum(1)
+        whole_u = quotients.noise_fraction(_quotient(of_product.sum(1), evidence))
+        possible = (whole_u > 0) & (whole_u < 1)
+        scale = quotients.sigma / self._run.process.alpha(quotients.sigma)
+        data_std = scale * torch.where(possible, (1 / whole_u - 1).sqrt(), math.nan)
+        return data_std, _quotient((((band_u > 0) & (band_u < 1)) * of_square).sum(1), evidence)
+
+    def _missing(self, table: Tensor, estimate: _Estimate, eps: Tensor, out: Tensor | None = None) -> Tensor:
+        """The tabulated function of u times eps, as far as it is coherent."""
+        assert self._spectrum is not None
+        value, table = torch.empty_like(eps) if out is None else out, table.to(eps.device, non_blocking=True)
+        for piece in self._spectrum.pieces:
+            torch.mul(_interpolate(table, estimate.places[piece]), eps[piece], out=value[piece]).mul_(estimate.coherence[piece])
+        return value
 
     def _held_back_in_blank_places(self, value: Tensor, table: Tensor, estimate: _Estimate) -> Tensor:
         """The correction times c(u of the neighbourhood)/c(u of the picture), where that is below 1."""
-        spectrum = self._spectrum
-        assert spectrum is not None
-        eps_a, eps_b = (spectrum.inverse(eps) for eps in estimate.pair)
-        product, square = spectrum.neighbourhood_mean(eps_a * eps_b), spectrum.neighbourhood_mean(eps_b * eps_b)
+        spectrum, near = self._spectrum, estimate.near
+        assert spectrum is not None and near is not None
+        table = table.to(value.device, non_blocking=True)
 
         def c(product: Tensor, square: Tensor) -> Tensor:
-            return _interpolate(table, _places(_signal_fraction(_quotient(product, square), estimate.r, estimate.euler)))
+            return _interpolate(table, estimate.quotients.places(product, square))
 
-        whole = per_sample(c(product.flatten(1).sum(1), square.flatten(1).sum(1)), product)
-        share = torch.where(whole != 0, c(product, square) / whole, 1.0).clamp_(0.0, 1.0)
-        return spectrum.forward(spectrum.inverse(value) * share)
+        whole = per_sample(c(*(plane.flatten(1).sum(1) for plane in near)), near[0])
+        share = torch.where(whole != 0, c(*near) / whole, 1.0).clamp_(0.0, 1.0)
+        return spectrum.forward(spectrum.inverse(value, spent=True).mul_(share))
+
+    def _norm(self, coefficients: Tensor) -> Tensor:
+        """Of each sample's, [B]."""
+        assert self._spectrum is not None
+        return norm(self._spectrum.by_sample(coefficients))
+
+    def _scaled_(self, coefficients: Tensor, kept: Tensor) -> Tensor:
+        """The share of each sample's coefficients that is kept, in place. Where none is, they may hold NaN, and NaN times 0 is NaN."""
+        assert self._spectrum is not None
+        self._spectrum.by_sample(coefficients).mul_(kept[:, None]).nan_to_num_(0.0, 0.0, 0.0)
+        return coefficients
 
 
 def _quotient(a: Tensor, b: Tensor) -> Tensor:
     """a/b for b >= 0, and 0 where both are."""
     return a / b.clamp(min=torch.finfo(torch.float32).tiny)
-
-
-def _noise_fraction(q: Tensor, r: float, euler: bool) -> Tensor:
-    """u at A from q = eps_A/eps_B and r = s_A/s_B (item 2 of the module's text)."""
-    return (q - r) / (1 - r) if euler else (q * q.abs() - r * r) / (1 - r * r)
-
-
-def _signal_fraction(q: Tensor, r: float, euler: bool) -> Tensor:
-    """1 - u = S^2/(S^2 + s^2), for u brought into its bounds; in q's memory."""
-    # Its negative, (q - 1)/(1 - r) or (q |q| - 1)/(1 - r^2), because threshold_ replaces from below: where u < 0.
-    scale = 1.0 / (1.0 - r) if euler else 1.0 / (1.0 - r * r)
-    negative = (q if euler else q.mul_(q.abs())).mul_(scale).sub_(scale)
-    torch.nn.functional.threshold_(negative, -1.0 - _ROUNDING, NOISE_FRACTION_EXPANDING - 1.0)
-    return negative.clamp_(NOISE_FRACTION_MIN - 1.0, -_NOTHING).neg_()
 
 
 def _tells(process: NoiseProcess, sigma: float) -> bool:
@@ -314,37 +376,26 @@ def _tells(process: NoiseProcess, sigma: float) -> bool:
 
 
 def _share_within(size: Tensor, limit: Tensor) -> Tensor:
-    """The share of a correction of this size that lies within the limit, [B].
-
-    A sample whose size is not finite is not corrected: what the solver keeps finite stays finite.
-    """
-    limit = limit + (limit - limit)  # NaN where it is infinite
-    return (limit / size.clamp(min=torch.finfo(torch.float32).tiny)).clamp_(max=1.0).nan_to_num_(0.0)
+    """The share of a correction of this size that lies within the limit, [B]; none where the size is not finite."""
+    return (limit / size).clamp_(max=1.0).nan_to_num_(0.0)
 
 
-def _scaled_(coefficients: Tensor, kept: Tensor) -> Tensor:
-    """The share of each sample's coefficients that is kept, in place. Where none is, they may hold NaN, and NaN times 0 is NaN."""
-    return coefficients.mul_(per_sample(kept, coefficients)).nan_to_num_(0.0, 0.0, 0.0)
+def _interpolate(table: Tensor, places: Tensor) -> Tensor:
+    """A function tabulated on the grid of places, [TABLE + 1], at these places. NaN counts as -1. Linear between grid points."""
+    if places.device.type not in ("cpu", "cuda"):
+        return _interpolate_plainly(table, places)
+    # Sampled like a picture of one row, where the second coordinate may be anything: one kernel instead of seven.
+    grid = places.reshape(1, 1, -1, 1).expand(-1, -1, -1, 2)
+    picture = table.view(1, 1, 1, -1)
+    return torch.nn.functional.grid_sample(picture, grid, mode="bilinear", padding_mode="border", align_corners=True).view(places.shape)
 
 
-class _Places(NamedTuple):
-    """Where values lie on the grid of sqrt(1 - u): between which points, and how far from the left one."""
-
-    left: Tensor
-    fraction: Tensor
-
-
-def _places(signal_fraction: Tensor) -> _Places:
-    position = signal_fraction.sqrt().mul_(TABLE).nan_to_num_(0.0)
-    left = position.int()
-    return _Places(left, position.sub_(left))
-
-
-def _interpolate(table: Tensor, at: _Places) -> Tensor:
-    """The tabulated function, linear between its grid points."""
-    table, left = table.to(at.left.device, non_blocking=True), at.left.flatten()
+def _interpolate_plainly(table: Tensor, places: Tensor) -> Tensor:
+    """The same, for devices on which torch may not sample pictures in that way (Apple's MPS, DirectML)."""
+    position = places.flatten().add(1.0).mul_(TABLE / 2).nan_to_num_(0.0)
+    left = position.int().clamp_(max=TABLE - 1)
     value, right = table.index_select(0, left), table[1:].index_select(0, left)
-    return value.lerp_(right, at.fraction.flatten()).view_as(at.fraction)
+    return value.lerp_(right, position.sub_(left)).view(places.shape)
 
 
 # The correction depends on the sample through u alone, so the solver is run once on a grid of scalar problems instead of on
@@ -352,12 +403,12 @@ def _interpolate(table: Tensor, at: _Places) -> Tensor:
 
 
 class _ScalarProblems:
-    """The local model for a grid of sqrt(1 - u) from 0 to 1, u being meant at ``sigma_u``."""
+    """The local model for a grid of u."""
 
-    def __init__(self, process: NoiseProcess, sigma_u: float) -> None:
-        root = torch.linspace(0, 1, TABLE + 1, dtype=torch.float64, device="cpu").clamp(max=math.sqrt(1 - NOISE_FRACTION_MIN / 4))
+    def __init__(self, process: NoiseProcess, quotients: _Quotients) -> None:
+        u = quotients.grid()
         self._process = process
-        self._variance = (sigma_u / process.alpha(sigma_u)) ** 2 * (root**2 / (1 - root**2))  # S^2
+        self._variance = (quotients.sigma / process.alpha(quotients.sigma)) ** 2 * ((1 - u) / u)  # S^2
 
     def std(self, sigma: float) -> Tensor:
         """The exact solution sqrt(alpha^2 S^2 + sigma^2)."""
@@ -372,31 +423,37 @@ class _ScalarProblems:
         return self.evaluate(self.std(sigma), sigma)
 
     def missed(self, reached: Tensor, sigma: float, told: Evaluation) -> Tensor:
-        """What is missing to the exact solution at sigma, over the noise estimate eps that was told: [TABLE + 1] float32."""
+        """What is missing to the exact solution at sigma, over the noise estimate eps that was told: a table."""
         eps = told.sigma * told.x / self.std(told.sigma) ** 2
         return ((self.std(sigma) - reached) / eps).float()
 
 
 @lru_cache(maxsize=1024)
+def _signal_fraction(quotients: _Quotients) -> Tensor:
+    """1 - u = S^2/(S^2 + s^2) as a table."""
+    return (1.0 - quotients.grid()).float()
+
+
+@lru_cache(maxsize=1024)
 def _missed_by_step(
-    solver: Solver, process: NoiseProcess, sigma: float, sigma_next: float, levels: tuple[float, ...], sigma_u: float
+    solver: Solver, process: NoiseProcess, sigma: float, sigma_next: float, levels: tuple[float, ...], quotients: _Quotients
 ) -> Tensor:
-    """c of a step from sigma to sigma_next with exact evaluations at ``levels`` behind it, as a function of sqrt(1 - u)."""
-    problems = _ScalarProblems(process, sigma_u)
+    """c of a step from sigma to sigma_next with exact evaluations at ``levels`` behind it, as a table on the places of q."""
+    problems = _ScalarProblems(process, quotients)
     current, history = problems.exact(sigma), [problems.exact(level) for level in levels]
     return problems.missed(solver.step(problems.evaluate, current, sigma_next, history).x_next, sigma_next, current)
 
 
 @lru_cache(maxsize=1024)
 def _missed_by_accept(
-    solver: Solver, process: NoiseProcess, sigma: float, levels: tuple[float, ...], corrected: bool, sigma_u: float
+    solver: Solver, process: NoiseProcess, sigma: float, levels: tuple[float, ...], corrected: bool, quotients: _Quotients
 ) -> Tensor:
     """The same for the state that the solver makes anew at sigma, when what it predicted there has been evaluated.
 
     levels     the noise levels behind, the last step's first
     corrected  whether the prediction has been corrected, and is on the exact solution
     """
-    problems = _ScalarProblems(process, sigma_u)
+    problems = _ScalarProblems(process, quotients)
     history = [problems.exact(level) for level in levels]
     told = problems.exact(sigma)
     if not corrected:

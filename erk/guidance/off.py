@@ -12,16 +12,16 @@ class Off:
     """No guidance: tells the stiffness (for a trace) and corrects nothing."""
 
     mode: ClassVar[str] = "off"
+    pairs: ClassVar[bool] = True
 
     def begin(self, run: Run) -> Off:
         return self
 
-    def revise(self, evaluated: Evaluation, current: Evaluation) -> Evaluation:
+    def revise(self, evaluated: Evaluation, current: Evaluation, sigma_next: float) -> Evaluation:
         return current
 
     def correct(self, made: MadeStep) -> Correction:
-        pair = made.pair()
-        if pair is None:
+        if made.pair is None:
             return Correction()
-        stiffness = pair.difference().stiffness
-        return Correction(stiffness=stiffness, h_stiffness=abs(pair.h) * stiffness)
+        stiffness = made.pair.difference().stiffness
+        return Correction(stiffness=stiffness, h_stiffness=abs(made.pair.h) * stiffness)

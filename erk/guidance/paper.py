@@ -27,18 +27,19 @@ class Paper:
     """
 
     mode: ClassVar[str] = "paper"
+    pairs: ClassVar[bool] = True
     w_stiff: float
     w_con: float
 
     def begin(self, run: Run) -> Paper:
         return self
 
-    def revise(self, evaluated: Evaluation, current: Evaluation) -> Evaluation:
+    def revise(self, evaluated: Evaluation, current: Evaluation, sigma_next: float) -> Evaluation:
         return current
 
     def correct(self, made: MadeStep) -> Correction:
-        pair = made.pair()
-        if pair is None:
+        pair, start = made.pair, made.start
+        if pair is None or start is None:
             return Correction()
         difference = pair.difference()
         stiffness = difference.stiffness
@@ -47,11 +48,11 @@ class Paper:
             return Correction(stiffness=stiffness, h_stiffness=h_stiffness)
         z = self.w_stiff * h_stiffness
         # <direction, d> * direction is <delta_d, d> * delta_d over the squared norm: one pass less.
-        along = inner(difference.delta_d, made.current.d) / (difference.delta_d_norm + FLOOR) ** 2
+        along = inner(difference.delta_d, start.d) / (difference.delta_d_norm + FLOOR) ** 2
         scale = pair.sign * pair.h * z**2 * along
         # A comparison with NaN is false, and a correction beyond what the latent's dtype holds is none:
         # what the stock solver keeps finite stays finite.
-        bound = torch.finfo(made.current.x.dtype).max / 2
+        bound = torch.finfo(start.x.dtype).max / 2
         active = (stiffness > self.w_con) & (scale.abs() * difference.delta_d_norm < bound)
         scale = torch.where(active, scale, 0.0)
         return Correction(

@@ -28,6 +28,7 @@ class ABM(Solver):
     """
 
     name: ClassVar[str] = "abm"
+    pair_looks_back: ClassVar[bool] = True
     process: NoiseProcess = SIGMA_SPACE
     max_order: int = 3
 

@@ -24,8 +24,8 @@ class Step(NamedTuple):
 
 
 History = Sequence[Evaluation]
-"""The last evaluation of each earlier step (of a step without stages: what was accepted), newest first;
-as long as ``Solver.memory`` at most."""
+"""The last evaluation of each earlier step (of a step without stages: what was accepted), newest first: as many as
+``Solver.memory``, and the newest for ``Solver.pair`` where that looks back; at the start fewer."""
 
 
 class Solver(ABC):
@@ -34,11 +34,15 @@ class Solver(ABC):
     A solver is a value: no state lives in it between steps or runs. It does elementwise arithmetic
     only, so it runs on tensors of any shape.
 
-    name    as in ``SOLVERS``
-    memory  how many past evaluations it wants to see
+    name             as in ``SOLVERS``
+    memory           how many past evaluations ``step`` and ``accept`` look at
+    past_states      whether they look at their states too, or at their drifts alone
+    pair_looks_back  whether ``pair`` looks at the newest past evaluation
     """
 
     name: ClassVar[str]
+    past_states: ClassVar[bool] = True
+    pair_looks_back: ClassVar[bool] = False
 
     @property
     def memory(self) -> int:

@@ -55,6 +55,8 @@ class DEIS(Solver):
     """
 
     name: ClassVar[str] = "deis"
+    past_states: ClassVar[bool] = False
+    pair_looks_back: ClassVar[bool] = True
     max_order: int = 3
     coefficients: Coefficients = adams_bashforth_vp
 
@@ -67,9 +69,9 @@ class DEIS(Solver):
             return Step(current.euler(sigma_next))
         points = distinct((current, *history))
         weights = _cached(self.coefficients, tuple(point.sigma for point in points), sigma_next)
-        x_next = current.x
-        for weight, point in zip(weights, points, strict=True):
-            x_next = add_scaled(x_next, point.d, weight)
+        x_next = add_scaled(current.x, current.d, weights[0])
+        for weight, point in zip(weights[1:], points[1:], strict=True):
+            add_scaled(x_next, point.d, weight, out=x_next)
         return Step(x_next)
 
     def pair(self, current: Evaluation, step: Step, sigma_next: float, history: History) -> EmbeddedPair | None:

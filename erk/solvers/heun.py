@@ -18,10 +18,7 @@ class Heun(Solver):
     """
 
     name: ClassVar[str] = "heun"
-
-    @property
-    def memory(self) -> int:
-        return 1
+    pair_looks_back: ClassVar[bool] = True
 
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
         predicted = current.euler(sigma_next)
