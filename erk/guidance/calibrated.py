@@ -114,6 +114,11 @@ class _Quotients(NamedTuple):
         """u at A."""
         return (q - self.r) / (1 - self.r) if self.euler else (q * q.abs() - self.r**2) / (1 - self.r**2)
 
+    def signal_to_noise(self, q: Tensor) -> Tensor:
+        """(1 - u)/u at A."""
+        q, r = (q, self.r) if self.euler else (q * q.abs(), self.r**2)
+        return (1 - q) / (q - r)
+
     def of(self, noise_fraction: float) -> float:
         """q where u is that."""
         if self.euler:
@@ -323,14 +328,16 @@ class CalibratedRule:
     def _told(self, means: Tensor, quotients: _Quotients) -> tuple[Tensor, Tensor]:
         """S and the share of the evidence that is possible, [B] each, from band means of eps_A eps_B and eps_B^2, [2, rows, bands]."""
         assert self._spectrum is not None
-        of_product, of_square = self._spectrum.by_sample(means[0]), self._spectrum.by_sample(means[1])
-        band_u = quotients.noise_fraction(_quotient(of_product, of_square))
-        evidence = of_square.sum(1)
-        whole_u = quotients.noise_fraction(_quotient(of_product.sum(1), evidence))
-        possible = (whole_u > 0) & (whole_u < 1)
+        of_bands = torch.stack([self._spectrum.by_sample(mean) for mean in means])
+        of_bands_and_all = torch.cat([of_bands, of_bands.sum(-1, keepdim=True)], dim=-1)
+        # (1 - u)/u = S^2/s^2, and positive just where u lies between 0 and 1; NaN where nothing can be told.
+        squared = quotients.signal_to_noise(of_bands_and_all[0] / of_bands_and_all[1])
+        possible = squared > 0
         scale = quotients.sigma / self._run.process.alpha(quotients.sigma)
-        data_std = scale * torch.where(possible, (1 / whole_u - 1).sqrt(), math.nan)
-        return data_std, _quotient((((band_u > 0) & (band_u < 1)) * of_square).sum(1), evidence)
+        data_std = scale * torch.where(possible, squared, math.nan)[:, -1].sqrt()
+        of_square = of_bands_and_all[1]
+        valid = (possible[:, :-1] * of_square[:, :-1]).sum(1) / of_square[:, -1]
+        return data_std, valid.nan_to_num_(0.0)
 
     def _missing(self, table: Tensor, estimate: _Estimate, eps: Tensor, out: Tensor | None = None) -> Tensor:
         """The tabulated function of u times eps, as far as it is coherent."""
@@ -363,11 +370,6 @@ class CalibratedRule:
         assert self._spectrum is not None
         self._spectrum.by_sample(coefficients).mul_(kept[:, None]).nan_to_num_(0.0, 0.0, 0.0)
         return coefficients
-
-
-def _quotient(a: Tensor, b: Tensor) -> Tensor:
-    """a/b for b >= 0, and 0 where both are."""
-    return a / b.clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def _tells(process: NoiseProcess, sigma: float) -> bool:
