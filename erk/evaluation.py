@@ -30,15 +30,25 @@ class Evaluation(NamedTuple):
     @property
     def denoised(self) -> Tensor:
         """D(x, sigma), [B, ...], recomputed: keeping it would cost one more latent of memory."""
-        return self.x - self.sigma * self.d
+        return add_scaled(self.x, self.d, -self.sigma)
 
     def drift_only(self) -> Evaluation:
         """Without the state, which is empty then: a latent less to keep where nobody will look at it."""
         return self._replace(x=self.x.new_empty(0))
 
     def euler(self, sigma_next: float) -> Tensor:
-        """The first-order step to sigma_next."""
+        """The first-order step to sigma_next, to the last bit as ComfyUI makes it."""
         return self.x + (sigma_next - self.sigma) * self.d
+
+
+def add_scaled(x: Tensor, y: Tensor, scale: float, out: Tensor | None = None) -> Tensor:
+    """x + scale y, in ``out``'s memory where that is given.
+
+    torch raises where its alpha lies beyond the dtype: float16 ends at 65,504, which the weights of very long steps exceed.
+    """
+    if abs(scale) > torch.finfo(torch.result_type(x, y)).max:
+        return torch.add(x, scale * y, out=out)
+    return torch.add(x, y, alpha=scale, out=out)
 
 
 def narrowed(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -203,8 +203,8 @@ class CalibratedRule:
         run, spectrum, eps, estimate = self._run, self._spectrum, self._eps, self._estimated
         assert spectrum is not None and eps is not None
         sigma, sigma_next = made.sigma, made.sigma_next
-        last, self._last = self._last, None
         stage = made.stages[0] if made.stages and _tells(run.process, made.stages[0].sigma) else None
+        last, self._last = self._last if stage is None else None, None
         if stage is not None:
             quotients = self._quotients(stage.sigma, sigma, euler=True)
             of_stage = self._noise_estimate(stage)

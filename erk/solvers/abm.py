@@ -8,10 +8,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from ..embedded_pair import EmbeddedPair
-from ..evaluation import Denoise, Evaluation
+from ..evaluation import Denoise, Evaluation, add_scaled
 from ..noise_process import SIGMA_SPACE, NoiseProcess
 from .base import History, Solver, Step
-from .multistep import add_scaled, distinct, interpolatory_weights
+from .multistep import distinct, interpolatory_weights
 
 
 @dataclass(frozen=True)

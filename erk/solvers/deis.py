@@ -7,9 +7,9 @@ from functools import lru_cache
 from typing import ClassVar
 
 from ..embedded_pair import EmbeddedPair
-from ..evaluation import Denoise, Evaluation
+from ..evaluation import Denoise, Evaluation, add_scaled
 from .base import History, Solver, Step
-from .multistep import add_scaled, distinct, interpolatory_weights
+from .multistep import distinct, interpolatory_weights
 
 Coefficients = Callable[[tuple[float, ...], float], tuple[float, ...]]
 """(noise levels of the evaluations, newest first; sigma_next) -> their weights."""
@@ -66,7 +66,7 @@ class DEIS(Solver):
 
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
         if sigma_next <= 0 or not history:
-            return Step(current.euler(sigma_next))
+            return Step(add_scaled(current.x, current.d, sigma_next - current.sigma))
         points = distinct((current, *history))
         weights = _cached(self.coefficients, tuple(point.sigma for point in points), sigma_next)
         x_next = add_scaled(current.x, current.d, weights[0])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..embedded_pair import EmbeddedPair
-from ..evaluation import Denoise, Evaluation
+from ..evaluation import Denoise, Evaluation, add_scaled
 from .base import History, Solver, Step
 
 
@@ -24,7 +24,7 @@ class DPM2(Solver):
             return Step(current.euler(0.0))
         sigma_mid = math.sqrt(current.sigma * sigma_next)
         stage = denoise(current.euler(sigma_mid), sigma_mid)
-        return Step(current.x + (sigma_next - current.sigma) * stage.d, (stage,))
+        return Step(add_scaled(current.x, stage.d, sigma_next - current.sigma), (stage,))
 
     def pair(self, current: Evaluation, step: Step, sigma_next: float, history: History) -> EmbeddedPair | None:
         if not step.stages:

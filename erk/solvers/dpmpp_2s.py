@@ -3,8 +3,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from ..embedded_pair import EmbeddedPair
 from ..evaluation import Denoise, Evaluation
 from ..noise_process import SIGMA_SPACE, NoiseProcess
@@ -31,7 +29,7 @@ class DPMpp2S(Solver):
         stage = denoise(current.euler(sigma_mid), sigma_mid)
         # sigma_next/sigma x + (1 - sigma_next/sigma) D, in which large parts would cancel on an ascending step.
         denoised = stage.denoised
-        return Step(torch.lerp(denoised, current.x.to(denoised.dtype), sigma_next / current.sigma), (stage,))
+        return Step(denoised.lerp_(current.x.to(denoised.dtype), sigma_next / current.sigma), (stage,))
 
     def _midpoint(self, sigma: float, sigma_next: float) -> float:
         if self.process.is_flow and max(sigma, sigma_next) >= 1.0:

@@ -25,7 +25,9 @@ class Heun(Solver):
         if sigma_next == 0:
             return Step(predicted)
         stage = denoise(predicted, sigma_next)
-        return Step(current.x + (sigma_next - current.sigma) * ((current.d + stage.d) / 2), (stage,))
+        # In the order of ComfyUI's own, so that mode off is that to the last bit.
+        slope = (current.d + stage.d).div_(2).mul_(sigma_next - current.sigma)
+        return Step(current.x + slope, (stage,))
 
     def pair(self, current: Evaluation, step: Step, sigma_next: float, history: History) -> EmbeddedPair | None:
         if not history:

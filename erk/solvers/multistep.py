@@ -5,9 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import torch
-from torch import Tensor
-
 from ..evaluation import Evaluation
 
 
@@ -29,16 +26,6 @@ def interpolatory_weights(
         for j, node in enumerate(nodes):
             weights[j] += scale * math.prod((place - other) / (node - other) for k, other in enumerate(nodes) if k != j)
     return tuple(weights)
-
-
-def add_scaled(x: Tensor, y: Tensor, scale: float, out: Tensor | None = None) -> Tensor:
-    """x + scale y, in ``out``'s memory where that is given.
-
-    torch raises where its alpha lies beyond the dtype: float16 ends at 65,504, which the weights of very long steps exceed.
-    """
-    if abs(scale) > torch.finfo(torch.result_type(x, y)).max:
-        return torch.add(x, scale * y, out=out)
-    return torch.add(x, y, alpha=scale, out=out)
 
 
 def distinct(points: Sequence[Evaluation]) -> Sequence[Evaluation]:
