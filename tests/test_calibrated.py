@@ -203,6 +203,22 @@ def test_whoever_looks_on_changes_nothing(name, process, mode, shape):
     assert torch.equal(run(bent, x, sigmas, name, process, mode), run(bent, x, sigmas, name, process, mode, trace=erk.Trace()))
 
 
+@BOTH
+@SOLVERS
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 4, 2, 6, 6), (2, 3, 40)], ids=["image", "video", "audio"])
+@pytest.mark.parametrize("piece", [1, 150], ids=["rows", "some"])
+def test_large_latents_in_pieces(name, process, shape, piece, monkeypatch):
+    """What is worked on at a time makes no difference, neither to the result nor to what is told of it."""
+    x, sigmas, whole, parts = start(shape, process), schedule(process, 8), erk.Trace(), erk.Trace()
+    expected = run(bent, x, sigmas, name, process, "calibrated", trace=whole)
+    monkeypatch.setattr("erk.spectrum._PIECE", {"cpu": piece})
+    assert len(Spectrum(x).pieces) > 1
+    assert torch.allclose(run(bent, x, sigmas, name, process, "calibrated", trace=parts), expected, rtol=1e-5, atol=1e-5)
+    for a, b in zip(whole.steps, parts.steps, strict=True):
+        for told in ("data_std", "valid", "kept", "correction"):
+            assert getattr(a, told) == pytest.approx(getattr(b, told), rel=2e-3, nan_ok=True)
+
+
 @SOLVERS
 def test_runs_do_not_know_of_each_other(name):
     guidance, process = Calibrated(), erk.SIGMA_SPACE

@@ -1,15 +1,21 @@
-"""On a CUDA device: no step waits for it, half precision samples, and the result is the CPU's. Skipped where there is none."""
+"""On CUDA devices: no step waits for it, half precision samples, and the result is the CPU's. Skipped where there is none.
+
+What fake tensors show (:mod:`fake_cuda`) is tested everywhere: nothing is read back, and no devices are mixed.
+"""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from fake_cuda import FakeCuda, WaitsForDeviceError
 from problems import PROCESSES, bent, schedule, start
 from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException
 
 import erk
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="with a CUDA device the real one is tested")
 SOLVERS = pytest.mark.parametrize("solver", erk.SOLVERS)
 MODES = pytest.mark.parametrize("mode", erk.MODES)
 BOTH = pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
@@ -32,6 +38,7 @@ def sample(solver: str, mode: str, process: erk.NoiseProcess, x: Tensor, trace: 
         torch.cuda.set_sync_debug_mode("default")
 
 
+@needs_cuda
 @BOTH
 @MODES
 @SOLVERS
@@ -43,6 +50,7 @@ def test_no_step_waits_for_the_device(solver, mode, process, traced):
     assert trace is None or len(trace.steps) == 8
 
 
+@needs_cuda
 @BOTH
 @MODES
 @SOLVERS
@@ -52,6 +60,7 @@ def test_as_on_the_cpu(solver, mode, process):
     assert torch.allclose(there, here, atol=1e-3 * float(here.std()))
 
 
+@needs_cuda
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @BOTH
 @MODES
@@ -59,3 +68,45 @@ def test_as_on_the_cpu(solver, mode, process):
 def test_half_precision(solver, mode, process, dtype):
     x = sample(solver, mode, process, start((2, 4, 16, 16), process).to("cuda", dtype), checked=True)
     assert x.dtype == dtype and torch.isfinite(x).all()
+
+
+@without_cuda
+@BOTH
+@MODES
+@SOLVERS
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("shape", [(2, 4, 16, 16), (1, 2, 3, 8, 8), (2, 3, 40)], ids=["image", "video", "audio"])
+def test_nothing_is_read_back(solver, mode, process, traced, shape):
+    """As above with tensors that have nothing to be read; for inpainting too."""
+    dtype = {4: torch.float32, 5: torch.bfloat16, 3: torch.float16}[len(shape)]
+    with FakeCuda():
+        x = torch.empty(shape, device="cuda", dtype=dtype)
+        result = erk.integrate(
+            lambda x, sigma: torch.tanh(x / (1 + sigma.view(-1, *(1,) * (x.ndim - 1)))),
+            x,
+            schedule(process, 6),
+            erk.make_solver(solver, process),
+            erk.make_guidance(mode, None, None, steps=6),
+            process,
+            trace=erk.Trace() if traced else None,
+            region=torch.empty((1, 1, *shape[2:]), device="cuda") if traced else None,
+        )
+    assert (result.device.type, result.dtype, result.shape) == ("cuda", dtype, shape)
+
+
+@without_cuda
+def test_fake_tensors_show_what_waits():
+    """That the test above can fail."""
+    with FakeCuda():
+        x = torch.empty(3, device="cuda")
+        with pytest.raises(DataDependentOutputException):
+            x.sum().item()
+        with pytest.raises(WaitsForDeviceError):
+            x.cpu()
+        with pytest.raises(WaitsForDeviceError):
+            torch.ones(3).to("cuda")
+        with pytest.raises(RuntimeError, match="device"):
+            x + torch.ones(3)
+        with pytest.raises(RuntimeError):
+            bool((x > 0).any())
+        torch.ones(3).to("cuda", non_blocking=True)
