@@ -115,11 +115,11 @@ def integrate(
         current = solver.accept(evaluated, history)
         if rule is not None and sigma_next != sigma:
             current = rule.revise(evaluated, current, sigma_next)
-            if not observers:
-                x = current.x  # and no more what it was before
         if current.x.dtype is not dtype:
             current = current._replace(x=fit(current.x, dtype))
         del evaluated
+        if not observers and sigma_next != sigma:
+            x = current.x  # and no more what it was before
         step = solver.step(denoise, current, sigma_next, history)
         if sigma_next == sigma:
             # Nothing to integrate. The model was called as often as elsewhere, but the latent stays
@@ -139,7 +139,8 @@ def integrate(
             if observers:
                 tell(i, x, x_next, correction)
             if correction.value is not None:
-                x_next = correction.value.add_(x_next)
+                # In the correction's memory, if it holds x_next's precision.
+                x_next = x_next + correction.value if x_next.dtype is torch.float64 else correction.value.add_(x_next)
             del correction
         del made
         x = fit(x_next, dtype)
