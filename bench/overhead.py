@@ -1,13 +1,14 @@
 """What a step costs over the stock sampler's: python -m bench.overhead.
 
 The model is a zero-cost denoiser (it returns the same tensor at each call), so that only the sampler's
-own work is left: ComfyUI's k-diffusion functions against this pack's, called alike. Measured per step,
-as the difference of a long and a short run, so that what happens once a run does not count:
+own work is left: ComfyUI's k-diffusion functions against this pack's, called alike, in turn.
 
-- time, in milliseconds and in passes over the latent: one pass is the out-of-place sum of two latents,
-  measured beside it. On a CPU it is processor time of one thread, which other programs hardly disturb;
-- kernels: operations that compute something (on a GPU each is one launch);
-- memory: peak of what is allocated, in latents of float32, above the latent and the prediction;
+- time a step, from one step's model call to the next step's, the median over the steps of several runs, past a multistep
+  solver's warm-up; in milliseconds and in passes over the latent: one pass is the out-of-place sum of a latent and a
+  number, measured beside it, over and over on the same memory. On a CPU it is processor time of one thread;
+- kernels a step: operations that compute something (on a GPU each is one launch). Mode calibrated works on large latents in
+  pieces, and counts each: pieces of 2^16 numbers on a CPU, so that SDXL 1024 is one, and of 2^20 elsewhere, so that FLUX 1024 is;
+- memory: peak of what a run allocates, in latents of float32;
 - on CUDA, whether a step ever waits for the device (torch's sync debug mode set to "error").
 """
 
@@ -39,8 +40,8 @@ BATCHES = (1, 4)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 STOCK = {"heun": "heun", "dpm_2": "dpm_2", "dpmpp_2s": "dpmpp_2s_ancestral", "deis": "deis", "abm": "deis"}
 """What each solver is compared with; abm has no counterpart, and one call a step as deis."""
-SHORT, LONG = 5, 9
-"""Steps of the two runs whose difference is taken; both are past a multistep solver's warm-up."""
+WARM, SHORT, LONG = 3, 5, 21
+"""Steps until a multistep solver has its history; and of two runs whose kernels' difference is taken, of which the longer is timed."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,21 @@ class Zero:
         inner_model=SimpleNamespace(model_sampling=object()), model_patcher=SimpleNamespace(get_model_object=lambda name: object())
     )
 
-    def __init__(self, x: Tensor) -> None:
+    def __init__(self, x: Tensor, timed: bool = False) -> None:
         self.prediction = torch.randn_like(x)
-        self.calls = 0
+        self.calls, self.timed = 0, timed
+        self.times: list[float] = []
 
     def __call__(self, x: Tensor, sigma: Tensor, **options: object) -> Tensor:
         self.calls += 1
+        if self.timed:
+            self.times.append(_clock(x.device))
         return self.prediction
+
+    def steps_seconds(self, steps: int) -> list[float]:
+        """How long each step of the run took, but for the first and the last ones."""
+        begins = self.times[:: 2 if self.calls > steps else 1]  # the last step makes one call less
+        return [later - begin for begin, later in itertools.pairwise(begins[WARM:])]
 
 
 class _Allocations(TorchDispatchMode):
@@ -148,28 +157,28 @@ def measure(solver: str, x: Tensor, latent: str, dtype: str, repeats: int) -> li
     """The solver in each mode against its stock counterpart, on one latent."""
     import comfy.k_diffusion.sampling as k_diffusion
 
-    def run(name: str, steps: int, **options: object) -> int:
-        model = Zero(x)
+    def run(mode: str, steps: int = LONG, timed: bool = False) -> Zero:
+        model = Zero(x, timed)
         sigmas = torch.cat([torch.linspace(14.6, 0.1, steps), torch.zeros(1)]).to(x.device)
+        name = STOCK[solver] if mode == "stock" else f"erk_{solver}"
+        options = {"eta": 0.0} if name.endswith("ancestral") else {} if mode == "stock" else {"mode": mode}
         getattr(k_diffusion, f"sample_{name}")(model, x, sigmas, disable=True, **options)
-        return model.calls
+        return model
 
-    stock_options = {"eta": 0.0} if STOCK[solver].endswith("ancestral") else {}
-    one_pass = _seconds(lambda: torch.add(x.float(), 1.0), x.device, repeats * 20, warm=3)
-    stock_calls = run(STOCK[solver], LONG, **stock_options)
-    stock = _per_step(lambda steps: run(STOCK[solver], steps, **stock_options), x.device, repeats)
-    stock_memory = _memory(lambda: run(STOCK[solver], LONG, **stock_options), x)
+    modes = ("stock", "off", "paper", "calibrated")
+    calls = {mode: run(mode).calls for mode in modes}
+    # In turn, so that a machine that grows slower does so for all.
+    steps_seconds: dict[str, list[float]] = {mode: [] for mode in modes}
+    for _ in range(repeats):
+        for mode in modes:
+            steps_seconds[mode] += run(mode, timed=True).steps_seconds(LONG)
+    seconds = {mode: statistics.median(steps_seconds[mode]) for mode in modes}
+    one_pass = _seconds(lambda: torch.add(x, 1.0), x.device, repeats * 20, warm=3)
+    memory = {mode: _memory(lambda mode=mode: run(mode), x) for mode in modes}
     rows = []
-    for mode in ("off", "paper", "calibrated"):
-
-        def sample(steps: int, mode: str = mode) -> int:
-            return run(f"erk_{solver}", steps, mode=mode)
-
-        calls = sample(LONG)
-        seconds = _per_step(sample, x.device, repeats)
-        kernels = (_counted(lambda: sample(LONG)).kernels - _counted(lambda: sample(SHORT)).kernels) / (LONG - SHORT)
-        memory = _memory(lambda: sample(LONG), x)
-        over = seconds - stock
+    for mode in modes[1:]:
+        kernels = [_counted(lambda steps=steps, mode=mode: run(mode, steps)).kernels for steps in (LONG, SHORT)]
+        over = seconds[mode] - seconds["stock"]
         rows.append(
             Row(
                 x.device.type,
@@ -178,14 +187,14 @@ def measure(solver: str, x: Tensor, latent: str, dtype: str, repeats: int) -> li
                 dtype,
                 solver,
                 mode,
-                calls,
-                stock_calls,
-                1e3 * seconds,
+                calls[mode],
+                calls["stock"],
+                1e3 * seconds[mode],
                 1e3 * over,
                 over / one_pass,
-                kernels,
-                memory - stock_memory,
-                _waits(lambda: sample(LONG), x.device),
+                (kernels[0] - kernels[1]) / (LONG - SHORT),
+                memory[mode] - memory["stock"],
+                _waits(lambda mode=mode: run(mode), x.device),
             )
         )
     return rows
@@ -208,11 +217,6 @@ def _seconds(work: Callable[[], object], device: torch.device, repeats: int, war
         work()
         times.append(_clock(device) - begin)
     return min(times)
-
-
-def _per_step(run: Callable[[int], object], device: torch.device, repeats: int) -> float:
-    long, short = (_seconds(lambda steps=steps: run(steps), device, repeats) for steps in (LONG, SHORT))
-    return (long - short) / (LONG - SHORT)
 
 
 def _counted(work: Callable[[], object]) -> _Allocations:

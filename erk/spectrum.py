@@ -27,7 +27,7 @@ _WIDEST_BLOCK = 64
 _FILLING = 0.125
 """Share that filling up may add, else blocks are narrower."""
 
-_PIECE = {"cpu": 2**15}
+_PIECE = {"cpu": 2**16}
 _PIECE_ELSEWHERE = 2**20
 """How many numbers to work on at a time: on a CPU what its cache holds, on other devices what fills them."""
 
