@@ -51,6 +51,11 @@ def add_scaled(x: Tensor, y: Tensor, scale: float, out: Tensor | None = None) ->
     return torch.add(x, y, alpha=scale, out=out)
 
 
+def corrected(x: Tensor, correction: Tensor) -> Tensor:
+    """x plus a float32 correction, in the correction's memory where that has x's precision."""
+    return x + correction if x.dtype is torch.float64 else correction.add_(x)
+
+
 def narrowed(x: Tensor, dtype: torch.dtype) -> Tensor:
     """A state in the latent's dtype. What lies beyond float16's end is brought back to it; what is not finite stays so."""
     if dtype is torch.float16 and x.dtype is not dtype:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from .evaluation import Evaluation, narrowed
+from .evaluation import Evaluation, corrected, narrowed
 from .guidance import Correction, Guidance, MadeStep, Off, Run
 from .noise_process import NoiseProcess
 from .solvers import Solver
@@ -139,8 +139,7 @@ def integrate(
             if observers:
                 tell(i, x, x_next, correction)
             if correction.value is not None:
-                # In the correction's memory, if it holds x_next's precision.
-                x_next = x_next + correction.value if x_next.dtype is torch.float64 else correction.value.add_(x_next)
+                x_next = corrected(x_next, correction.value)
             del correction
         del made
         x = fit(x_next, dtype)

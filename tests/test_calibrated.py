@@ -120,6 +120,16 @@ def test_any_rank_size_and_precision(name, process, shape, dtype):
     assert (result.float() - single).norm() < tolerance * single.norm()
 
 
+@SOLVERS
+def test_float64_keeps_its_precision(name):
+    """Where there is nothing to correct: a correction in float32 must not round the state to it."""
+    process = erk.SIGMA_SPACE
+    x, sigmas = start((2, 3, 8, 8), process, dtype=torch.float64), schedule(process, 8)[:-1]
+    off, calibrated = (run(lambda x, sigma: torch.zeros_like(x), x, sigmas, name, process, mode) for mode in ("off", "calibrated"))
+    assert calibrated.dtype == torch.float64
+    assert torch.allclose(calibrated, off, rtol=1e-11, atol=0)
+
+
 @BOTH
 @SOLVERS
 @pytest.mark.parametrize("size", [1e-25, 1e-6, 1e4, 1e18])

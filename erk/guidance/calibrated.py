@@ -48,7 +48,7 @@ import torch
 from torch import Tensor
 
 from ..embedded_pair import norm, per_sample
-from ..evaluation import Evaluation
+from ..evaluation import Evaluation, corrected
 from ..noise_process import NoiseProcess
 from ..solvers import Solver
 from ..spectrum import Spectrum
@@ -288,7 +288,7 @@ class CalibratedRule:
         del moved
         d = current.d.add_(self._latent(follows.mul_(-1.0 / alpha).add_(value), spent=True), alpha=1.0 / sigma)
         del follows
-        return Evaluation(self._latent(value).add_(current.x), sigma, d)
+        return Evaluation(corrected(current.x, self._latent(value)), sigma, d)
 
     def _quotients(self, sigma_a: float, sigma_b: float, *, euler: bool) -> _Quotients:
         alpha = self._run.process.alpha
