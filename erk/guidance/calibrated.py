@@ -94,6 +94,7 @@ class _Memory(NamedTuple):
     sigma_next: float
     eps: Tensor  # coefficients
     euler: bool  # whether it was an Euler step
+    staged: bool  # whether its solver makes stages
     corrected: bool
     levels: tuple[float, ...]  # of the solver's history
 
@@ -192,6 +193,8 @@ class CalibratedRule:
                 self._eps = self._noise_estimate(current)
             return current
         if not anew and (last.corrected or not last.euler):
+            if last.staged and sigma_next > 0 and _tells(self._run.process, sigma_next):
+                self._last = None  # the step's own stage will tell
             return current
         noise = self._norm(last.eps)
         # What is missing from an Euler step is c times the noise estimate at its start, which is needed then; to a corrector, at its end.
@@ -215,7 +218,7 @@ class CalibratedRule:
         # Every multistep solver starts with an Euler step; so does, in effect, one whose first stage is
         # still so near to pure noise that it tells nothing new (DPM++ 2S on flow models).
         euler = stage is None and not made.levels
-        self._last = _Memory(sigma, sigma_next, eps, euler, estimate is not None, made.levels)
+        self._last = _Memory(sigma, sigma_next, eps, euler, bool(made.stages), estimate is not None, made.levels)
         self._eps = self._estimated = None
         del last, stage
         stiffness = h_stiffness = None
