@@ -368,7 +368,7 @@ def main(arguments: list[str] | None = None) -> int:
                 for kind in KINDS:
                     for row in measure(combination, name, kind):
                         writer.write(row)
-                        measured.append(row)
+        measured = rows.read(CSV, Row)  # rounded as the file holds them, so that --report gives the same page
     measured.sort(key=lambda row: list(COMBINATIONS).index(row.combination))
     REPORT.write_text(report(measured))
     print(REPORT)
