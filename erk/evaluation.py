@@ -52,8 +52,9 @@ def add_scaled(x: Tensor, y: Tensor, scale: float, out: Tensor | None = None) ->
 
 
 def corrected(x: Tensor, correction: Tensor) -> Tensor:
-    """x plus a float32 correction, in the correction's memory where that has x's precision."""
-    return x + correction if x.dtype is torch.float64 else correction.add_(x)
+    """x plus a correction, in the correction's memory where that has x's precision."""
+    has_precision = torch.promote_types(x.dtype, correction.dtype) is correction.dtype
+    return correction.add_(x) if has_precision else x + correction
 
 
 def narrowed(x: Tensor, dtype: torch.dtype) -> Tensor:
