@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bench.accuracy import quick_ratios
+from bench.overhead import LATENTS, measure
 from bench.problems import problem
 
 
@@ -44,3 +45,21 @@ def test_a_denoiser_is_the_posterior_mean(flow):
     result = problem("digits-0.30").denoise(x.view(1, 1, 8, 8), sigma, flow).flatten()
     assert uncertain.max() < 0.05
     assert ((result - expected).abs() < 5 * uncertain + 1e-4).all()
+
+
+class TestWhatAStepCosts:
+    """Counted, not timed: what guidance keeps and launches over ComfyUI's own sampler. The bounds are what was measured, rounded up."""
+
+    @pytest.mark.parametrize(("solver", "most"), [("heun", 1), ("dpm_2", 1), ("dpmpp_2s", 2), ("deis", 3), ("abm", 9.5)])
+    def test_memory(self, solver, most):
+        unlike_stock = 4.0 if solver == "abm" else 0.0  # it is compared with deis, which remembers less
+        bounds = {"off": unlike_stock + 0.1, "paper": max(unlike_stock, 2.0) + 0.1, "calibrated": most}
+        for row in measure(solver, torch.randn(1, *LATENTS["FLUX 1024"]), "FLUX 1024", "fp32", repeats=1):
+            assert row.calls == row.stock_calls
+            assert row.over_memory < bounds[row.mode], row
+
+    @pytest.mark.parametrize(("solver", "most"), [("heun", 62), ("dpm_2", 59), ("dpmpp_2s", 60), ("deis", 52), ("abm", 100)])
+    def test_kernels(self, solver, most):
+        """Of a latent that is worked on in one piece."""
+        *_, calibrated = measure(solver, torch.randn(1, *LATENTS["SDXL 1024"]), "SDXL 1024", "fp32", repeats=1)
+        assert calibrated.mode == "calibrated" and 20 < calibrated.kernels < most
