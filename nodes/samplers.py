@@ -63,12 +63,22 @@ def sample_erk_abm(
     return _sample("abm", model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace, max_order)
 
 
+
+def sample_erk_euler(
+    model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None, disable: bool | None = None, *,
+    mode: str = erk.MODES[0], w_stiff: float | None = None, w_con: float | None = None, trace: erk.Trace | None = None,
+) -> Tensor:  # fmt: skip
+    """Euler with embedded Runge-Kutta guidance; see :func:`_sample`."""
+    return _sample("euler", model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace)
+
+
 SAMPLERS: dict[str, Callable[..., Tensor]] = {
     "erk_heun": sample_erk_heun,
     "erk_dpm_2": sample_erk_dpm_2,
     "erk_dpmpp_2s": sample_erk_dpmpp_2s,
     "erk_deis": sample_erk_deis,
     "erk_abm": sample_erk_abm,
+    "erk_euler": sample_erk_euler,
 }
 
 MULTISTEP = ("erk_deis", "erk_abm")

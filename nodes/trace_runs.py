@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import erk
 
-SOLVER_TITLES = {"heun": "Heun", "dpm_2": "DPM-Solver-2", "dpmpp_2s": "DPM++ 2S", "deis": "DEIS", "abm": "ABM"}
+SOLVER_TITLES = {"heun": "Heun", "dpm_2": "DPM-Solver-2", "dpmpp_2s": "DPM++ 2S", "deis": "DEIS", "abm": "ABM", "euler": "Euler"}
 
 SEPARATOR = "  \N{MIDDLE DOT}  "
 

@@ -10,6 +10,7 @@ from .base import History, Solver, Step
 from .deis import DEIS
 from .dpm_2 import DPM2
 from .dpmpp_2s import DPMpp2S
+from .euler import Euler
 from .heun import Heun
 
 SOLVERS: dict[str, Callable[[NoiseProcess], Solver]] = {
@@ -18,10 +19,11 @@ SOLVERS: dict[str, Callable[[NoiseProcess], Solver]] = {
     "dpmpp_2s": lambda process: DPMpp2S(process),
     "deis": lambda process: DEIS(),
     "abm": lambda process: ABM(process),
+    "euler": lambda process: Euler(),
 }
 """Solver for a kind of model, by the name that stands behind ``erk_`` in ComfyUI's list."""
 
 MULTISTEP = (DEIS, ABM)
 """The solvers whose order can be chosen, as ``max_order``."""
 
-__all__ = ["ABM", "DEIS", "DPM2", "MULTISTEP", "SOLVERS", "DPMpp2S", "Heun", "History", "Solver", "Step"]
+__all__ = ["ABM", "DEIS", "DPM2", "MULTISTEP", "SOLVERS", "DPMpp2S", "Euler", "Heun", "History", "Solver", "Step"]

@@ -55,7 +55,7 @@ const MARK = 16;
 /** More marks than this would run into one another. */
 const ROOM_PER_MARK = 5;
 
-const SOLVERS = { heun: "Heun", dpm_2: "DPM-Solver-2", dpmpp_2s: "DPM++ 2S", deis: "DEIS", abm: "ABM" };
+const SOLVERS = { heun: "Heun", dpm_2: "DPM-Solver-2", dpmpp_2s: "DPM++ 2S", deis: "DEIS", abm: "ABM", euler: "Euler" };
 
 /**
  * Place everything.

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..embedded_pair import EmbeddedPair
+from ..evaluation import Denoise, Evaluation
+from .base import History, Solver, Step
+
+
+@dataclass(frozen=True)
+class Euler(Solver):
+    """Euler's method, one model call. Order 1.
+
+    Karras et al. 2022, Algorithm 1 without its second-order correction; what step-distilled models are trained for. Not in
+    the paper of the rule. Its pair: this step's start and the previous one's, as for DEIS.
+    """
+
+    name: ClassVar[str] = "euler"
+    past_states: ClassVar[bool] = False
+    pair_looks_back: ClassVar[bool] = True
+
+    def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
+        return Step(current.euler(sigma_next))
+
+    def pair(self, current: Evaluation, step: Step, sigma_next: float, history: History) -> EmbeddedPair | None:
+        if not history:
+            return None
+        return EmbeddedPair(a=current, b=history[0], h=history[0].sigma - current.sigma, sign=1.0)
