@@ -38,7 +38,7 @@ RESULTS = Path(__file__).parent / "results"
 LATENTS = {"SDXL 1024": (4, 128, 128), "FLUX 1024": (16, 128, 128), "Wan 480p": (16, 21, 60, 104)}
 BATCHES = (1, 4)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-STOCK = {"heun": "heun", "dpm_2": "dpm_2", "dpmpp_2s": "dpmpp_2s_ancestral", "deis": "deis", "abm": "deis"}
+STOCK = {"heun": "heun", "dpm_2": "dpm_2", "dpmpp_2s": "dpmpp_2s_ancestral", "deis": "deis", "abm": "deis", "euler": "euler"}
 """What each solver is compared with; abm has no counterpart, and one call a step as deis."""
 WARM, SHORT, LONG = 3, 5, 21
 """Steps until a multistep solver has its history; and of two runs whose kernels' difference is taken, of which the longer is timed."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from devtools.inprocess import load_pack, pack_module
 
 CALLS = (16, 32)
-ONE_CALL = ("deis", "abm")
+ONE_CALL = ("deis", "abm", "euler")
 CFG = 3.0
 SIZE, BATCH = 96, 6
 

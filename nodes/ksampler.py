@@ -25,6 +25,7 @@ _ALIASES = [
     "dpmpp_2s",
     "deis",
     "abm",
+    "euler",
 ]
 _PRESET, _CUSTOM = "preset", "custom"
 
@@ -37,7 +38,7 @@ def _solver_input() -> Any:
         default="abm",
         tooltip="The method that follows the sampling ODE. abm: one model call per step, the most exact for the same time; "
         "deis: one call, as in the paper. heun, dpm_2, dpmpp_2s: two calls per step, so give them half the steps; heun has the "
-        "guidance as the paper tested it most.",
+        "guidance as the paper tested it most. euler, with mode off: for step-distilled models (turbo, lightning, LCM, schnell).",
     )
 
 
@@ -50,7 +51,7 @@ def _guidance_inputs() -> list[Any]:
             options=list(erk.MODES),
             default=erk.MODES[0],
             tooltip="calibrated: corrects what the solver itself gets wrong; nothing to tune. paper: the published rule, with two "
-            "strengths. off: the plain solver, to compare. No mode costs extra model calls.",
+            "strengths. off: the plain solver, to compare and, with euler, for step-distilled models. No mode costs extra model calls.",
         ),
         make(
             io.Combo.Input,
@@ -140,7 +141,7 @@ class KSamplerERKGuid(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steps", default=20, min=1, max=10000,
-                    tooltip="Steps from noise to picture. abm and deis call the model once a step, the other solvers twice.",
+                    tooltip="Steps from noise to picture. abm, deis and euler call the model once a step, the other solvers twice.",
                 ),
                 io.Float.Input(
                     "cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01,
@@ -200,7 +201,7 @@ class KSamplerAdvancedERKGuid(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steps", default=20, min=1, max=10000,
-                    tooltip="Steps of the whole schedule. abm and deis call the model once a step, the other solvers twice.",
+                    tooltip="Steps of the whole schedule. abm, deis and euler call the model once a step, the other solvers twice.",
                 ),
                 io.Float.Input(
                     "cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01,

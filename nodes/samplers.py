@@ -63,7 +63,6 @@ def sample_erk_abm(
     return _sample("abm", model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace, max_order)
 
 
-
 def sample_erk_euler(
     model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None, disable: bool | None = None, *,
     mode: str = erk.MODES[0], w_stiff: float | None = None, w_con: float | None = None, trace: erk.Trace | None = None,

@@ -23,7 +23,7 @@ demo: ModuleType = pack_module("nodes.demo_model")
 pictures: ModuleType = pack_module("nodes.demo_pictures")
 erk: ModuleType = pack_module("erk")
 
-NAMES = ["erk_heun", "erk_dpm_2", "erk_dpmpp_2s", "erk_deis", "erk_abm"]
+NAMES = ["erk_heun", "erk_dpm_2", "erk_dpmpp_2s", "erk_deis", "erk_abm", "erk_euler"]
 KINDS = pytest.mark.parametrize("kind", ["eps", "v", "flow"])
 
 
@@ -50,6 +50,7 @@ def sample(model, sampler: str, sigmas, options=None, cfg=3.0, size=64, batch=2,
         ("erk_dpm_2", "dpm_2", {}),
         ("erk_dpmpp_2s", "dpmpp_2s_ancestral", {"eta": 0.0}),
         ("erk_deis", "deis", {}),
+        ("erk_euler", "euler", {}),
     ],
 )
 def test_off_is_the_stock_sampler(kind, ours, stock, stock_options):
@@ -58,7 +59,8 @@ def test_off_is_the_stock_sampler(kind, ours, stock, stock_options):
     expected = sample(model, stock, sigmas, stock_options)
     result = sample(model, ours, sigmas, {"mode": "off"})
     assert torch.allclose(result, expected, rtol=1e-4, atol=2e-4)
-    assert ours != "erk_heun" or torch.equal(result, expected), "Heun is made in ComfyUI's own order, to the last bit"
+    in_their_order = ours in ("erk_heun", "erk_euler")
+    assert not in_their_order or torch.equal(result, expected), "these are made in ComfyUI's own order, to the last bit"
     guided = sample(model, ours, sigmas, {"mode": "paper", "w_stiff": 1.0, "w_con": 0.0})
     assert (guided - expected).abs().max() > 20 * (result - expected).abs().max(), "guidance must show, or nothing is compared"
 

@@ -60,6 +60,22 @@ def test_deis_correction_has_the_other_sign_and_the_previous_interval():
     assert (on - off).item() == pytest.approx(0.25, rel=1e-5)
 
 
+def test_euler_by_hand():
+    """d = x, sigma 3 -> 2.5 -> 2 -> 0, x = 1, w_stiff 1, w_con 0; every number worked out on paper.
+
+    Step 0: 1 - 0.5*1 = 0.5. No pair yet.
+    Step 1: pair (0.5, 0.5) and (1, 1): stiffness 1, h 0.5, z 0.5; unguided 0.5 - 0.5*0.5 = 0.25;
+            correction +0.5 * 0.25 * 0.5 = 0.0625; x = 0.3125.
+    Step 2: pair (0.3125, 0.3125) and (0.5, 0.5), measured; to 0, so not corrected: 0.3125 - 2*0.3125 = -0.3125.
+    """
+    trace = erk.Trace()
+    sigmas = torch.tensor([3.0, 2.5, 2.0, 0.0])
+    x = run(growth, torch.ones(1, 1), sigmas, "euler", erk.SIGMA_SPACE, w_stiff=1.0, w_con=0.0, trace=trace)
+    assert x.item() == pytest.approx(-0.3125, rel=1e-5)
+    assert [step.active for step in trace.steps] == [[False], [True], [False]]
+    assert [step.h_stiffness[0] for step in trace.steps[1:]] == pytest.approx([0.5, 0.5], rel=1e-5)
+
+
 @BOTH
 @SOLVERS
 @pytest.mark.parametrize(("w_stiff", "w_con"), [(0.5, 0.0), (1.5, 0.4)])
@@ -90,7 +106,7 @@ def test_first_guided_step_and_last_step(name, process):
     trace = erk.Trace()
     run(bent, start((1, 3, 5), process), schedule(process, 6), name, process, w_stiff=1.0, w_con=0.0, trace=trace)
     active = [step.active[0] for step in trace.steps]
-    first = {"heun": 1, "dpm_2": 0, "dpmpp_2s": 0, "deis": 1, "abm": 1}[name]
+    first = {"heun": 1, "dpm_2": 0, "dpmpp_2s": 0, "deis": 1, "abm": 1, "euler": 1}[name]
     assert active == [i >= first for i in range(5)] + [False]
 
 

@@ -23,7 +23,8 @@ SCRIPT = {
 # Names that are the same in every language. "paper" only where it is the mode: the word itself is translated.
 NAMES = re.compile(
     r"ERK-Guid|SamplerCustomAdvanced|SamplerCustom\b|ComfyUI|\bw_stiff\b|\bw_con\b|1/sigma|%[a-z]+%|\berk_\*|\bJSON\b|\bCSV\b|\bCFG\b|\bODE\b"
-    r"|\bSDXL\b|\bSD [0-9.]+\b|\bFLUX\b|\babm\b|\bdeis\b|\bheun\b|\bdpm_2\b|\bdpmpp_2s\b|\bcalibrated\b|\bmode paper\b|\bpaper:|\boff:"
+    r"|\bSDXL\b|\bSD [0-9.]+\b|\bFLUX\b|\babm\b|\bdeis\b|\beuler\b|\bheun\b|\bdpm_2\b|\bdpmpp_2s\b|\bLCM\b"
+    r"|\bcalibrated\b|\bmode paper\b|\bpaper:|\boff:"
 )
 NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w])")
 
@@ -171,6 +172,7 @@ BOTH = SAMPLERS | {"StiffnessVisualizerERKGuid"}
     [
         ("heun", SAMPLERS),
         ("abm", SAMPLERS),
+        ("euler", SAMPLERS),
         ("stiffness", BOTH),
         ("sampler error", BOTH),
         ("ode", BOTH | {"DemoModelERKGuid"}),

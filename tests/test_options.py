@@ -41,11 +41,12 @@ def test_guidance_options(options, error, words):
     [
         ("deis", 1, ValueError),
         ("abm", 5, ValueError),
+        ("euler", 3, ValueError),
         ("deis", 5, ValueError),
         ("deis", 2.5, TypeError),
         ("deis", "3", TypeError),
         ("heun", 3, ValueError),
-        ("euler", None, ValueError),
+        ("rk45", None, ValueError),
     ],
 )
 def test_solver_options(name, order, error):

@@ -293,7 +293,7 @@ wrong = st.one_of(
     st.tuples(st.just("mode"), st.sampled_from(["", "Paper", "none", None, 3])),
     st.tuples(st.sampled_from(["w_stiff", "w_con"]), bad_numbers),
     st.tuples(st.just("max_order"), st.sampled_from([1, 5, 0, -1, 2.5, True, "3"])),
-    st.tuples(st.just("solver"), st.sampled_from(["euler", "", "DEIS"])),
+    st.tuples(st.just("solver"), st.sampled_from(["rk45", "", "DEIS"])),
     st.tuples(
         st.just("sigmas"),
         st.sampled_from([(1.0, math.nan), (math.inf, 1.0, 0.0), (1.0, -0.5), (0.0, 1.0), (1.0, 0.0, 0.5)]),

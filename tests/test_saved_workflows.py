@@ -19,7 +19,7 @@ SAVED = sorted(path for path in FOLDER.glob("*/*.json") if not path.stem.endswit
 PAGE_ONLY = {"MarkdownNote", "Note", "Reroute"}
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 
-SAMPLERS = ["erk_heun", "erk_dpm_2", "erk_dpmpp_2s", "erk_deis", "erk_abm"]
+SAMPLERS = ["erk_heun", "erk_dpm_2", "erk_dpmpp_2s", "erk_deis", "erk_abm", "erk_euler"]
 
 _GUIDANCE = [("mode", "COMBO"), ("strengths", "COMBO"), ("w_stiff", "FLOAT"), ("w_con", "FLOAT")]
 WIDGETS = {
@@ -63,7 +63,7 @@ OUTPUTS = {
 """Links are saved by the output's number."""
 
 CHOICES = {
-    "solver": {"heun", "dpm_2", "dpmpp_2s", "deis", "abm"},
+    "solver": {"heun", "dpm_2", "dpmpp_2s", "deis", "abm", "euler"},
     "mode": {"calibrated", "paper", "off"},
     "strengths": {"preset", "custom"},
     "add_noise": {"enable", "disable"},

@@ -15,8 +15,8 @@ from PIL import Image
 from devtools.comfyui import Server, error_message
 
 NODES = ["KSamplerERKGuid", "KSamplerAdvancedERKGuid", "SamplerERKGuid", "StiffnessVisualizerERKGuid", "DemoModelERKGuid"]
-SAMPLERS = ["erk_heun", "erk_dpm_2", "erk_dpmpp_2s", "erk_deis", "erk_abm"]
-SOLVERS = ["heun", "dpm_2", "dpmpp_2s", "deis", "abm"]
+SAMPLERS = ["erk_heun", "erk_dpm_2", "erk_dpmpp_2s", "erk_deis", "erk_abm", "erk_euler"]
+SOLVERS = ["heun", "dpm_2", "dpmpp_2s", "deis", "abm", "euler"]
 
 
 def node(class_type: str, /, **inputs: Any) -> dict[str, Any]:
