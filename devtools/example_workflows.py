@@ -135,6 +135,11 @@ _COMPARE = (
 )
 
 
+def _distilled(what: str) -> str:
+    """What to choose for models of this family that are distilled to a few steps."""
+    return f"\n\n{what} are distilled to few steps: they want solver *euler* with mode *off*."
+
+
 def _files(*files: ModelFile) -> str:
     """Where the files go, for people whose page offers no download."""
     return "\n\n**Files**\n" + "\n".join(f"- [{file.name}]({file.url}) in `models/{file.directory}`" for file in files)
@@ -362,7 +367,9 @@ _SDXL = _text_to_image(
     "erk_guid_sdxl", "SDXL",
     text="## SDXL base\n\n"
     "**Look at** fine structure (hair, leaves, lettering) at 12 steps against 25: few steps is where a solver's error shows, and where "
-    "there is most to correct." + _COMPARE + _files(SDXL),
+    "there is most to correct."
+    + _distilled("SDXL Turbo and Lightning, and LCM LoRAs,")
+    + _COMPARE + _files(SDXL),
     loaders=_checkpoint(SDXL), clip=_CLIP, vae=_VAE, model="model", latent=_latent(),
     prompt="an old lighthouse on a cliff in a storm, waves breaking, oil on canvas", negative="text, watermark",
     sampling={"seed": 1, "steps": 25, "cfg": 8.0, "solver": "abm", "scheduler": "normal", "denoise": 1.0},
@@ -384,6 +391,7 @@ _FLUX = _text_to_image(
     text="## FLUX.1 dev\n\n"
     "The guidance is built into the model (*Flux Guidance*), so *cfg* is 1 and each step is one model call.\n\n"
     "**Look at** 20 steps against 10: queue both with the same seed and connect both samplers to one visualizer, *axis* set to *sigma*."
+    + _distilled("FLUX.1 schnell and LoRAs for 4 or 8 steps")
     + _COMPARE + _files(FLUX, CLIP_L, T5, FLUX_VAE),
     note_height=480,
     loaders=_separate(
@@ -401,7 +409,9 @@ _QWEN = _text_to_image(
     text="## Qwen-Image\n\n"
     "**ModelSamplingAuraFlow** sets the shift, which decides how the steps are spread: a larger one puts more of them where the picture's "
     "layout is decided, and makes the last ones longer.\n\n"
-    "**Look at** lettering and fine lines, and in the plot at what a change of *shift* does to the stiffness per step." + _COMPARE
+    "**Look at** lettering and fine lines, and in the plot at what a change of *shift* does to the stiffness per step."
+    + _distilled("Lightning LoRAs for 4 or 8 steps")
+    + _COMPARE
     + _files(QWEN, QWEN_TEXT, QWEN_VAE),
     note_height=480,
     loaders=_separate(
@@ -416,8 +426,7 @@ _QWEN = _text_to_image(
 _Z_IMAGE = _text_to_image(
     "erk_guid_z_image", "Z-Image",
     text="## Z-Image\n\n"
-    "The base model, sampled with CFG. (Z-Image Turbo is distilled to few steps: it no longer follows an ODE closely, and there is less "
-    "for a solver to gain.)\n\n"
+    "The base model, sampled with CFG. (Z-Image Turbo is distilled to few steps: it wants solver *euler* with mode *off*.)\n\n"
     "**Look at** skin and fabric at 12 steps against 25." + _COMPARE + _files(Z_IMAGE, Z_IMAGE_TEXT, Z_IMAGE_VAE),
     note_height=480,
     loaders=_separate(
@@ -449,7 +458,9 @@ _WAN = _text_to_image(
     text="## Wan 2.2 video (5B, text to video)\n\n"
     "A video is one latent with a time axis; the samplers treat it as any other.\n\n"
     "**Look at** flicker in fine structure, and at the plot: with shift 8 most steps are spent on motion and layout, and the last ones are "
-    "long. Lower *length* for a first try." + _COMPARE + _files(WAN, WAN_TEXT, WAN_VAE),
+    "long. Lower *length* for a first try."
+    + _distilled("LoRAs for 4 steps")
+    + _COMPARE + _files(WAN, WAN_TEXT, WAN_VAE),
     note_height=480,
     loaders=_separate(
         _unet(WAN), Node("clip", "CLIPLoader", {"clip_name": WAN_TEXT, "type": "wan"}), WAN_VAE,

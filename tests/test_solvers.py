@@ -59,6 +59,25 @@ def test_abm_has_the_order_it_says(order, process):
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
+def test_a_step_distilled_model_wants_euler(process):
+    """A model that is right after one Euler step from each level of its schedule to the next: nothing is left for a better solver."""
+    sigmas = schedule(process, 4)
+    levels = sigmas.tolist()
+
+    def student(x, sigma):
+        level = float(sigma[0])
+        following = max(other for other in levels if other < level)
+        drift = (gaussian_std(process, following) / gaussian_std(process, level) - 1) / (following - level)
+        return x - level * drift * x
+
+    x = start((2, 3, 4), process)
+    exact = x * gaussian_std(process, 0.0) / gaussian_std(process, levels[0])
+    error = {name: float((run(student, x, sigmas, name, process, "off") - exact).norm() / exact.norm()) for name in erk.SOLVERS}
+    assert error.pop("euler") < 1e-5
+    assert min(error.values()) > 1e-3, error
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
 @pytest.mark.parametrize("sigma_next", [0.4, 0.05, 1e-4])
 def test_abm_weights_integrate_a_quadratic_data_prediction_exactly(process, sigma_next):
     """x_t = (t/s) x_s - t * integral from s to t of D/sigma^2 dsigma, against a fine midpoint rule in log sigma."""
