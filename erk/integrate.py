@@ -112,9 +112,9 @@ def integrate(
             report(i, x, denoised)
         evaluated = Evaluation.at(x, sigma, denoised, wide)
         del denoised
-        current = solver.accept(evaluated, history)
         if rule is not None and sigma_next != sigma:
-            current = rule.revise(evaluated, current, sigma_next)
+            rule.judge(evaluated)
+        current = solver.accept(evaluated, history)
         if current.x.dtype is not dtype:
             current = current._replace(x=fit(current.x, dtype))
         del evaluated
@@ -129,7 +129,8 @@ def integrate(
         x_next, stages = step
         levels = tuple(point.sigma for point in history)[: solver.memory]
         pair = solver.pair(current, step, sigma_next, history) if paired else None
-        made = MadeStep(sigma, sigma_next, stages, levels, current if paired else None, pair)
+        following = next((level for level in schedule[i + 2 :] if level != sigma_next), None)
+        made = MadeStep(sigma, sigma_next, following, current, x_next, stages, levels, pair)
         remember(stages[-1] if stages else current)
         del step, stages, pair, current
         if not observers:

@@ -21,6 +21,9 @@ from torch import Tensor
 LONGEST_AXIS = 2048
 """Longer axes are left alone: the transform's matrix would outgrow the latent."""
 
+NEIGHBOURS = 5
+"""Side of the square about a place over which products are averaged."""
+
 _WIDEST_BLOCK = 64
 """Coefficients in a block at most: enough for a sum over a block to be as fast as one over everything."""
 
@@ -103,23 +106,17 @@ class Spectrum:
         """[rows, ...] -> [B, all of a sample's]."""
         return values.view(self._shape[0], -1)
 
-    def about_each_place(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        """The products a b and b b of latents about each place: summed over the channels, means of 3 by 3 neighbours.
+    def about_each_place(self, product: Tensor) -> Tensor:
+        """A product of latents about each place: summed over the channels, mean of 5 by 5 neighbours. [B, ...] -> [B, 1, ...].
 
-        Coefficients [rows, blocks, width] -> [B, 1, ...] each. Only where there is space.
+        Where there is no space a sample is one place.
         """
-        sums = torch.zeros((2, self._shape[0], self._positions), device=a.device)
-        buffers = torch.empty((2, max(piece.stop - piece.start for piece in self.pieces), self._positions), device=a.device)
-        for piece in self.pieces:
-            rows = piece.stop - piece.start
-            first, count = piece.start // self._channels, max(1, rows // self._channels)
-            of_a, of_b = (self._inverse_of(tensor[piece], buffer[:rows]) for tensor, buffer in zip((a, b), buffers, strict=True))
-            for total, product in zip(sums, (of_a.mul_(of_b), of_b.square_()), strict=True):
-                total[first : first + count] += product.view(count, -1, self._positions).sum(1)
-        planes = sums.view(-1, 1, *self._shape[-2:])
-        means = torch.nn.functional.avg_pool2d(planes, 3, stride=1, padding=1, count_include_pad=False)
-        products, squares = means.view(2, self._shape[0], 1, *self._shape[2:])
-        return products, squares
+        if not self.has_space:
+            return product.flatten(1).sum(1).view(-1, *(1,) * (product.ndim - 1))
+        total = product.sum(1, keepdim=True)
+        planes = total.view(-1, 1, *total.shape[-2:])
+        means = torch.nn.functional.avg_pool2d(planes, NEIGHBOURS, stride=1, padding=NEIGHBOURS // 2, count_include_pad=False)
+        return means.view(total.shape)
 
     def band_means(self, sums: Tensor) -> Tensor:
         """Sums over blocks [..., blocks] -> means over bands [..., bands]."""

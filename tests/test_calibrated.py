@@ -12,10 +12,19 @@ from problems import PROCESSES, Counted, bent, gaussian, gaussian_std, mixture, 
 
 import erk
 from erk.evaluation import Evaluation
-from erk.guidance import Calibrated
-from erk.guidance.calibrated import CalibratedRule
+from erk.guidance import Calibrated, Run
+from erk.guidance.calibrated import (
+    NOISE_FRACTION_EXPANDING,
+    NOISE_FRACTION_MIN,
+    SURPRISE,
+    SURPRISE_LAST,
+    CalibratedRule,
+    _interpolate,
+    _missed_by_step,
+    _Quotients,
+)
 from erk.solvers import Solver, Step
-from erk.spectrum import Spectrum
+from erk.spectrum import NEIGHBOURS, Spectrum
 
 BOTH = pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
 SOLVERS = pytest.mark.parametrize("name", erk.SOLVERS)
@@ -43,25 +52,43 @@ def solve(solver, mode, model, x, sigmas, process, **options):
     return erk.integrate(model, x, sigmas, solver, erk.make_guidance(mode, None, None, len(sigmas) - 1), process, **options)
 
 
+@pytest.fixture
+def trusting(monkeypatch):
+    """Every claim is believed from the start: the rule without its judgement."""
+    monkeypatch.setattr(CalibratedRule, "_applied_trust", lambda self, x: x.new_ones(()))
+
+
+CORRECTED = pytest.mark.parametrize("name", [name for name in erk.SOLVERS if name != "abm"])
+"""Solvers that take a state as it is. abm makes it anew, and its last word on a step is its own corrector's."""
+
+
+def second_state(solver, mode, model, x, sigmas, process):
+    """The result, and the state after the first step: a multistep solver's first step is an Euler step with no pair to claim from."""
+    states = []
+    result = solve(solver, mode, model, x, sigmas, process, report=lambda i, x, denoised: states.append(x.clone()))
+    return result, states[1]
+
+
 @BOTH
 @pytest.mark.parametrize("scale", [0.1, 0.7, 3.0])
-@pytest.mark.parametrize("solver", [*erk.SOLVERS, "kutta_3"])
+@pytest.mark.parametrize("solver", [*(name for name in erk.SOLVERS if name != "abm"), "kutta_3"])
 @pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 1, 40)], ids=["image", "packed"])
-def test_exact_on_a_gaussian(solver, scale, process, shape):
-    """The end point is S/std(sigma_0) times the start, whatever the solver, the steps, or S."""
+def test_claims_are_exact_on_a_gaussian(solver, scale, process, shape, trusting):
+    """From the first claim on, the end point is S/std(sigma) times the state, whatever the solver, the steps, or S."""
     solver = Kutta3() if solver == "kutta_3" else erk.make_solver(solver, process)
     x, sigmas = start(shape, process), schedule(process, 7)
-    exact = x * scale / gaussian_std(process, float(sigmas[0]), scale)
-    error = {
-        mode: ((solve(solver, mode, gaussian(process, scale), x, sigmas, process) - exact).norm() / exact.norm()).item()
-        for mode in ("off", "calibrated")
-    }
-    assert error["calibrated"] < 1e-3 * error["off"] + 2e-5, error
+    error = {}
+    for mode in ("off", "calibrated"):
+        result, second = second_state(solver, mode, gaussian(process, scale), x, sigmas, process)
+        exact = second * scale / gaussian_std(process, float(sigmas[1]), scale)
+        error[mode] = float((result - exact).norm() / exact.norm())
+    # deis remembers its first point too, from which an Euler step led away that nothing has corrected.
+    assert error["calibrated"] < (0.15 if solver.memory else 1e-3) * error["off"] + 2e-5, error
 
 
 @BOTH
-@SOLVERS
-def test_exact_where_each_band_has_a_variance_of_its_own(name, process):
+@CORRECTED
+def test_claims_are_exact_where_each_band_has_a_variance_of_its_own(name, process, trusting):
     """A Gaussian whose variance falls with the frequency: one number would not do."""
     x = start((2, 2, 8, 8), process)
     spectrum = Spectrum(x)
@@ -72,13 +99,106 @@ def test_exact_where_each_band_has_a_variance_of_its_own(name, process):
         alpha = 1 - sigma if process.is_flow else torch.ones_like(sigma)
         return spectrum.inverse(alpha * variance / (alpha**2 * variance + sigma**2) * spectrum.forward(x))
 
-    sigmas = schedule(process, 7)
-    first = float(sigmas[0])
-    std = (process.alpha(first) ** 2 * variance + first**2).sqrt()
-    exact = spectrum.inverse(spectrum.forward(x) * variance.sqrt() / std)
-    off, calibrated = (run(model, x, sigmas, name, process, mode) for mode in ("off", "calibrated"))
-    # The last step, which is what counts in flow models, also looks at places and not at bands alone.
-    assert (calibrated - exact).norm() < (0.35 if process.is_flow else 0.01) * (off - exact).norm()
+    sigmas, error = schedule(process, 7), {}
+    level = float(sigmas[1])
+    std = (process.alpha(level) ** 2 * variance + level**2).sqrt()
+    for mode in ("off", "calibrated"):
+        result, second = second_state(erk.make_solver(name, process), mode, model, x, sigmas, process)
+        error[mode] = (result - spectrum.inverse(spectrum.forward(second) * variance.sqrt() / std)).norm()
+    assert error["calibrated"] < 0.01 * error["off"], error
+
+
+@BOTH
+@SOLVERS
+@pytest.mark.parametrize("shape", [(4, 3, 16, 16), (4, 1, 40)], ids=["image", "packed"])
+def test_trust_is_earned_on_a_gaussian(name, process, shape):
+    """Where the model is true its claims prove right, and most of the error goes."""
+    x, sigmas, trace = start(shape, process), schedule(process, 10), erk.Trace()
+    exact = x * 0.7 / gaussian_std(process, float(sigmas[0]))
+    off = run(gaussian(process), x, sigmas, name, process, "off")
+    calibrated = run(gaussian(process), x, sigmas, name, process, "calibrated", trace=trace)
+    assert (calibrated - exact).norm() < 0.75 * (off - exact).norm()
+    assert all(value > 0.7 for value in trace.steps[-1].believed)
+
+
+@BOTH
+@SOLVERS
+def test_nothing_is_corrected_before_a_claim_has_been_judged(name, process):
+    """Only the second claim can be believed; the first is made at the first or second step."""
+    x, sigmas, trace = start((2, 3, 8, 8), process), schedule(process, 8), erk.Trace()
+    run(bent, x, sigmas, name, process, "calibrated", trace=trace)
+    claiming = [step.index for step in trace.steps if not math.isnan(step.believed[0])]
+    assert trace.steps[claiming[0]].believed == [0.0, 0.0] and not any(trace.steps[claiming[0]].active)
+    assert any(any(trace.steps[i].active) for i in claiming[1:])
+
+
+class TestAgreement:
+    """T of item 4 of the module's text, on pictures of which half a claim is right."""
+
+    @staticmethod
+    def trust(found, claimed, surprise=SURPRISE):
+        rule = CalibratedRule(Run(erk.make_solver("heun", erk.SIGMA_SPACE), erk.SIGMA_SPACE))
+        rule._spectrum = Spectrum(claimed)
+        return rule._agreement(found, claimed, surprise)
+
+    @pytest.mark.parametrize(
+        ("factor", "expected", "last"),
+        [(1.0, 1.0, 1.0), (0.3, 0.3, 0.3), (0.0, 0.0, 0.0), (-1.0, 0.0, 0.0), (2.0, 1.0, 0.5), (8.0, 0.5, 0.125), (math.nan, 0.0, 0.0)],
+    )
+    def test_the_error_found_is_a_multiple_of_the_claim(self, factor, expected, last):
+        claimed = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+        assert torch.allclose(self.trust(factor * claimed, claimed), torch.full((2, 1, 16, 16), expected), atol=1e-6)
+        assert torch.allclose(self.trust(factor * claimed, claimed, SURPRISE_LAST), torch.full((2, 1, 16, 16), last), atol=1e-6)
+
+    def test_each_place_has_its_own(self):
+        claimed = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+        found = claimed.clone()
+        found[..., 8:] = 0
+        trust = self.trust(found, claimed)
+        assert (trust[..., :6] > 0.999).all() and (trust[..., 10:] == 0).all()
+
+    def test_without_space_a_sample_is_one_place(self):
+        claimed = torch.randn(2, 1, 40, generator=torch.Generator().manual_seed(0))
+        trust = self.trust(torch.cat([claimed[:1], -claimed[1:]]), claimed)
+        assert trust.shape == (2, 1, 1) and trust.flatten().tolist() == pytest.approx([1.0, 0.0])
+
+    def test_nothing_claimed_earns_nothing(self):
+        zero = torch.zeros(1, 1, 8, 8)
+        assert (self.trust(zero, zero) == 0).all() and (self.trust(zero + 1, zero) == 0).all()
+
+
+@pytest.mark.parametrize("name", erk.SOLVERS)
+@pytest.mark.parametrize("steps", [8, 12, 20])
+def test_rounding_is_no_evidence(name, steps):
+    """An evenly coloured picture from a flow model that rounds its velocity to bfloat16: no grain is added."""
+
+    def model(x, sigma):
+        sigma = sigma.view(-1, 1, 1, 1)
+        alpha, size = 1 - sigma, x[0, 0].numel()
+        denoised = (0.64 * alpha / (0.64 * alpha**2 + sigma**2 / size) * x.mean((2, 3), keepdim=True)).expand_as(x)
+        return x - sigma * ((x - denoised) / sigma).bfloat16().float()
+
+    x, sigmas = start((4, 4, 32, 32), erk.FLOW), schedule(erk.FLOW, steps)
+    grain = {}
+    for mode in ("off", "calibrated"):
+        result = run(model, x, sigmas, name, erk.FLOW, mode)
+        grain[mode] = float((result - result.mean((2, 3), keepdim=True)).std())
+    assert grain["calibrated"] < 1.5 * grain["off"] + 0.001, grain
+
+
+@BOTH
+@pytest.mark.parametrize("steps", [8, 12])
+def test_strong_guidance_does_not_burst(process, steps):
+    """What CFG makes of two sharp modes: steep answers. Neither the corrector nor the rule may feed them back."""
+    narrow = mixture(process, (2, 8, 8), count=6, width=0.05)
+    asked = mixture(process, (2, 8, 8), count=2, width=0.05)
+
+    def model(x, sigma):
+        return narrow(x, sigma) + 9 * (asked(x, sigma) - narrow(x, sigma))
+
+    x, sigmas = start((8, 2, 8, 8), process), schedule(process, steps)
+    size = {mode: run(model, x, sigmas, "abm", process, mode).abs().amax((1, 2, 3)) for mode in ("off", "calibrated")}
+    assert (size["calibrated"] < 1.1 * size["off"] + 0.1).all(), size
 
 
 @BOTH
@@ -184,8 +304,8 @@ def test_blank_places_stay_blank(name, monkeypatch):
         return (result - exact)[part].square().mean().sqrt()
 
     blank, textured = (..., slice(12, 16)), (..., slice(0, 4))
-    assert error(calibrated, textured) < 0.7 * error(off, textured)
-    monkeypatch.setattr(CalibratedRule, "_held_back_in_blank_places", lambda self, value, table, estimate: value)
+    assert error(calibrated, textured) < 0.9 * error(off, textured)
+    monkeypatch.setattr(CalibratedRule, "_applied_trust", lambda self, x: x.new_ones(()))
     blind = run(model, x, sigmas, name, process, "calibrated")
     assert error(blind, blank) > 0.02
     assert error(calibrated, blank) < 0.5 * error(blind, blank)
@@ -225,7 +345,7 @@ def test_large_latents_in_pieces(name, process, shape, piece, monkeypatch):
     assert len(Spectrum(x).pieces) > 1
     assert torch.allclose(run(bent, x, sigmas, name, process, "calibrated", trace=parts), expected, rtol=1e-5, atol=1e-5)
     for a, b in zip(whole.steps, parts.steps, strict=True):
-        for told in ("data_std", "valid", "kept", "correction"):
+        for told in ("data_std", "valid", "kept", "believed", "correction"):
             assert getattr(a, told) == pytest.approx(getattr(b, told), rel=2e-3, nan_ok=True)
 
 
@@ -240,14 +360,14 @@ def test_runs_do_not_know_of_each_other(name):
 
 @BOTH
 @SOLVERS
-def test_inverting_then_sampling_returns_with_few_steps(name, process):
-    """On a Gaussian both ways are exact, so 12 steps up and down end where they began."""
+def test_inverting_then_sampling_returns(name, process):
+    """12 steps up and down a Gaussian end where they began to 1 %, or at least as near as with mode off, whose errors cancel."""
     up = torch.linspace(0.05, 0.8, 13) if process.is_flow else torch.logspace(-1, 1, 13)
-    x = start((2, 3, 8, 8), process).clamp(-1, 1)
-    there = run(gaussian(process), x, up, name, process, "calibrated")
-    back = run(gaussian(process), there, up.flip(0), name, process, "calibrated")
-    off = run(gaussian(process), run(gaussian(process), x, up, name, process, "off"), up.flip(0), name, process, "off")
-    assert (back - x).norm() < 0.05 * (off - x).norm() + 1e-4 * x.norm()
+    x, distance = start((2, 3, 8, 8), process).clamp(-1, 1), {}
+    for mode in ("off", "calibrated"):
+        there = run(gaussian(process), x, up, name, process, mode)
+        distance[mode] = (run(gaussian(process), there, up.flip(0), name, process, mode) - x).norm()
+    assert distance["calibrated"] < max(1.02 * distance["off"], 0.01 * x.norm()), distance
 
 
 @BOTH
@@ -353,13 +473,10 @@ class TestSpectrum:
         assert ones.sum(dim=(1, 2)) == pytest.approx(float(((band[:, None] == band.unique()).float().argmax(1) + 1).sum()))
 
     def test_about_each_place(self):
-        shape = (3, 20, 16, 64, 10)
-        a, b = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
-        spectrum = Spectrum(a)
-        products, squares = spectrum.about_each_place(spectrum.forward(a), spectrum.forward(b))
-        for found, values in ((products, (a * b).sum(1)), (squares, (b * b).sum(1))):
-            padded = torch.nn.functional.pad(values, (1, 1, 1, 1), value=math.nan).unfold(2, 3, 1).unfold(3, 3, 1)
-            assert torch.allclose(found, padded.flatten(-2).nanmean(-1)[:, None], atol=1e-3)
+        product = torch.randn(3, 20, 16, 64, 10, generator=torch.Generator().manual_seed(0))
+        found, side = Spectrum(product).about_each_place(product), NEIGHBOURS
+        padded = torch.nn.functional.pad(product.sum(1), (side // 2,) * 4, value=math.nan).unfold(2, side, 1).unfold(3, side, 1)
+        assert torch.allclose(found, padded.flatten(-2).nanmean(-1)[:, None], atol=1e-3)
 
     def test_an_endless_axis_is_left_alone(self):
         spectrum = Spectrum(torch.zeros(1, 1, 1, 50_000))
@@ -372,40 +489,30 @@ U = [0.001, 0.0011, 0.0015, 0.004, 0.02, 0.2, 0.5, 0.8, 0.97, 0.999, 0.9999, 1.0
 
 @pytest.mark.parametrize("r", [0.0, 0.2, 0.9, 0.999, 1.001, 4.0])
 @pytest.mark.parametrize("euler", [True, False])
-def test_places_find_the_noise_fraction(r, euler):
-    """From q to a place and from the grid of places back to u, over the whole range, for both relations."""
-    from erk.guidance.calibrated import _interpolate, _interpolate_plainly, _Quotients
-
+def test_positions_find_the_noise_fraction(r, euler):
+    """From q to a position and from the grid of positions back to u, over the whole range, for both relations."""
     quotients, u = _Quotients(1.0, r, euler), torch.tensor(U, dtype=torch.float64)
     q = r + u * (1 - r) if euler else (r**2 + u * (1 - r**2)).sqrt()
-    places = quotients.places(q.float() * 3, torch.full_like(u, 3).float())
-    assert places.abs().max() <= 1
-    grid = quotients.grid().float()
-    tolerance = 2e-5 + 3e-7 / abs(1 - r)  # what float32 tells of q so near to r and to 1
-    assert torch.allclose(_interpolate(grid, places).double(), u, rtol=5e-3, atol=tolerance)
-    assert torch.allclose(_interpolate_plainly(grid, places), _interpolate(grid, places), atol=1e-5)
+    positions = quotients.positions(q.float() * 3, torch.full_like(u, 3).float())
+    assert positions.abs().max() <= 1
+    tolerance = 2e-5 + 1.2e-6 / abs(1 - r)  # what float32 tells of q so near to r and to 1
+    assert torch.allclose(_interpolate(quotients.grid().float(), positions).double(), u, rtol=5e-3, atol=tolerance)
 
 
 @pytest.mark.parametrize("euler", [True, False])
-def test_places_beyond_the_range(euler):
+def test_positions_beyond_the_range(euler):
     """u above 1 counts as 1, a little below its least as that, and below 0 as an expanding mode; NaN does no harm."""
-    from erk.guidance.calibrated import NOISE_FRACTION_EXPANDING, NOISE_FRACTION_MIN, _interpolate, _interpolate_plainly, _Quotients
-
     for r in (0.3, 3.0):
         quotients = _Quotients(1.0, r, euler)
         q = torch.tensor([quotients.of(u) for u in (1.5, 0.5 * NOISE_FRACTION_MIN, -0.01, -5.0)] + [math.nan, math.inf])
-        grid = quotients.grid().float()
-        for interpolate in (_interpolate, _interpolate_plainly):
-            u = interpolate(grid, quotients.places(q.clone(), torch.ones_like(q)))
-            expected = [1.0, NOISE_FRACTION_MIN, NOISE_FRACTION_EXPANDING, NOISE_FRACTION_EXPANDING, 1.0]
-            assert u[:5].tolist() == pytest.approx(expected, rel=1e-3)
-            assert math.isfinite(u[5])
+        u = _interpolate(quotients.grid().float(), quotients.positions(q.clone(), torch.ones_like(q)))
+        expected = [1.0, NOISE_FRACTION_MIN, NOISE_FRACTION_EXPANDING, NOISE_FRACTION_EXPANDING, 1.0]
+        assert u[:5].tolist() == pytest.approx(expected, rel=1e-3)
+        assert math.isfinite(u[5])
 
 
 def test_tabulated_correction_is_the_solvers_own_defect():
     """Table and interpolation against the definition, worked out anew for single u in float64."""
-    from erk.guidance.calibrated import _interpolate, _missed_by_step, _Quotients
-
     process, sigma, sigma_next = erk.FLOW, 0.6, 0.4
     for name in erk.SOLVERS:
         solver = erk.make_solver(name, process)
@@ -427,5 +534,5 @@ def test_tabulated_correction_is_the_solvers_own_defect():
             reached = solver.step(denoise, current, sigma_next, history).x_next
             noise = (current.x - (1 - sigma) * current.denoised) / sigma
             expected = ((std(sigma_next) - reached) / noise).item()
-            place = quotients.places(torch.tensor([quotients.of(u)]), torch.ones(1))
-            assert _interpolate(table, place).item() == pytest.approx(expected, rel=5e-4, abs=1e-5 * table.abs().max().item())
+            position = quotients.positions(torch.tensor([quotients.of(u)]), torch.ones(1))
+            assert _interpolate(table, position).item() == pytest.approx(expected, rel=5e-4, abs=1e-5 * table.abs().max().item())

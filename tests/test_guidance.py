@@ -211,7 +211,7 @@ def test_a_step_reads_nothing_back_to_the_host(name, process, mode, traced):
     with _HostReads() as watch:
         run(bent, x, sigmas, name, process, mode, trace=erk.Trace() if traced else None)
     assert watch.reads == 0
-    if mode == "off" and not traced:
+    if mode == "off" and not traced and not erk.make_solver(name, process).corrects:  # abm's corrector has a bound of its own
         assert watch.norms == watch.sums == 0, "nobody asked, so nothing is measured"
     else:
         assert watch.norms > 0

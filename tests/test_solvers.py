@@ -11,8 +11,9 @@ from problems import PROCESSES, Counted, bent, gaussian, gaussian_std, run, sche
 
 import erk
 from erk.evaluation import Evaluation
-from erk.solvers import ABM, DEIS, abm
+from erk.solvers import ABM, DEIS
 from erk.solvers.deis import adams_bashforth_vp
+from erk.solvers.multistep import data_weights
 
 
 def observed_order(solver, process: erk.NoiseProcess, counts: tuple[int, int] = (64, 128)) -> float:
@@ -90,12 +91,12 @@ def test_abm_weights_integrate_a_quadratic_data_prediction_exactly(process, sigm
     span = math.log(sigma_next) - math.log(start_level)
     grid = torch.exp(math.log(start_level) + span * (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000)
     expected = -sigma_next * (data(grid) / grid).mean().item() * span
-    weights = abm._weights(process, sigmas, start_level, sigma_next)
+    weights = data_weights(process, sigmas, start_level, sigma_next)
     assert sum(w * data(sigma) for w, sigma in zip(weights, sigmas, strict=True)) == pytest.approx(expected, rel=1e-7)
 
 
 def test_deis_weights_integrate_constants_and_the_vp_time_exactly():
-    from erk.solvers.deis import _vp_time
+    from erk.solvers.multistep import _vp_time
 
     nodes, end = (3.0, 4.5, 7.0), 1.2
     weights = adams_bashforth_vp(nodes, end)

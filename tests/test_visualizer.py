@@ -40,7 +40,7 @@ trace_runs = pack_module("nodes.trace_runs")
 # The pack imports it, and matplotlib with it, only when a plot is made.
 drawing = import_module(f"{load_pack().__name__}.nodes.plot")
 
-FIELDS = ("active", "correction", "stiffness", "h_stiffness", "data_std", "valid", "kept")
+FIELDS = ("active", "correction", "stiffness", "h_stiffness", "data_std", "valid", "kept", "believed")
 QUANTITIES = {"rho-hat": "stiffness", "h*rho-hat": "h_stiffness", "correction size": "correction", "estimated S": "data_std"}
 
 
@@ -304,7 +304,7 @@ def check_csv(text: str, traces: list[Any]) -> None:
         assert (int(row["run"]), int(row["step"]), int(row["sample"])) == (number, step.index, sample)
         assert (row["solver"], row["mode"], row["model"]) == (trace.info.solver, trace.info.mode, trace.info.model)
         assert int(row["model_calls"]) == step.model_calls and bool(int(row["active"])) is step.active[sample]
-        for name in ("stiffness", "h_stiffness", "correction", "data_std", "valid", "kept"):
+        for name in ("stiffness", "h_stiffness", "correction", "data_std", "valid", "kept", "believed"):
             value = getattr(step, name)[sample]
             assert float(row[name]) == value if math.isfinite(value) else row[name] == ""
         assert row["sigma"] == (repr(step.sigma) if math.isfinite(step.sigma) else "")
@@ -598,5 +598,5 @@ class TestHelp:
         for name, (kind, options, *_) in object_info["StiffnessVisualizerERKGuid"]["input"]["optional"].items():
             choices = kind if isinstance(kind, list) else options.get("options", [])
             assert all(f"`{choice}`" in text for choice in choices), name
-        for field in ("stiffness", "h_stiffness", "active", "correction", "data_std", "valid", "kept", "sigma_next", "model_calls"):
+        for field in ("stiffness", "h_stiffness", "active", "correction", "data_std", "valid", "kept", "believed", "sigma_next", "model_calls"):
             assert field in text, "the files' format is written down"

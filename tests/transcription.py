@@ -111,14 +111,18 @@ def _euler(model, x, sigmas, is_flow, w_stiff, w_con, order, weights):
 
 
 def _abm(model, x, sigmas, is_flow, w_stiff, w_con, order, weights):
-    """Predict, evaluate, correct with the evaluation, go on from there; D a polynomial in sigma/alpha between the levels."""
+    """Predict, evaluate, correct by no more than the prediction differs from Euler's, go on; D a polynomial in sigma/alpha."""
     past, accepted = [], None
     for i, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
         denoised = x - sigma * _drift(model, x, sigma)
         past = [(sigma, denoised), *past][:order]
         before = accepted
         if i > 0:
-            x = _abm_step(before[0], sigmas[i - 1], sigma, past, is_flow)
+            predicted, x = x, _abm_step(before[0], sigmas[i - 1], sigma, past, is_flow)
+            if i > 1:
+                euler = before[0] + (sigma - sigmas[i - 1]) * before[1]
+                share = (predicted - euler).flatten(1).norm(dim=1) / (x - predicted).flatten(1).norm(dim=1)
+                x = predicted + share.clamp(max=1).view(-1, *[1] * (x.ndim - 1)) * (x - predicted)
         d = (x - denoised) / sigma
         if sigma_next == 0:
             return denoised

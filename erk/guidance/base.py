@@ -31,17 +31,21 @@ class Run:
 class MadeStep:
     """A solver's step from sigma to sigma_next, and what is known when it has been made.
 
-    stages  evaluations made inside the step
-    levels  noise levels of the past evaluations that the solver looked at, newest first
-    start   what the step started from, and its embedded pair: for a rule that looks at pairs, else None
-    pair    None too where the step has none
+    following  noise level that the next step leads to; None: there is no next step
+    start      what the step started from
+    x_next     the unguided state at sigma_next, [B, ...]
+    stages     evaluations made inside the step
+    levels     noise levels of the past evaluations that the solver looked at, newest first
+    pair       the step's embedded pair, for a rule that looks at pairs; None too where the step has none
     """
 
     sigma: float
     sigma_next: float
+    following: float | None
+    start: Evaluation
+    x_next: Tensor
     stages: tuple[Evaluation, ...]
     levels: tuple[float, ...]
-    start: Evaluation | None
     pair: EmbeddedPair | None
 
 
@@ -55,7 +59,8 @@ class Correction(NamedTuple):
     h_stiffness  the rule's h times rho-hat, [B], no unit
     data_std     estimated S, the scale of the data, [B]; NaN where no S explains the pair (calibrated)
     valid        share of the evidence for which the estimate is possible, 0 to 1, [B] (calibrated)
-    kept         share of the correction that the trust region let through, 0 to 1, [B] (calibrated)
+    kept         share of the claimed correction that the trust region let through, 0 to 1, [B] (calibrated)
+    believed     share of what was left that earlier claims had earned trust for, 0 to 1, [B] (calibrated)
     """
 
     value: Tensor | None = None
@@ -66,6 +71,7 @@ class Correction(NamedTuple):
     data_std: Tensor | None = None
     valid: Tensor | None = None
     kept: Tensor | None = None
+    believed: Tensor | None = None
 
 
 class Rule(Protocol):
@@ -77,8 +83,8 @@ class Rule(Protocol):
     @property
     def pairs(self) -> bool: ...
 
-    def revise(self, evaluated: Evaluation, current: Evaluation, sigma_next: float) -> Evaluation:
-        """Called before the solver makes a step to sigma_next, with the evaluation and with what the solver accepts for it."""
+    def judge(self, evaluated: Evaluation) -> None:
+        """Called with the evaluation of the state that the last step and its correction led to, before the next step."""
         ...
 
     def correct(self, made: MadeStep) -> Correction:

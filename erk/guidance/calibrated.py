@@ -1,13 +1,13 @@
-r"""The calibrated rule: what the solver itself gets wrong on a local Gaussian model is added back.
+r"""The calibrated rule: what the solver gets wrong on a local Gaussian model is added back, where that has proved right.
 
 No strength, no threshold. The derivation, in the coordinates \bar x = x/alpha, s = sigma/alpha, in which
 every model's ODE reads d\bar x/ds = eps with the noise estimate eps = (x - alpha D)/sigma:
 
-1.  Take the data along one coefficient of an orthonormal transform for Gaussian with variance S^2.
-    Then eps = s (\bar x - mean)/(S^2 + s^2) and an exact solution moves as \bar x - mean ~ sqrt(S^2 + s^2).
-    Everything follows from u = s^2/(S^2 + s^2), the fraction of the coefficient that is noise.
+1.  Take the data in one frequency band (:mod:`erk.spectrum`) for Gaussian with variance S^2. Then
+    eps = s (\bar x - mean)/(S^2 + s^2) and an exact solution moves as \bar x - mean ~ sqrt(S^2 + s^2).
+    Everything follows from u = s^2/(S^2 + s^2), the fraction of the band that is noise.
 
-2.  Two evaluations A and B with q = eps_A/eps_B and r = s_A/s_B tell u at A, exactly on the model:
+2.  Two evaluations A and B with q = <eps_A, eps_B>/<eps_B, eps_B> and r = s_A/s_B tell u at A, exactly on the model:
 
         A reached from B by an Euler step           u = (q - r)/(1 - r)
         A and B on one solution                     u = (q^2 - r^2)/(1 - r^2)
@@ -16,30 +16,35 @@ every model's ODE reads d\bar x/ds = eps with the noise estimate eps = (x - alph
     evaluations lie on one solution. (At s_B = infinity, where flow models start, r is 0.)
 
 3.  The solver's own step, history included, is run on that scalar problem. Started on the exact
-    solution std(sigma) = sqrt(alpha^2 S^2 + sigma^2) it ends at y instead of std(sigma_next), so
+    solution std(sigma) = sqrt(alpha^2 S^2 + sigma^2) it ends at y instead of std(sigma_next), so the step is
+    claimed to miss
 
-        c(u) = (std(sigma_next) - y)/eps_model,        x_next += c(u) eps
+        v = c(u) eps,        c(u) = (std(sigma_next) - y)/eps_model
 
-    for each coefficient. This holds for the last step to sigma = 0 too, where std is S.
+    in each band. This holds for the last step to sigma = 0 too, where std is S.
 
-4.  What could not be known when a step was made is corrected in hindsight, before the next one starts: a
-    multistep solver's first Euler step, and the state that a predictor-corrector makes anew once it has
-    been evaluated. D follows the corrected state with its derivative on the model, dD/dx = (1 - u)/alpha.
+4.  Data is not Gaussian, and the model cannot know where it fails. But a claim can be judged one evaluation
+    later, without a model call: D interpolated through what the step used *and* the new evaluation gives the
+    step one order better, and so what the unguided step really missed, e. Place by place, the next claim
+    is believed as far as this one proved right:
 
-Where all coefficients share one variance this is exact as far as the bounds below allow; where they
-differ, pooling and the shares that are held back make it an approximation.
+        x_next += T v,        T = <e, v> / max(<v, v>, <e, e>/4), between 0 and 1
 
-A single coefficient is a noisy witness of its variance, so its q is pooled with that of its band
-(:mod:`erk.spectrum`), and what is left unexplained, measured by the coherence of eps_A and eps_B in
-the band, shrinks the correction. A trust region bounds its size by the noise that the step takes away.
-A band knows frequencies and not places: where a part of the picture is blank, what the last step adds
-would be noise, and no later step could take it away. So there u is also read from each place's
-neighbourhood, and the correction is held back where that calls for less than the whole picture does.
+    with the products summed over the channels and averaged over a place's neighbours. Before anything has been
+    judged nothing is corrected. Where there was nothing to correct (blank places, hard edges, a solver that is exact already,
+    a model's rounding) T is 0, and so it is where the claim pointed the wrong way.
+
+5.  What the last step adds cannot be seen by a later one. It is the rest of D's way: x_0 = D(x_0, 0), so the step to
+    0 misses D(0) - D(sigma). The same model says how D should have changed over the step before, and that is what is
+    judged: T with v the change it predicted, e the change seen, and <e, e> in place of <e, e>/4, for nobody comes after.
+
+A trust region bounds a claim by the noise that its step takes away.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, NamedTuple
@@ -47,10 +52,11 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ..embedded_pair import norm, per_sample
-from ..evaluation import Evaluation, corrected
+from ..embedded_pair import norm
+from ..evaluation import Evaluation, add_scaled
 from ..noise_process import NoiseProcess
 from ..solvers import Solver
+from ..solvers.multistep import data_weights
 from ..spectrum import Spectrum
 from .base import Correction, MadeStep, Run
 
@@ -64,11 +70,14 @@ data, which no Gaussian does. A wide one (S = 1.5 s) is near enough, and errs on
 SIGNAL_TO_NOISE_MIN = 1e-3
 """Least alpha/sigma at which a pair is read: below, float32 cannot tell the data from nothing."""
 
-POOLING = 1.0
-"""How many coefficients' worth of evidence the band has against the coefficient's own."""
+TRUST_REGION = 1.0
+"""A claim is at most this times |sigma_next - sigma| |eps|, the noise that the step takes away."""
 
-TRUST = 1.0
-"""The correction is at most this times |sigma_next - sigma| |eps|, the noise that the step takes away."""
+SURPRISE = 0.25
+"""Weight of <e, e> against <v, v>: an error of more than twice the claim is not what the model describes, and trust falls again."""
+
+SURPRISE_LAST = 1.0
+"""The same where a claim about the last step is judged, which no later evaluation can put right."""
 
 _ROUNDING = 2.0**-23
 """float32's: a quotient this near to its bound may have been on it."""
@@ -87,20 +96,39 @@ class Calibrated:
         return CalibratedRule(run)
 
 
-class _Memory(NamedTuple):
-    """What is kept of the last step: one latent and some numbers."""
+class _Past(NamedTuple):
+    """What is kept of the last step.
+
+    eps        coefficients of its noise estimate
+    denoised   D at its start, [B, ...]
+    euler      whether the state it led to was reached by an Euler step alone
+    """
 
     sigma: float
     sigma_next: float
-    eps: Tensor  # coefficients
-    euler: bool  # whether it was an Euler step
-    staged: bool  # whether its solver makes stages
-    corrected: bool
-    levels: tuple[float, ...]  # of the solver's history
+    eps: Tensor
+    denoised: Tensor
+    euler: bool
+
+
+class _Claim(NamedTuple):
+    """A claim that waits for the next evaluation to be judged.
+
+    sigma     noise level at which it is judged
+    claimed   v, [B, ...]
+    partial   what is known already of e: e = partial + weight D, with D of the evaluation to come
+    surprise  weight of <e, e>
+    """
+
+    sigma: float
+    claimed: Tensor
+    partial: Tensor
+    weight: float
+    surprise: float
 
 
 class _Quotients(NamedTuple):
-    """What the quotient q = eps_A/eps_B of a pair of noise estimates says of u at A (item 2 of the module's text).
+    """What the quotient q of a pair of noise estimates says of u at A (item 2 of the module's text).
 
     sigma  noise level of A
     r      s_A/s_B
@@ -127,100 +155,78 @@ class _Quotients(NamedTuple):
         square = self.r**2 + noise_fraction * (1 - self.r**2)
         return math.copysign(math.sqrt(abs(square)), square)
 
-    def places(self, product: Tensor, square: Tensor, out: Tensor | None = None) -> Tensor:
-        """Where q = product/square lies between 1, at -1, and its bound, at 1. The product is spent.
+    def positions(self, product: Tensor, square: Tensor) -> Tensor:
+        """Where q = product/square lies between 1, at -1, and its bound, at 1: a table's coordinate.
 
-        c may go as the root of the distance from either end, so places are as dense there as the arcsine makes them.
+        c may go as the root of the distance from either end, so positions are as dense there as the arcsine makes them.
         u is between its own bounds; where q is beyond 1 it counts as 1.
         """
         share = 2.0 / (1.0 - self.of(NOISE_FRACTION_MIN))
-        torch.lerp(square, product, share, out=product).div_(square)  # 1 where q is 1, -1 at the bound; NaN where both are 0
+        position = torch.lerp(square, product, share).div_(square)  # 1 where q is 1, -1 at the bound; NaN where both are 0
+        position = torch.where(position > 1.0 - 8 * abs(share) * _ROUNDING, 1.0, position)  # no data to be seen, but for rounding
         beyond, instead = (1.0 + share * (self.of(u) - 1.0) for u in (0.0, NOISE_FRACTION_EXPANDING))
-        torch.nn.functional.threshold_(product, beyond - _ROUNDING, instead)
-        return torch.mul(product.clamp_(-1.0, 1.0).asin_(), -2.0 / math.pi, out=out)
+        torch.nn.functional.threshold_(position, beyond - _ROUNDING, instead)
+        return position.clamp_(-1.0, 1.0).asin_().mul_(-2.0 / math.pi)
 
     def grid(self) -> Tensor:
-        """u at places from -1 to 1, [TABLE + 1] float64 on the host."""
-        place = torch.linspace(-1, 1, TABLE + 1, dtype=torch.float64, device="cpu")
+        """u at positions from -1 to 1, [TABLE + 1] float64 on the host."""
+        position = torch.linspace(-1, 1, TABLE + 1, dtype=torch.float64, device="cpu")
         share = 2.0 / (1.0 - self.of(NOISE_FRACTION_MIN))
-        return self.noise_fraction(1.0 - (torch.sin(place * (math.pi / 2)) + 1.0) / share).clamp(NOISE_FRACTION_MIN, 1.0)
+        return self.noise_fraction(1.0 - (torch.sin(position * (math.pi / 2)) + 1.0) / share).clamp(NOISE_FRACTION_MIN, 1.0)
 
 
 class _Estimate(NamedTuple):
-    """The noise fraction and how far it can be trusted.
+    """The noise fraction of each band.
 
-    quotients   of the pair it was read from
-    places      where the coefficients' q lie, as :meth:`_Quotients.places` says
-    coherence   squared correlation of the two noise estimates, one a band, [rows, blocks, 1]
-    near        eps_A eps_B and eps_B^2 about each place of the picture, [B, 1, ...] each, for a last step to sigma 0; else None
-    data_std    S of the whole sample, [B]; NaN where u is not between 0 and 1; None if nobody looks on
-    valid       share of the evidence whose u lies between 0 and 1, [B]; None if nobody looks on
+    quotients  of the pair it was read from
+    positions  where the bands' q lie, as :meth:`_Quotients.positions` says, [rows, bands]
+    data_std   S of the whole sample, [B]; NaN where u is not between 0 and 1; None if nobody looks on
+    valid      share of the evidence whose u lies between 0 and 1, [B]; None if nobody looks on
     """
 
     quotients: _Quotients
-    places: Tensor
-    coherence: Tensor
-    near: tuple[Tensor, Tensor] | None
+    positions: Tensor
     data_std: Tensor | None
     valid: Tensor | None
 
 
 class CalibratedRule:
-    """The rule on one run: it looks back one step."""
+    """The rule on one run: it looks back one step.
+
+    trust  T of the newest judgement, broadcastable to the latent; None before the first
+    """
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self.pairs = run.observed
+        self.trust: Tensor | None = None
         self._spectrum: Spectrum | None = None
-        self._last: _Memory | None = None
-        # Of the step under way, from revise to correct:
-        self._eps: Tensor | None = None
-        self._estimated: _Estimate | None = None
+        self._past: _Past | None = None
+        self._claim: _Claim | None = None
 
-    def revise(self, evaluated: Evaluation, current: Evaluation, sigma_next: float) -> Evaluation:
-        """Correct in hindsight where this evaluation is what was missing: an Euler step just made, for which no
-        pair was known, and a state that a predictor-corrector has made anew.
-        """
-        if self._spectrum is None:
-            self._spectrum = Spectrum(current.x)
-        last = self._last
-        if last is not None and last.sigma_next != current.sigma:
-            last = self._last = None
-        self._eps, self._estimated = self._noise_estimate(evaluated), None
-        anew = current is not evaluated
-        if last is None or not _tells(self._run.process, current.sigma):
-            if anew:
-                self._eps = self._noise_estimate(current)
-            return current
-        if not anew and (last.corrected or not last.euler):
-            if last.staged and sigma_next > 0 and _tells(self._run.process, sigma_next):
-                self._last = None  # the step's own stage will tell
-            return current
-        noise = self._norm(last.eps)
-        # What is missing from an Euler step is c times the noise estimate at its start, which is needed then; to a corrector, at its end.
-        self._estimated = self._estimate_behind(current.sigma, last, sigma_next, spent=last.eps if anew else None)
-        self._last = None
-        return self._corrected_in_hindsight(evaluated, current, last, noise)
+    def judge(self, evaluated: Evaluation) -> None:
+        """Judge the last claim by the evaluation of the state that its step led to."""
+        claim, self._claim = self._claim, None
+        if claim is None or claim.sigma != evaluated.sigma:
+            return
+        found = add_scaled(claim.partial, evaluated.denoised.float(), claim.weight)
+        if self._run.region is not None:
+            found.mul_(self._run.region)
+        self.trust = self._agreement(found, claim.claimed, claim.surprise)
 
     def correct(self, made: MadeStep) -> Correction:
-        run, spectrum, eps, estimate = self._run, self._spectrum, self._eps, self._estimated
-        assert spectrum is not None and eps is not None
-        sigma, sigma_next = made.sigma, made.sigma_next
+        run, start = self._run, made.start
+        if self._spectrum is None:
+            self._spectrum = Spectrum(start.x)
+        past, self._past = self._past, None
+        eps, denoised = self._noise_estimate(start), start.denoised.float()
         stage = made.stages[0] if made.stages and _tells(run.process, made.stages[0].sigma) else None
-        last, self._last = self._last if stage is None else None, None
-        if stage is not None:
-            quotients = self._quotients(stage.sigma, sigma, euler=True)
-            of_stage = self._noise_estimate(stage)
-            estimate = self._estimate(of_stage, eps, quotients, sigma_next, spent=of_stage)
-            del of_stage
-        elif estimate is None and last is not None and _tells(run.process, sigma):
-            estimate = self._estimate_behind(sigma, last, sigma_next, spent=last.eps)
-        # Every multistep solver starts with an Euler step; so does, in effect, one whose first stage is
-        # still so near to pure noise that it tells nothing new (DPM++ 2S on flow models).
-        euler = stage is None and not made.levels
-        self._last = _Memory(sigma, sigma_next, eps, euler, bool(made.stages), estimate is not None, made.levels)
-        self._eps = self._estimated = None
-        del last, stage
+        estimate = self._estimate_of(made, stage, eps, past)
+        trust = None if estimate is None else self._applied_trust(start.x)
+        # Every multistep solver starts with an Euler step; so does, in effect, one whose first stage is still so near to
+        # pure noise that it tells nothing new. A predictor-corrector leaves it behind when it makes the state anew.
+        euler = stage is None and not made.levels and trust is None and not run.solver.corrects
+        self._past = _Past(made.sigma, made.sigma_next, eps, denoised, euler)
         stiffness = h_stiffness = None
         if made.pair is not None:
             stiffness = made.pair.difference().stiffness
@@ -228,105 +234,55 @@ class CalibratedRule:
         if estimate is None:
             return Correction(stiffness=stiffness, h_stiffness=h_stiffness)
 
-        table = _missed_by_step(run.solver, run.process, sigma, sigma_next, made.levels, estimate.quotients)
-        value = self._missing(table, estimate, eps, out=estimate.places)
-        if estimate.near is not None:
-            value = self._held_back_in_blank_places(value, table, estimate)
-        data_std, valid = estimate.data_std, estimate.valid
-        del estimate
-        kept = _share_within(self._norm(value), TRUST * abs(sigma_next - sigma) * self._norm(eps))
-        correction = self._latent(self._scaled_(value, kept))
-        del value
-        size = active = None
+        table = _missed_by_step(run.solver, run.process, made.sigma, made.sigma_next, made.levels, estimate.quotients)
+        coefficients = self._from_table(table, estimate, eps)
+        kept = _share_within(self._norm(coefficients), TRUST_REGION * abs(made.sigma_next - made.sigma) * self._norm(eps))
+        claimed = self._latent(self._scaled_(coefficients, kept))
+        del coefficients
+        self._claim = self._to_be_judged(made, claimed, past, estimate)
+        value = size = active = believed = None
+        if trust is not None:
+            value = claimed * trust
         if run.observed:
-            size = norm(correction)
+            size = torch.zeros_like(kept) if value is None else norm(value)
             active = size > 0
+            believed = (size / norm(claimed)).nan_to_num(0.0)
         return Correction(
-            value=correction,
+            value=value,
             norm=size,
             active=active,
             stiffness=stiffness,
             h_stiffness=h_stiffness,
-            data_std=data_std,
-            valid=valid,
+            data_std=estimate.data_std,
+            valid=estimate.valid,
             kept=kept,
+            believed=believed,
         )
 
-    def _noise_estimate(self, evaluation: Evaluation) -> Tensor:
-        """Coefficients of eps = (x - alpha D)/sigma, where the picture is being sampled at all."""
-        process, eps = self._run.process, evaluation.d
-        if process.is_flow:  # sigma is 1 - alpha
-            eps = torch.add(evaluation.x.float(), eps.float(), alpha=process.alpha(evaluation.sigma))
-        return self._coefficients(eps)
+    def _applied_trust(self, x: Tensor) -> Tensor | None:
+        """What a claim about a step from x is multiplied by; None: nothing has been judged yet, and nothing is added."""
+        return self.trust
 
-    def _coefficients(self, latent: Tensor) -> Tensor:
+    # What is claimed
+
+    def _estimate_of(self, made: MadeStep, stage: Evaluation | None, eps: Tensor, past: _Past | None) -> _Estimate | None:
+        """u from the step's own first stage, else from this step's start and the last one's; None where neither tells."""
+        if stage is not None:
+            return self._estimate(self._noise_estimate(stage), eps, self._quotients(stage.sigma, made.sigma, euler=True))
+        if past is not None and past.sigma_next == made.sigma and _tells(self._run.process, made.sigma):
+            return self._estimate(eps, past.eps, self._quotients(made.sigma, past.sigma, euler=past.euler))
+        return None
+
+    def _estimate(self, eps_a: Tensor, eps_b: Tensor, quotients: _Quotients) -> _Estimate:
+        """u at A from the noise estimates at A and B."""
         assert self._spectrum is not None
-        return self._spectrum.forward(latent if self._run.region is None else latent * self._run.region)
-
-    def _latent(self, coefficients: Tensor, spent: bool = False) -> Tensor:
-        assert self._spectrum is not None
-        latent = self._spectrum.inverse(coefficients, spent)
-        return latent if self._run.region is None else latent.mul_(self._run.region)
-
-    def _corrected_in_hindsight(self, evaluated: Evaluation, current: Evaluation, last: _Memory, noise: Tensor) -> Evaluation:
-        """Correct x; D follows x with its derivative on the local model, dD/dx = (1 - u)/alpha, without a model call.
-
-        noise  |eps| of the last step, [B]
-        """
-        run, estimate, eps = self._run, self._estimated, self._eps
-        assert estimate is not None and eps is not None
-        quotients, sigma, alpha = estimate.quotients, current.sigma, run.process.alpha(current.sigma)
-        if current is evaluated:
-            table = _missed_by_step(run.solver, run.process, last.sigma, sigma, last.levels, quotients)
-            value = self._missing(table, estimate, last.eps, out=last.eps)
-        else:
-            table = _missed_by_accept(run.solver, run.process, sigma, (last.sigma, *last.levels), last.corrected, quotients)
-            value = self._missing(table, estimate, eps)
-        kept = _share_within(self._norm(value), TRUST * abs(sigma - last.sigma) * noise)
-        value = self._scaled_(value, kept)
-        moved = value if current is evaluated else self._coefficients(current.x - evaluated.x).add_(value)
-        follows = self._missing(_signal_fraction(quotients), estimate, moved)  # alpha times the change of D
-        follows = self._scaled_(follows, (kept > 0).float())
-        eps.add_(moved, alpha=1.0 / sigma).add_(follows, alpha=-1.0 / sigma)
-        del moved
-        d = current.d.add_(self._latent(follows.mul_(-1.0 / alpha).add_(value), spent=True), alpha=1.0 / sigma)
-        del follows
-        return Evaluation(corrected(current.x, self._latent(value)), sigma, d)
-
-    def _quotients(self, sigma_a: float, sigma_b: float, *, euler: bool) -> _Quotients:
-        alpha = self._run.process.alpha
-        return _Quotients(sigma_a, (sigma_a * alpha(sigma_b)) / (alpha(sigma_a) * sigma_b), euler)
-
-    def _estimate_behind(self, sigma: float, last: _Memory, sigma_next: float, spent: Tensor | None) -> _Estimate:
-        """From this step's evaluation and the last step's."""
-        assert self._eps is not None
-        quotients = self._quotients(sigma, last.sigma, euler=last.euler and not last.corrected)
-        return self._estimate(self._eps, last.eps, quotients, sigma_next, spent)
-
-    def _estimate(self, eps_a: Tensor, eps_b: Tensor, quotients: _Quotients, sigma_next: float, spent: Tensor | None) -> _Estimate:
-        """u at A from the noise estimates at A and B, for a step to sigma_next.
-
-        spent  eps_a or eps_b, if it is not needed any more: places are written into its memory
-        """
-        spectrum = self._spectrum
-        assert spectrum is not None
-        near = spectrum.about_each_place(eps_a, eps_b) if sigma_next == 0 and spectrum.has_space else None
-        places = torch.empty_like(eps_a) if spent is None else spent
-        coherences, means = [], []
-        for piece in spectrum.pieces:
-            a, b = eps_a[piece], eps_b[piece]
-            of_square_a = torch.linalg.vector_norm(a, dim=-1).square_()
-            product, square = a * b, b * b
-            of = spectrum.band_means(torch.stack([of_square_a, product.sum(-1), square.sum(-1)]))
-            regressions = of[1] / of[::2]  # of B on A and of A on B; NaN where both are 0
-            coherences.append((regressions[0] * regressions[1]).nan_to_num_(0.0).clamp_(max=1.0))
-            pooled = spectrum.spread(of[1:])
-            product.add_(pooled[0], alpha=POOLING)
-            square.add_(pooled[1], alpha=POOLING)
-            quotients.places(product, square, out=places[piece])
-            means.append(of[1:])
-        data_std, valid = self._told(torch.cat(means, dim=1), quotients) if self._run.observed else (None, None)
-        return _Estimate(quotients, places, spectrum.spread(torch.cat(coherences)), near, data_std, valid)
+        sums = [
+            torch.stack([(eps_a[piece] * eps_b[piece]).sum(-1), torch.linalg.vector_norm(eps_b[piece], dim=-1).square_()])
+            for piece in self._spectrum.pieces
+        ]
+        means = self._spectrum.band_means(torch.cat(sums, dim=1))
+        data_std, valid = self._told(means, quotients) if self._run.observed else (None, None)
+        return _Estimate(quotients, quotients.positions(*means), data_std, valid)
 
     def _told(self, means: Tensor, quotients: _Quotients) -> tuple[Tensor, Tensor]:
         """S and the share of the evidence that is possible, [B] each, from band means of eps_A eps_B and eps_B^2, [2, rows, bands]."""
@@ -342,26 +298,67 @@ class CalibratedRule:
         valid = (possible[:, :-1] * of_square[:, :-1]).sum(1) / of_square[:, -1]
         return data_std, valid.nan_to_num_(0.0)
 
-    def _missing(self, table: Tensor, estimate: _Estimate, eps: Tensor, out: Tensor | None = None) -> Tensor:
-        """The tabulated function of u times eps, as far as it is coherent."""
+    def _from_table(self, table: Tensor, estimate: _Estimate, eps: Tensor) -> Tensor:
+        """The tabulated function of u times eps, band by band."""
         assert self._spectrum is not None
-        value, table = torch.empty_like(eps) if out is None else out, table.to(eps.device, non_blocking=True)
-        for piece in self._spectrum.pieces:
-            torch.mul(_interpolate(table, estimate.places[piece]), eps[piece], out=value[piece]).mul_(estimate.coherence[piece])
-        return value
+        return eps * self._spectrum.spread(_interpolate(table.to(eps.device, non_blocking=True), estimate.positions))
 
-    def _held_back_in_blank_places(self, value: Tensor, table: Tensor, estimate: _Estimate) -> Tensor:
-        """The correction times c(u of the neighbourhood)/c(u of the picture), where that is below 1."""
-        spectrum, near = self._spectrum, estimate.near
-        assert spectrum is not None and near is not None
-        table = table.to(value.device, non_blocking=True)
+    # How it is judged
 
-        def c(product: Tensor, square: Tensor) -> Tensor:
-            return _interpolate(table, estimate.quotients.places(product, square))
+    def _to_be_judged(self, made: MadeStep, claimed: Tensor, past: _Past | None, estimate: _Estimate) -> _Claim | None:
+        """What the next evaluation will judge: this claim, or, before the last step, how D should change on the way there."""
+        if made.sigma_next == 0 or made.following is None:
+            return None
+        start = made.start
+        if made.following == 0:
+            table = _change_of_denoised(self._run.process, made.sigma, made.sigma_next, estimate.quotients)
+            assert self._past is not None
+            change = self._latent(self._from_table(table, estimate, self._past.eps))
+            return _Claim(made.sigma_next, change, -self._past.denoised, 1.0, SURPRISE_LAST)
+        # e = (sigma_next/sigma) x + sum of weight D - x_next, of which only the D of sigma_next is not known yet.
+        assert self._past is not None
+        known: list[tuple[float, Tensor]] = [(stage.sigma, stage.denoised.float()) for stage in made.stages[::-1]]
+        known.append((made.sigma, self._past.denoised))
+        if past is not None:
+            known.append((past.sigma, past.denoised))
+        levels, nodes = [made.sigma_next], []
+        for sigma, denoised in known:
+            if sigma not in levels and len(levels) < 3:
+                levels.append(sigma)
+                nodes.append(denoised)
+        weight, *weights = data_weights(self._run.process, tuple(levels), made.sigma, made.sigma_next)
+        partial = add_scaled(-made.x_next.float(), start.x.float(), made.sigma_next / made.sigma)
+        for of_node, node in zip(weights, nodes, strict=True):
+            add_scaled(partial, node, of_node, out=partial)
+        return _Claim(made.sigma_next, claimed, partial, weight, SURPRISE)
 
-        whole = per_sample(c(*(plane.flatten(1).sum(1) for plane in near)), near[0])
-        share = torch.where(whole != 0, c(*near) / whole, 1.0).clamp_(0.0, 1.0)
-        return spectrum.forward(spectrum.inverse(value, spent=True).mul_(share))
+    def _agreement(self, found: Tensor, claimed: Tensor, surprise: float) -> Tensor:
+        """T = <e, v>/max(<v, v>, surprise <e, e>) between 0 and 1, about each place; 0 where nothing can be told."""
+        assert self._spectrum is not None
+        about = self._spectrum.about_each_place
+        claimed_square = about(claimed * claimed)
+        bound = torch.maximum(claimed_square, surprise * about(found * found))
+        return (about(found * claimed) / bound).nan_to_num_(0.0, 0.0, 0.0).clamp_(0.0, 1.0)
+
+    # Coefficients and latents
+
+    def _noise_estimate(self, evaluation: Evaluation) -> Tensor:
+        """Coefficients of eps = (x - alpha D)/sigma, where the picture is being sampled at all."""
+        assert self._spectrum is not None
+        process, eps, region = self._run.process, evaluation.d, self._run.region
+        if process.is_flow:  # sigma is 1 - alpha
+            eps = torch.add(evaluation.x.float(), eps.float(), alpha=process.alpha(evaluation.sigma))
+        return self._spectrum.forward(eps if region is None else eps * region)
+
+    def _latent(self, coefficients: Tensor) -> Tensor:
+        """The latent of coefficients that are not needed any more."""
+        assert self._spectrum is not None
+        latent = self._spectrum.inverse(coefficients, spent=True)
+        return latent if self._run.region is None else latent.mul_(self._run.region)
+
+    def _quotients(self, sigma_a: float, sigma_b: float, *, euler: bool) -> _Quotients:
+        alpha = self._run.process.alpha
+        return _Quotients(sigma_a, (sigma_a * alpha(sigma_b)) / (alpha(sigma_a) * sigma_b), euler)
 
     def _norm(self, coefficients: Tensor) -> Tensor:
         """Of each sample's, [B]."""
@@ -385,26 +382,16 @@ def _share_within(size: Tensor, limit: Tensor) -> Tensor:
     return (limit / size).clamp_(max=1.0).nan_to_num_(0.0)
 
 
-def _interpolate(table: Tensor, places: Tensor) -> Tensor:
-    """A function tabulated on the grid of places, [TABLE + 1], at these places. NaN counts as -1. Linear between grid points."""
-    if places.device.type not in ("cpu", "cuda"):
-        return _interpolate_plainly(table, places)
-    # Sampled like a picture of one row, where the second coordinate may be anything: one kernel instead of seven.
-    grid = places.reshape(1, 1, -1, 1).expand(-1, -1, -1, 2)
-    picture = table.view(1, 1, 1, -1)
-    return torch.nn.functional.grid_sample(picture, grid, mode="bilinear", padding_mode="border", align_corners=True).view(places.shape)
-
-
-def _interpolate_plainly(table: Tensor, places: Tensor) -> Tensor:
-    """The same, for devices on which torch may not sample pictures in that way (Apple's MPS, DirectML)."""
-    position = places.flatten().add(1.0).mul_(TABLE / 2).nan_to_num_(0.0)
+def _interpolate(table: Tensor, positions: Tensor) -> Tensor:
+    """A function tabulated from -1 to 1, [TABLE + 1], at these positions, any shape. NaN counts as -1. Linear between grid points."""
+    position = positions.flatten().add(1.0).mul_(TABLE / 2).nan_to_num_(0.0)
     left = position.int().clamp_(max=TABLE - 1)
     value, right = table.index_select(0, left), table[1:].index_select(0, left)
-    return value.lerp_(right, position.sub_(left)).view(places.shape)
+    return value.lerp_(right, position.sub_(left)).view(positions.shape)
 
 
 # The correction depends on the sample through u alone, so the solver is run once on a grid of scalar problems instead of on
-# every coefficient; on the host, where float64 leaves the difference of two nearly equal numbers its digits.
+# every band; on the host, where float64 leaves the difference of two nearly equal numbers its digits.
 
 
 class _ScalarProblems:
@@ -427,40 +414,28 @@ class _ScalarProblems:
     def exact(self, sigma: float) -> Evaluation:
         return self.evaluate(self.std(sigma), sigma)
 
-    def missed(self, reached: Tensor, sigma: float, told: Evaluation) -> Tensor:
-        """What is missing to the exact solution at sigma, over the noise estimate eps that was told: a table."""
-        eps = told.sigma * told.x / self.std(told.sigma) ** 2
-        return ((self.std(sigma) - reached) / eps).float()
+    def denoised(self, sigma: float) -> Tensor:
+        """D on the exact solution: alpha S^2/std."""
+        return self._process.alpha(sigma) * self._variance / self.std(sigma)
 
-
-@lru_cache(maxsize=1024)
-def _signal_fraction(quotients: _Quotients) -> Tensor:
-    """1 - u = S^2/(S^2 + s^2) as a table."""
-    return (1.0 - quotients.grid()).float()
+    def over_noise(self, difference: Tensor, sigma: float) -> Tensor:
+        """A difference over the noise estimate eps = sigma/std of the exact solution at sigma: a table."""
+        return (difference * self.std(sigma) / sigma).float()
 
 
 @lru_cache(maxsize=1024)
 def _missed_by_step(
     solver: Solver, process: NoiseProcess, sigma: float, sigma_next: float, levels: tuple[float, ...], quotients: _Quotients
 ) -> Tensor:
-    """c of a step from sigma to sigma_next with exact evaluations at ``levels`` behind it, as a table on the places of q."""
+    """c of a step from sigma to sigma_next with exact evaluations at ``levels`` behind it, as a table on the positions of q."""
     problems = _ScalarProblems(process, quotients)
-    current, history = problems.exact(sigma), [problems.exact(level) for level in levels]
-    return problems.missed(solver.step(problems.evaluate, current, sigma_next, history).x_next, sigma_next, current)
+    history: Sequence[Evaluation] = [problems.exact(level) for level in levels]
+    reached = solver.step(problems.evaluate, problems.exact(sigma), sigma_next, history).x_next
+    return problems.over_noise(problems.std(sigma_next) - reached, sigma)
 
 
 @lru_cache(maxsize=1024)
-def _missed_by_accept(
-    solver: Solver, process: NoiseProcess, sigma: float, levels: tuple[float, ...], corrected: bool, quotients: _Quotients
-) -> Tensor:
-    """The same for the state that the solver makes anew at sigma, when what it predicted there has been evaluated.
-
-    levels     the noise levels behind, the last step's first
-    corrected  whether the prediction has been corrected, and is on the exact solution
-    """
+def _change_of_denoised(process: NoiseProcess, sigma: float, sigma_next: float, quotients: _Quotients) -> Tensor:
+    """D(sigma_next) - D(sigma) on the exact solution, over eps at sigma, as a table on the positions of q."""
     problems = _ScalarProblems(process, quotients)
-    history = [problems.exact(level) for level in levels]
-    told = problems.exact(sigma)
-    if not corrected:
-        told = problems.evaluate(solver.step(problems.evaluate, history[0], sigma, history[1:]).x_next, sigma)
-    return problems.missed(solver.accept(told, history[: solver.memory]).x, sigma, told)
+    return problems.over_noise(problems.denoised(sigma_next) - problems.denoised(sigma), sigma)

@@ -17,8 +17,8 @@ class Off:
     def begin(self, run: Run) -> Off:
         return self
 
-    def revise(self, evaluated: Evaluation, current: Evaluation, sigma_next: float) -> Evaluation:
-        return current
+    def judge(self, evaluated: Evaluation) -> None:
+        """It claims nothing that could be judged."""
 
     def correct(self, made: MadeStep) -> Correction:
         if made.pair is None:

@@ -34,12 +34,12 @@ class Paper:
     def begin(self, run: Run) -> Paper:
         return self
 
-    def revise(self, evaluated: Evaluation, current: Evaluation, sigma_next: float) -> Evaluation:
-        return current
+    def judge(self, evaluated: Evaluation) -> None:
+        """It claims nothing that could be judged."""
 
     def correct(self, made: MadeStep) -> Correction:
         pair, start = made.pair, made.start
-        if pair is None or start is None:
+        if pair is None:
             return Correction()
         difference = pair.difference()
         stiffness = difference.stiffness

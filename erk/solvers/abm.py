@@ -1,17 +1,15 @@
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar
 
 from torch import Tensor
 
-from ..embedded_pair import EmbeddedPair
+from ..embedded_pair import EmbeddedPair, norm, per_sample
 from ..evaluation import Denoise, Evaluation, add_scaled
 from ..noise_process import SIGMA_SPACE, NoiseProcess
 from .base import History, Solver, Step
-from .multistep import distinct, interpolatory_weights
+from .multistep import data_weights, distinct, drift_weights
 
 
 @dataclass(frozen=True)
@@ -20,15 +18,17 @@ class ABM(Solver):
 
     The step from s to t has the exact form x_t = (t/s) x_s - t * integral from s to t of D/sigma^2 dsigma, in
     which nothing stiff is left but D itself (Lu et al. 2022, DPM-Solver++, eq. 8). D is interpolated by a
-    polynomial in sigma/alpha through the newest evaluations: *predicted* without the one at t, and when
-    that has been made at the predicted state, *corrected* with it, as UniPC (Zhao et al. 2023) does in half-logSNR. Not in
-    the paper, nor in ComfyUI. Its pair: this step's start and the previous one's, as for DEIS.
+    polynomial in sigma/alpha through the newest evaluations: *predicted* without the one at t, and when that has been made
+    at the predicted state, *corrected* with it, as UniPC (Zhao et al. 2023) does in half-logSNR. On the way up, from little
+    noise to much, the drift is interpolated instead, as DEIS does. Not in the paper, nor in ComfyUI. Its pair: this step's
+    start and the previous one's, as for DEIS.
 
     max_order  2, 3 or 4: evaluations that predictor and corrector use
     """
 
     name: ClassVar[str] = "abm"
     pair_looks_back: ClassVar[bool] = True
+    corrects: ClassVar[bool] = True
     process: NoiseProcess = SIGMA_SPACE
     max_order: int = 3
 
@@ -40,6 +40,8 @@ class ABM(Solver):
         if not history or evaluated.sigma <= 0:
             return evaluated
         x = self._across(history[0], (evaluated, *history), evaluated.sigma)
+        if len(history) > 1:
+            x = _within(x, evaluated.x, history[0].euler(evaluated.sigma))
         return Evaluation(x, evaluated.sigma, add_scaled(evaluated.d, x - evaluated.x, 1.0 / evaluated.sigma))
 
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
@@ -52,7 +54,14 @@ class ABM(Solver):
         if sigma_next == start.sigma:
             return start.x
         points = distinct(points[: self.max_order])
-        of_d = _weights(self.process, tuple(point.sigma for point in points), start.sigma, sigma_next)
+        if sigma_next > start.sigma:
+            # Upwards x_next = (t/s) x - ... would be the difference of two numbers t/s times as large as x itself.
+            weights = drift_weights(tuple(point.sigma for point in points), start.sigma, sigma_next)
+            x_next = add_scaled(start.x.to(start.d.dtype), points[0].d, weights[0])
+            for weight, point in zip(weights[1:], points[1:], strict=True):
+                add_scaled(x_next, point.d, weight, out=x_next)
+            return x_next
+        of_d = data_weights(self.process, tuple(point.sigma for point in points), start.sigma, sigma_next)
         # sigma_next/sigma x + sum of weight D, with D = x - sigma d.
         of_x = [weight + (sigma_next / start.sigma if point is start else 0.0) for weight, point in zip(of_d, points, strict=True)]
         x_next = of_x[0] * points[0].x.to(start.d.dtype)
@@ -68,25 +77,12 @@ class ABM(Solver):
         return EmbeddedPair(a=current, b=history[0], h=history[0].sigma - current.sigma, sign=1.0)
 
 
-_ALPHA_MIN = 1e-4
-"""Least alpha in sigma/alpha: flow models start where alpha is 0, and a node at 1e4 is as good as one at infinity."""
+def _within(corrected: Tensor, predicted: Tensor, euler: Tensor) -> Tensor:
+    """The corrected state, moved from the predicted one by no more than that differs from an Euler step, per sample.
 
-
-@lru_cache(maxsize=4096)
-def _weights(process: NoiseProcess, sigmas: tuple[float, ...], start: float, end: float) -> tuple[float, ...]:
-    """Weights of D at the given noise levels, for the step from ``start`` to ``end``."""
-
-    def scaled(sigma: float) -> float:
-        return sigma / max(process.alpha(sigma), _ALPHA_MIN)
-
-    # Integrated over log sigma, in which the integrand is smooth however long the step.
-    weights = interpolatory_weights(
-        [scaled(sigma) for sigma in sigmas],
-        math.log(start),
-        math.log(end),
-        density=lambda log_sigma: -end * math.exp(-log_sigma),
-        coordinate=lambda log_sigma: scaled(math.exp(log_sigma)),
-    )
-    # Their sum is known, so that a constant D is integrated without the quadrature's rounding.
-    scale = (1.0 - end / start) / sum(weights)
-    return tuple(weight * scale for weight in weights)
+    Each order's term must be smaller than the one before, or the series is not converging: under strong CFG, at long steps,
+    the corrector feeds the model's steep answer back into the state and the run bursts.
+    """
+    move = corrected - predicted
+    share = (norm((predicted - euler).float()) / norm(move.float())).nan_to_num(1.0).clamp(max=1.0)
+    return predicted + per_sample(share, move).to(move.dtype) * move

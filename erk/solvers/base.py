@@ -38,11 +38,13 @@ class Solver(ABC):
     memory           how many past evaluations ``step`` and ``accept`` look at
     past_states      whether they look at their states too, or at their drifts alone
     pair_looks_back  whether ``pair`` looks at the newest past evaluation
+    corrects         whether ``accept`` makes a state anew that has been evaluated
     """
 
     name: ClassVar[str]
     past_states: ClassVar[bool] = True
     pair_looks_back: ClassVar[bool] = False
+    corrects: ClassVar[bool] = False
 
     @property
     def memory(self) -> int:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,38 +8,15 @@ from typing import ClassVar
 from ..embedded_pair import EmbeddedPair
 from ..evaluation import Denoise, Evaluation, add_scaled
 from .base import History, Solver, Step
-from .multistep import distinct, interpolatory_weights
+from .multistep import distinct, drift_weights
 
 Coefficients = Callable[[tuple[float, ...], float], tuple[float, ...]]
 """(noise levels of the evaluations, newest first; sigma_next) -> their weights."""
 
 
 def adams_bashforth_vp(sigmas: tuple[float, ...], sigma_next: float) -> tuple[float, ...]:
-    """Weights of the tAB multistep method: w_j = integral of the j-th Lagrange polynomial.
-
-    Zhang & Chen 2023 (DEIS), section 3.3: the drift is interpolated in the time t of the
-    variance-preserving process and integrated in sigma, w_j = int L_j(t(sigma)) dsigma from
-    sigmas[0] to sigma_next. Exact up to rounding by Gauss-Legendre quadrature in t.
-    """
-    times = [_vp_time(sigma) for sigma in sigmas]
-    return interpolatory_weights(times, times[0], _vp_time(sigma_next), _vp_sigma_rate)
-
-
-# The VP process with linear beta, fitted as Karras et al. 2022 (table 1) do so that sigma runs from
-# 0.002 to 80 while t runs from 0.001 to 1; ComfyUI's deis uses the same numbers on every model.
-_T_MIN, _SIGMA_MIN, _SIGMA_MAX = 1e-3, 0.002, 80.0
-_BETA_D = 2 * (math.log1p(_SIGMA_MIN**2) / _T_MIN - math.log1p(_SIGMA_MAX**2)) / (_T_MIN - 1)
-_BETA_MIN = math.log1p(_SIGMA_MAX**2) - 0.5 * _BETA_D
-
-
-def _vp_time(sigma: float) -> float:
-    return (math.sqrt(_BETA_MIN**2 + 2 * _BETA_D * math.log1p(sigma**2)) - _BETA_MIN) / _BETA_D
-
-
-def _vp_sigma_rate(t: float) -> float:
-    """dsigma/dt, with sigma^2 = exp(beta_d t^2/2 + beta_min t) - 1."""
-    exponent = 0.5 * _BETA_D * t**2 + _BETA_MIN * t
-    return 0.5 * (_BETA_D * t + _BETA_MIN) * math.exp(exponent) / math.sqrt(math.expm1(exponent))
+    """Weights of the tAB multistep method: Zhang & Chen 2023 (DEIS), section 3.3."""
+    return drift_weights(sigmas, sigmas[0], sigma_next)
 
 
 @dataclass(frozen=True)

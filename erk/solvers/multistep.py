@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from ..evaluation import Evaluation
+from ..noise_process import NoiseProcess
 
 
 def interpolatory_weights(
@@ -26,6 +28,61 @@ def interpolatory_weights(
         for j, node in enumerate(nodes):
             weights[j] += scale * math.prod((place - other) / (node - other) for k, other in enumerate(nodes) if k != j)
     return tuple(weights)
+
+
+_ALPHA_MIN = 1e-4
+"""Least alpha in sigma/alpha: flow models start where alpha is 0, and a node at 1e4 is as good as one at infinity."""
+
+
+@lru_cache(maxsize=4096)
+def data_weights(process: NoiseProcess, sigmas: tuple[float, ...], start: float, end: float) -> tuple[float, ...]:
+    """Weights of D at the given distinct noise levels in x_end = (end/start) x_start + sum of weight D.
+
+    The exact form x_t = (t/s) x_s - t * integral from s to t of D/sigma^2 dsigma (Lu et al. 2022, DPM-Solver++, eq. 8), with D
+    interpolated by a polynomial in sigma/alpha.
+    """
+
+    def scaled(sigma: float) -> float:
+        return sigma / max(process.alpha(sigma), _ALPHA_MIN)
+
+    # Integrated over log sigma, in which the integrand is smooth however long the step.
+    weights = interpolatory_weights(
+        [scaled(sigma) for sigma in sigmas],
+        math.log(start),
+        math.log(end),
+        density=lambda log_sigma: -end * math.exp(-log_sigma),
+        coordinate=lambda log_sigma: scaled(math.exp(log_sigma)),
+    )
+    # Their sum is known, so that a constant D is integrated without the quadrature's rounding.
+    scale = (1.0 - end / start) / sum(weights)
+    return tuple(weight * scale for weight in weights)
+
+
+@lru_cache(maxsize=4096)
+def drift_weights(sigmas: tuple[float, ...], start: float, end: float) -> tuple[float, ...]:
+    """Weights of d at the given distinct noise levels in x_end = x_start + sum of weight d.
+
+    The drift is interpolated in the time t of the variance-preserving process and integrated in sigma,
+    w_j = int L_j(t(sigma)) dsigma (Zhang & Chen 2023, DEIS, section 3.3), by quadrature in t.
+    """
+    return interpolatory_weights([_vp_time(sigma) for sigma in sigmas], _vp_time(start), _vp_time(end), _vp_sigma_rate)
+
+
+# The VP process with linear beta, fitted as Karras et al. 2022 (table 1) do so that sigma runs from
+# 0.002 to 80 while t runs from 0.001 to 1; ComfyUI's deis uses the same numbers on every model.
+_T_MIN, _SIGMA_MIN, _SIGMA_MAX = 1e-3, 0.002, 80.0
+_BETA_D = 2 * (math.log1p(_SIGMA_MIN**2) / _T_MIN - math.log1p(_SIGMA_MAX**2)) / (_T_MIN - 1)
+_BETA_MIN = math.log1p(_SIGMA_MAX**2) - 0.5 * _BETA_D
+
+
+def _vp_time(sigma: float) -> float:
+    return (math.sqrt(_BETA_MIN**2 + 2 * _BETA_D * math.log1p(sigma**2)) - _BETA_MIN) / _BETA_D
+
+
+def _vp_sigma_rate(t: float) -> float:
+    """dsigma/dt, with sigma^2 = exp(beta_d t^2/2 + beta_min t) - 1."""
+    exponent = 0.5 * _BETA_D * t**2 + _BETA_MIN * t
+    return 0.5 * (_BETA_D * t + _BETA_MIN) * math.exp(exponent) / math.sqrt(math.expm1(exponent))
 
 
 def distinct(points: Sequence[Evaluation]) -> Sequence[Evaluation]:
