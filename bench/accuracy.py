@@ -39,7 +39,12 @@ CSV, QUICK_CSV = RESULTS / "accuracy.csv", RESULTS / "accuracy_quick.csv"
 
 BUDGETS = (8, 12, 16, 24, 32, 64)
 QUICK_BUDGETS, QUICK_KINDS = (8, 16, 32), ("eps", "flow")
-SCHEDULES = {"eps": ("karras", "normal", "simple", "beta"), "edm": ("karras",), "flow": ("simple", "beta", "normal"), "flow1": ("simple",)}
+SCHEDULES = {
+    "eps": ("karras", "normal", "simple", "beta", "kl_optimal"),
+    "edm": ("karras",),
+    "flow": ("simple", "beta", "normal", "kl_optimal"),
+    "flow1": ("simple",),
+}
 """By kind of model; the first is run for every problem, the others in turn (all of them with --all-schedules)."""
 
 GRID = tuple(itertools.product((0.5, 1.0, 2.0), (0.1, 0.5)))
@@ -96,7 +101,8 @@ def reference(name: str, kind: str, sigma_start: float) -> Reference:
     """The converged solution of a problem from ComfyUI's own start, kept for the next schedule."""
     what = problem(name)
     bench = Bench(what, kind, what.noise())
-    return converge(lambda x, sigma: what.denoise(x, sigma, bench.flow), bench.start(torch.tensor([sigma_start])), sigma_start)
+    start = bench.start(torch.tensor([sigma_start]))
+    return converge(lambda x, sigma: what.denoise(x, sigma, bench.flow), start, sigma_start, breaks=what.breaks(bench.flow))
 
 
 class Cell:
