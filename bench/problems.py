@@ -195,11 +195,11 @@ class Sphere:
 def bessel_ratio(order: float, z: Tensor) -> Tensor:
     """I_{order+1}(z) / I_order(z) of modified Bessel functions of the first kind, z >= 0 of any shape, order > -1.
 
-    Up to 2000 by Gauss's continued fraction, from below, which forgets where it began as exp(-levels^2 / z);
+    Up to 500 by Gauss's continued fraction, from below, which forgets where it began as exp(-levels^2 / z);
     above by Hankel's asymptotic series (DLMF 10.33.1 and 10.40.1). Right to rounding for orders up to 50.
     """
-    far = z > 2000.0
-    near = z.clamp(1e-30, 2000.0)
+    far = z > 500.0
+    near = z.clamp(1e-30, 500.0)
     levels = 12 + math.ceil(6.0 * math.sqrt(float(near.max())))
     top = order + levels
     ratio = near / (top + 0.5 + (near.square() + (top + 1.5) ** 2).sqrt())  # Amos' bound
@@ -211,8 +211,8 @@ def bessel_ratio(order: float, z: Tensor) -> Tensor:
     def series(mu: float) -> Tensor:
         """Of sqrt(2 pi z) exp(-z) I(z)."""
         term = total = torch.ones_like(z)
-        for k in range(1, 15):
-            term = -term * (mu - (2 * k - 1) ** 2) / (8 * k * z.clamp_min(2000.0))
+        for k in range(1, 25):
+            term = -term * (mu - (2 * k - 1) ** 2) / (8 * k * z.clamp_min(500.0))
             total = total + term
         return total
 
