@@ -103,7 +103,8 @@ def reference(name: str, kind: str, sigma_start: float) -> Reference:
     what = problem(name)
     bench = Bench(what, kind, what.noise())
     start = bench.start(torch.tensor([sigma_start]))
-    return converge(lambda x, sigma: what.denoise(x, sigma, bench.flow), start, sigma_start, breaks=what.breaks(bench.flow))
+    options = {"breaks": what.breaks(bench.flow), "min_steps": what.min_steps}
+    return converge(lambda x, sigma: what.denoise(x, sigma, bench.flow), start, sigma_start, **options)
 
 
 class Cell:

@@ -259,6 +259,7 @@ class Problem:
     samples       how many start noises the benchmark follows
     negative      under CFG, the negative is each sample's next class and not the unconditional
     interval      under CFG, the levels of sigma / alpha between which it acts; elsewhere the sample's class alone does
+    min_steps     of the reference: many for data without a width, see :func:`bench.reference.converge`
     rounded       the model's output, (x - D) / sigma in every kind of model, is rounded to bfloat16: what a sampler gets,
                   and not what the reference is made of
     """
@@ -273,6 +274,7 @@ class Problem:
     negative: bool = False
     interval: tuple[float, float] | None = None
     rounded: bool = False
+    min_steps: int = 200
 
     def condition(self, batch: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Class weights of the samples, [B, classes]: one class each under CFG, else unconditional."""
@@ -555,7 +557,9 @@ _add("even-colour", _COLOUR, _even_colour, "one random colour over the whole pic
 _add("even-colour-bf16", _COLOUR, _even_colour, "the same, the model rounded to bfloat16", "flat", "rounded", samples=16, rounded=True)
 _add("gratings", (1, 16, 16), _gratings, "one of twelve plane waves, of any amplitude and phase", "flat", "mixture")
 _add("grating", (1, 16, 16), _one_grating, "a single picture, where plain steps are exact: a check, in no mean", "exact")
-_add("line-art", _PAGE, lambda: _line_art(0.0), "tiles of binary strokes on exactly white paper", "edges", "image", samples=8)
+_add(
+    "line-art", _PAGE, lambda: _line_art(0.0), "tiles of binary strokes on exactly white paper", "edges", "image", samples=8, min_steps=1600
+)
 _add("line-art-0.02", _PAGE, lambda: _line_art(0.02), "the same with noise of 0.02", "edges", "image", samples=8)
 for _scale in (4.0, 7.5):
     _note = f"line art by class, width 0.02, CFG {_scale:g}"
@@ -566,7 +570,7 @@ _add(
 )  # fmt: skip
 _add(
     "line-art-interval", _PAGE, lambda: _line_art(0.0), "line art, width 0, CFG 7.5 between sigma/alpha 0.5 and 5", "edges", "image", "cfg",
-    cfg=7.5, samples=8, interval=(0.5, 5.0),
+    cfg=7.5, samples=4, interval=(0.5, 5.0), min_steps=6400,
 )  # fmt: skip
 _add(
     "digits-negative", _SMALL, lambda: _digits(0.30), "digits, width 0.3, CFG 4 away from another class", "image", "cfg",
