@@ -570,7 +570,7 @@ _add(
 )  # fmt: skip
 _add(
     "line-art-interval", _PAGE, lambda: _line_art(0.0), "line art, width 0, CFG 7.5 between sigma/alpha 0.5 and 5", "edges", "image", "cfg",
-    cfg=7.5, samples=4, interval=(0.5, 5.0), min_steps=6400,
+    cfg=7.5, samples=4, interval=(0.5, 5.0), min_steps=3200,
 )  # fmt: skip
 _add(
     "digits-negative", _SMALL, lambda: _digits(0.30), "digits, width 0.3, CFG 4 away from another class", "image", "cfg",
