@@ -39,6 +39,8 @@ BENCHMARKS = {
     "table": "the demo's error table",
     "accuracy": "every sampler against the converged solution (an hour)",
     "report": "tables and plots from what `accuracy` measured",
+    "calls_saved": "how many calls other samplers need for the error of ours, from what was measured",
+    "res4lyf": "RES4LYF's multistep samplers beside ours, from a checkout that you give",
     "learned": "a small trained network: distance of samples to the data",
     "combinations": "together with CFG, Autoguidance, APG and others, on exact problems",
     "observation": "truncation error, eigenvector and stiffness",

@@ -1,8 +1,8 @@
 """How far samplers end from the converged solution: python -m bench.accuracy.
 
 Every problem of bench/problems.py, as sigma-space and as flow model, on several schedules, at equal
-numbers of model calls: this pack's samplers in every mode, and every stock ComfyUI sampler that can run
-without noise, all through ComfyUI's own functions. One row a run goes to bench/results/accuracy.csv as
+numbers of model calls: this pack's samplers in every mode, every stock ComfyUI sampler that can run without
+noise, and the peers of bench/peers.py, all through ComfyUI's own functions. One row a run goes to bench/results/accuracy.csv as
 soon as it is made; python -m bench.report turns the rows into tables and plots.
 """
 
@@ -30,6 +30,7 @@ from devtools.inprocess import pack_module
 
 from . import environment, rows
 from .comfy_model import Bench
+from .peers import PEER, PEERS
 from .problems import NAMES, QUICK_NAMES, Problem, problem
 from .reference import Reference, converge, rms
 from .stock import DETERMINISTIC, SKIPPED, alias_differences, erk_samplers, peers, steps_within, unjudged
@@ -39,7 +40,12 @@ CSV, QUICK_CSV = RESULTS / "accuracy.csv", RESULTS / "accuracy_quick.csv"
 
 BUDGETS = (8, 12, 16, 24, 32, 64)
 QUICK_BUDGETS, QUICK_KINDS = (8, 16, 32), ("eps", "flow")
-SCHEDULES = {"eps": ("karras", "normal", "simple", "beta"), "edm": ("karras",), "flow": ("simple", "beta", "normal"), "flow1": ("simple",)}
+SCHEDULES = {
+    "eps": ("karras", "normal", "simple", "beta", "kl_optimal"),
+    "edm": ("karras",),
+    "flow": ("simple", "beta", "normal", "kl_optimal"),
+    "flow1": ("simple",),
+}
 """By kind of model; the first is run for every problem, the others in turn (all of them with --all-schedules)."""
 
 GRID = tuple(itertools.product((0.5, 1.0, 2.0), (0.1, 0.5)))
@@ -55,7 +61,7 @@ class Row:
     """One run.
 
     budget           model calls allowed; ``calls`` were made, in ``steps`` steps
-    mode             of this pack's samplers; "stock" for ComfyUI's own
+    mode             of this pack's samplers; "stock" for ComfyUI's own, "peer" for bench.peers
     w_stiff, w_con   of mode "paper_tuned": chosen after the fact, with the reference in sight
     mean, median, p90  over the samples, of the RMS distance to the reference
     worse            share of samples further from the reference than the same solver with mode off; NaN for stock
@@ -96,7 +102,9 @@ def reference(name: str, kind: str, sigma_start: float) -> Reference:
     """The converged solution of a problem from ComfyUI's own start, kept for the next schedule."""
     what = problem(name)
     bench = Bench(what, kind, what.noise())
-    return converge(lambda x, sigma: what.denoise(x, sigma, bench.flow), bench.start(torch.tensor([sigma_start])), sigma_start)
+    start = bench.start(torch.tensor([sigma_start]))
+    options = {"breaks": what.breaks(bench.flow), "min_steps": what.min_steps}
+    return converge(lambda x, sigma: what.denoise(x, sigma, bench.flow), start, sigma_start, **options)
 
 
 class Cell:
@@ -114,7 +122,10 @@ class Cell:
         if steps < 2:
             return
         for mode in wanted:
-            if mode == "stock":
+            if mode == PEER:
+                if self.bench.kind in PEERS[sampler].kinds:
+                    yield self._run(sampler, steps, mode, {})[0]
+            elif mode == "stock":
                 yield self._run(sampler, steps, mode, DETERMINISTIC[sampler])[0]
             elif mode == TUNED:
                 yield self._tuned(sampler, steps)
@@ -132,14 +143,15 @@ class Cell:
 
     def _run(self, sampler: str, steps: int, mode: str, options: dict[str, Any]) -> tuple[Row, Tensor]:
         begin = time.perf_counter()
-        samples, calls = self.bench.sample(sampler, self.bench.sigmas(self.schedule, steps), options)
+        function = PEERS[sampler].sample if mode == PEER else sampler
+        samples, calls = self.bench.sample(function, self.bench.sigmas(self.schedule, steps), options)
         seconds = time.perf_counter() - begin
         errors = rms(samples.double() - self.reference.samples).nan_to_num(math.inf, math.inf)
         worse = math.nan
         if mode == "off":
             self._off[sampler] = errors
             worse = 0.0
-        elif mode != "stock":
+        elif mode not in ("stock", PEER):
             if sampler not in self._off:
                 self.errors(sampler, "off")
             worse = float((errors > self._off[sampler] * (1 + WORSE_BY) + 1e-6).double().mean())
@@ -200,7 +212,7 @@ def main(arguments: list[str] | None = None) -> int:
     names = [n for n in (QUICK_NAMES if options.quick else NAMES) if any(fnmatch.fnmatch(n, pattern) for pattern in options.only)]
     if not names:
         parser.error(f"--only {' '.join(options.only)} matches no problem: {', '.join(NAMES)}")
-    samplers = [n for n in (*peers(), *erk_samplers()) if any(fnmatch.fnmatch(n, pattern) for pattern in options.samplers)]
+    samplers = [n for n in (*peers(), *PEERS, *erk_samplers()) if any(fnmatch.fnmatch(n, pattern) for pattern in options.samplers)]
     kinds = [kind for kind in options.kinds if kind in QUICK_KINDS or not options.quick]
     budgets = options.budgets or (QUICK_BUDGETS if options.quick else BUDGETS)
     cells = plan(names, kinds, options.all_schedules, first_only=options.quick)
@@ -226,7 +238,9 @@ def main(arguments: list[str] | None = None) -> int:
                     file=sys.stderr,
                 )
             for sampler in samplers:
-                wanted = [*modes(), *([TUNED] if tuning else [])] if sampler.startswith("erk_") else ["stock"]
+                wanted = [PEER] if sampler in PEERS else ["stock"]
+                if sampler.startswith("erk_"):
+                    wanted = [*modes(), *([TUNED] if tuning else [])]
                 missing = [mode for mode in wanted if (name, kind, schedule, budget, sampler, mode) not in done]
                 for row in cell.rows(sampler, missing):
                     writer.write(row)
@@ -249,7 +263,7 @@ def _command(options: argparse.Namespace) -> str:
 
 def _tell_terms() -> None:
     """Who takes part and who does not, on standard error."""
-    print(f"stock samplers: {', '.join(peers())}", file=sys.stderr)
+    print(f"stock samplers: {', '.join(peers())}; peers: {', '.join(PEERS)}", file=sys.stderr)
     for name, reason in SKIPPED.items():
         print(f"  not {name}: {reason}", file=sys.stderr)
     for name, difference in alias_differences().items():

@@ -38,7 +38,11 @@ SETTINGS = {
 
 
 class Predictor(Protocol):
-    """What a model is made of: a :class:`bench.problems.Problem` or anything with these two."""
+    """What a model is made of: a :class:`bench.problems.Problem` or anything with these three.
+
+    Two more are used where it has them: ``negative_condition(batch)``, class weights of the negative prompt in place
+    of none, and ``interval``, not None where ``guided(sigma, flow)`` says at which levels CFG acts.
+    """
 
     cfg: float
 
@@ -100,13 +104,22 @@ class Bench:
         self.model = ProblemModel(predictor, kind)
         self.patcher = comfy.model_patcher.ModelPatcher(self.model, load_device=torch.device("cpu"), offload_device=torch.device("cpu"))
         wanted = predictor.condition(len(noise))[:, None]
+        unwanted = predictor.negative_condition(len(noise))[:, None] if hasattr(predictor, "negative_condition") else 0 * wanted
         # One row serves the whole batch where all rows are alike, as in a real graph.
-        self._positive = [[wanted if self.cfg != 1.0 else wanted[:1], {}]]
-        self._negative = [[torch.zeros_like(self._positive[0][0]), {}]]
+        self._positive, self._negative = ([[t if self.cfg != 1.0 else t[:1], {}]] for t in (wanted, unwanted))
+        if getattr(predictor, "interval", None) is not None:
+            self.patcher.set_model_sampler_cfg_function(self._cfg_in_interval)
 
     @property
     def flow(self) -> bool:
         return self.model.flow
+
+    def _cfg_in_interval(self, arguments: dict[str, Any]) -> Tensor:
+        """CFG where the predictor wants it, elsewhere the positive alone; all as x - D, as ComfyUI has it here."""
+        positive, negative = arguments["cond"], arguments["uncond"]
+        if not self.model.predictor.guided(float(arguments["sigma"].max()), self.flow):
+            return positive
+        return negative + arguments["cond_scale"] * (positive - negative)
 
     def sigmas(self, schedule: str, steps: int) -> Tensor:
         """A schedule by ComfyUI's own function, [steps + 1]."""

@@ -1,12 +1,14 @@
 """Problems whose denoiser is known exactly, so that a sampler's error can be measured and not guessed.
 
-Every distribution here is a mixture of Gaussians, for which the posterior mean
+Every distribution here is a mixture of Gaussians (or of points, Gaussians without a width) or uniform on a
+sphere. Their posterior mean
 
     D(x, sigma) = E[data | alpha * data + sigma * noise = x]
 
-is a closed formula (Bayes' rule and Gaussian conditioning). On sigma-space models alpha = 1, on flow
-models alpha = 1 - sigma. What varies is where the Gaussians come from: designed covariances, curves in
-the plane, scikit-learn's digits, patches of its sample photographs. Nothing is downloaded.
+is a closed formula: Bayes' rule with Gaussian conditioning, or a ratio of Bessel functions. On sigma-space
+models alpha = 1, on flow models alpha = 1 - sigma. What varies is where the Gaussians come from: designed
+covariances, curves in the plane, scikit-learn's digits, patches of its sample photographs, drawn line art
+and flat areas. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from . import drawings
 
 
 class Distribution(Protocol):
@@ -28,6 +32,11 @@ class Distribution(Protocol):
 
     dim: int
     classes: int
+
+    @property
+    def deviation(self) -> float:
+        """The data's standard deviation, root mean square over the dimensions."""
+        ...
 
     def posterior_mean(self, x: Tensor, alpha: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
         """E[data | alpha * data + sigma * noise = x].
@@ -64,7 +73,7 @@ class KernelDensity:
     """Equal isotropic Gaussians of one width around points: a smoothed data set.
 
     points  [N, dim] float64
-    width   standard deviation around each point
+    width   standard deviation around each point; 0 for the points themselves
     labels  [N] class of each point, or None for a single class
     """
 
@@ -83,6 +92,10 @@ class KernelDensity:
             log_weights=torch.full((len(points),), -math.log(len(points)), dtype=torch.float64),
             labels=labels,
         )
+
+    @property
+    def deviation(self) -> float:
+        return math.sqrt(float(self.points.var(0, unbiased=False).mean()) + self.width**2)
 
     def posterior_mean(self, x: Tensor, alpha: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
         c = self._constants.at(x.dtype)
@@ -120,6 +133,13 @@ class GaussianMixture:
             labels=labels,
         )
 
+    @property
+    def deviation(self) -> float:
+        c = self._constants.at(torch.float64)
+        weights, means = c["log_weights"].softmax(0), c["means"]
+        inside = c["variances"].sum(1) + self.floor * (self.dim - c["variances"].shape[1])
+        return math.sqrt(float(weights @ (inside + (means - weights @ means).square().sum(1))) / self.dim)
+
     def widened(self, factor: float) -> GaussianMixture:
         """The same Gaussians with every standard deviation times ``factor``."""
         c = self._constants.at(torch.float64)
@@ -145,6 +165,85 @@ class GaussianMixture:
         return torch.einsum("bk,bkd->bd", share, mean)
 
 
+class Sphere:
+    """Uniform on a sphere around 0 that fills some of the dimensions; the others are exactly 0.
+
+    basis   [dim, n] orthonormal: where the sphere lies, in n dimensions
+    radius  of the sphere
+    """
+
+    classes = 1
+
+    def __init__(self, basis: Tensor, radius: float) -> None:
+        self.dim, self.radius = basis.shape[0], radius
+        self._order = basis.shape[1] / 2 - 1
+        self._constants = _Constants(basis=basis.double())
+
+    @property
+    def deviation(self) -> float:
+        return self.radius / math.sqrt(self.dim)
+
+    def posterior_mean(self, x: Tensor, alpha: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
+        basis = self._constants.at(x.dtype)["basis"]
+        inside = x @ basis
+        length = inside.norm(dim=1, keepdim=True)
+        # Given x the directions follow a von Mises-Fisher distribution of this concentration.
+        share = bessel_ratio(self._order, alpha * self.radius * length / sigma**2)
+        return (self.radius * share * inside / length) @ basis.T
+
+
+def bessel_ratio(order: float, z: Tensor) -> Tensor:
+    """I_{order+1}(z) / I_order(z) of modified Bessel functions of the first kind, z >= 0 of any shape, order > -1.
+
+    Up to 500 by Gauss's continued fraction, from below, which forgets where it began as exp(-levels^2 / z);
+    above by Hankel's asymptotic series (DLMF 10.33.1 and 10.40.1). Right to rounding for orders up to 50.
+    """
+    far = z > 500.0
+    near = z.clamp(1e-30, 500.0)
+    levels = 12 + math.ceil(6.0 * math.sqrt(float(near.max())))
+    top = order + levels
+    ratio = near / (top + 0.5 + (near.square() + (top + 1.5) ** 2).sqrt())  # Amos' bound
+    for level in range(levels, 0, -1):
+        ratio = near / (2.0 * (order + level) + near * ratio)
+    if not bool(far.any()):
+        return ratio
+
+    def series(mu: float) -> Tensor:
+        """Of sqrt(2 pi z) exp(-z) I(z)."""
+        term = total = torch.ones_like(z)
+        for k in range(1, 25):
+            term = -term * (mu - (2 * k - 1) ** 2) / (8 * k * z.clamp_min(500.0))
+            total = total + term
+        return total
+
+    return torch.where(far, series(4 * (order + 1) ** 2) / series(4 * order**2), ratio)
+
+
+class Tiles:
+    """Independent squares of one distribution, side by side in a picture; a class holds for all of them.
+
+    tile           distribution of one square
+    shape          of one square, [C, h, w]
+    rows, columns  how many squares
+    """
+
+    def __init__(self, tile: Distribution, shape: tuple[int, int, int], rows: int, columns: int) -> None:
+        self.tile, self.classes, self.dim = tile, tile.classes, tile.dim * rows * columns
+        self._shape, self._grid = shape, (rows, columns)
+
+    @property
+    def deviation(self) -> float:
+        return self.tile.deviation
+
+    def posterior_mean(self, x: Tensor, alpha: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
+        (channels, height, width), (rows, columns) = self._shape, self._grid
+        count = rows * columns
+        tiles = x.view(-1, channels, rows, height, columns, width).permute(0, 2, 4, 1, 3, 5)
+        each = (None if t is None else t.repeat_interleave(count, 0) for t in (alpha, sigma, condition))
+        means = self.tile.posterior_mean(tiles.reshape(len(x) * count, -1), *each)
+        return means.view(tiles.shape).permute(0, 3, 1, 4, 2, 5).reshape(x.shape)
+
+
 @dataclass(frozen=True)
 class Problem:
     """A distribution as a sampling problem.
@@ -153,10 +252,16 @@ class Problem:
     shape         of one latent, such as (1, 8, 8)
     distribution  what is sampled
     note          what it is, for people
-    groups        what it counts as: "gaussian", "plane", "mixture", "image", "cfg"; "exact": a check of the
-                  calibrated rule, whose answer there is exact, and no measure of anything
+    groups        what it counts as: "gaussian", "plane", "mixture", "image", "cfg", "flat" (exactly even areas), "edges",
+                  "manifold", "rounded"; "exact": a check of what is exact there, the plain step or the calibrated rule,
+                  and no measure of anything
     cfg           guidance scale; 1 for none. Above 1 sample i asks for class i modulo the classes
     samples       how many start noises the benchmark follows
+    negative      under CFG, the negative is each sample's next class and not the unconditional
+    interval      under CFG, the levels of sigma / alpha between which it acts; elsewhere the sample's class alone does
+    min_steps     of the reference: many for data without a width, see :func:`bench.reference.converge`
+    rounded       the model's output, (x - D) / sigma in every kind of model, is rounded to bfloat16: what a sampler gets,
+                  and not what the reference is made of
     """
 
     name: str
@@ -166,6 +271,10 @@ class Problem:
     groups: tuple[str, ...]
     cfg: float = 1.0
     samples: int = 32
+    negative: bool = False
+    interval: tuple[float, float] | None = None
+    rounded: bool = False
+    min_steps: int = 200
 
     def condition(self, batch: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Class weights of the samples, [B, classes]: one class each under CFG, else unconditional."""
@@ -174,23 +283,51 @@ class Problem:
             return torch.zeros(batch, classes, dtype=dtype)
         return torch.nn.functional.one_hot(torch.arange(batch) % classes, classes).to(dtype)
 
+    def negative_condition(self, batch: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Class weights of the negative prompt, [B, classes]: none, or the next class."""
+        wanted = self.condition(batch, dtype)
+        return wanted.roll(1, dims=1) if self.negative else torch.zeros_like(wanted)
+
+    def guided(self, sigma: float, flow: bool) -> bool:
+        """Whether CFG acts at a level."""
+        if self.cfg == 1.0 or self.interval is None:
+            return self.cfg != 1.0
+        low, high = self.interval
+        alpha = 1 - sigma if flow else 1.0
+        return low * alpha <= sigma <= high * alpha
+
+    def breaks(self, flow: bool) -> tuple[float, ...]:
+        """The levels where CFG sets in and ends: there the ODE has a jump."""
+        return tuple(level / (1 + level) if flow else level for level in self.interval or ())
+
     def predict(self, x: Tensor, sigma: Tensor | float, flow: bool, condition: Tensor | None) -> Tensor:
         """The model's prediction for the given class weights: [B, *shape] -> [B, *shape].
 
         sigma  a number or [B]
         """
-        flat = x.flatten(1)
-        sigma = torch.as_tensor(sigma, dtype=x.dtype).expand(len(x)).reshape(-1, 1)
-        alpha = 1 - sigma if flow else torch.ones_like(sigma)
-        return self.distribution.posterior_mean(flat, alpha, sigma, condition).view(x.shape)
+        exact = self._posterior_mean(x, sigma, flow, condition)
+        if not self.rounded:
+            return exact
+        sigma = torch.as_tensor(sigma, dtype=x.dtype).expand(len(x)).view(-1, *(1,) * (x.ndim - 1))
+        return x - sigma * ((x - exact) / sigma).bfloat16().to(x.dtype)
 
     def denoise(self, x: Tensor, sigma: Tensor | float, flow: bool = False) -> Tensor:
-        """The guided output D_u + cfg (D_c - D_u), what a sampler's ODE is made of."""
-        unconditional = self.predict(x, sigma, flow, None)
-        if self.cfg == 1.0:
-            return unconditional
-        conditional = self.predict(x, sigma, flow, self.condition(len(x), x.dtype))
-        return unconditional + self.cfg * (conditional - unconditional)
+        """The guided output D_n + cfg (D_c - D_n), what a sampler's ODE is made of; never rounded.
+
+        sigma  one level for all samples
+        """
+        batch, dtype = len(x), x.dtype
+        wanted = None if self.cfg == 1.0 else self.condition(batch, dtype)
+        conditional = self._posterior_mean(x, sigma, flow, wanted)
+        if not self.guided(float(torch.as_tensor(sigma).max()), flow):
+            return conditional
+        negative = self._posterior_mean(x, sigma, flow, self.negative_condition(batch, dtype))
+        return negative + self.cfg * (conditional - negative)
+
+    def _posterior_mean(self, x: Tensor, sigma: Tensor | float, flow: bool, condition: Tensor | None) -> Tensor:
+        sigma = torch.as_tensor(sigma, dtype=x.dtype).expand(len(x)).reshape(-1, 1)
+        alpha = 1 - sigma if flow else torch.ones_like(sigma)
+        return self.distribution.posterior_mean(x.flatten(1), alpha, sigma, condition).view(x.shape)
 
     def noise(self, batch: int | None = None) -> Tensor:
         """The start noises, [B, *shape] float32: the same at every call."""
@@ -330,6 +467,54 @@ def _patch_gaussian() -> GaussianMixture:
     return GaussianMixture(torch.zeros(1), mean[None], basis[None], variances.clamp_min(0.02**2)[None], 0.0)
 
 
+def _line_art(width: float) -> Tiles:
+    """Four by four tiles of 8x8: 240 pictures of strokes, and as many blank sheets as make a third of the tiles blank."""
+    pictures, labels = drawings.line_art(240)
+    blank = torch.full((120, pictures.shape[1]), drawings.WHITE, dtype=torch.float64)
+    points, classes = torch.cat([pictures, blank]), torch.cat([labels, torch.arange(120) % 3])
+    return Tiles(KernelDensity(points, width, classes), (1, 8, 8), 4, 4)
+
+
+def _flat_areas() -> GaussianMixture:
+    """Sixteen layouts of three shapes on 3x16x16; a shape's colour is Gaussian, the background exactly white."""
+    masks = drawings.flat_areas(16)
+    count, shapes = masks.shape[:2]
+    generator = _generator(8)
+    flat = masks.flatten(2)  # [K, shapes, 256]
+    colours = 0.5 * torch.randn(count, shapes, 3, generator=generator, dtype=torch.float64)
+    background = drawings.WHITE * (1 - flat.sum(1))
+    means = (torch.einsum("ksp,ksc->kcp", flat, colours) + background[:, None]).flatten(1)
+    bases = torch.stack([torch.block_diag(*[(m / m.norm(dim=1, keepdim=True)).T] * 3) for m in flat])
+    # A unit along a mask's direction is 1/sqrt(area) in each of its pixels.
+    variances = 0.3**2 * flat.sum(2).repeat(1, 3)
+    return GaussianMixture(torch.full((count,), -math.log(count)), means, bases, variances, 0.0)
+
+
+def _even_colour() -> GaussianMixture:
+    """One colour over the whole of a 3x16x16 picture, Gaussian with deviation 0.8 in each channel."""
+    bases = torch.block_diag(*[torch.full((256, 1), 1 / 16, dtype=torch.float64)] * 3)
+    variances = torch.full((1, 3), 256 * 0.8**2, dtype=torch.float64)
+    return GaussianMixture(torch.zeros(1), torch.zeros(1, 768, dtype=torch.float64), bases[None], variances, 0.0)
+
+
+def _gratings() -> GaussianMixture:
+    """Twelve plane waves on 16x16, each of Gaussian amplitude and so of any phase, with nothing else in the picture."""
+    waves = drawings.gratings()
+    count, dim = waves.shape[:2]
+    variances = torch.full((count, 2), 0.7**2 * dim / 2, dtype=torch.float64)
+    return GaussianMixture(torch.full((count,), -math.log(count)), torch.zeros(count, dim, dtype=torch.float64), waves, variances, 0.0)
+
+
+def _one_grating() -> KernelDensity:
+    """A single picture: the denoiser is a constant and an exponential step exact."""
+    return KernelDensity(drawings.gratings(count=1)[:, :, 0] * 16 / math.sqrt(2), 0.0)
+
+
+def _sphere(n: int) -> Sphere:
+    """In 64 dimensions, every coordinate's deviation 1 in the mean square."""
+    return Sphere(_rotations(1, 64, n, _generator(9))[0], 8.0)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The suite
 # ---------------------------------------------------------------------------------------------------------------------
@@ -344,8 +529,8 @@ def _digits(width: float) -> KernelDensity:
 _BUILDERS: dict[str, Callable[[], Problem]] = {}
 
 
-def _add(name: str, shape: tuple[int, ...], build: Callable[[], Distribution], note: str, *groups: str, cfg=1.0, samples=32) -> None:
-    _BUILDERS[name] = lambda: Problem(name, shape, build(), note, groups, cfg, samples)
+def _add(name: str, shape: tuple[int, ...], build: Callable[[], Distribution], note: str, *groups: str, **options: Any) -> None:
+    _BUILDERS[name] = lambda: Problem(name, shape, build(), note, groups, **options)
 
 
 _add("gaussian-axis", _SMALL, _axis_gaussian, "one Gaussian, deviations 0.02 to 2 along the pixels", "gaussian")
@@ -365,6 +550,39 @@ for _scale in (2.0, 4.0, 7.5):
 for _scale in (2.0, 4.0, 7.5):
     _add(f"mixture-cfg-{_scale:g}", _SMALL, _small_mixture, f"the ten Gaussians by class, CFG {_scale:g}", "mixture", "cfg", cfg=_scale)
 _add("gaussian-round", _SMALL, _round_gaussian, "one Gaussian, deviation 0.7 everywhere: a check, in no mean", "gaussian", "exact")
+
+_PAGE = (1, 32, 32)
+_add("flat-areas", _COLOUR, _flat_areas, "flat shapes of random colours on exactly white paper", "flat", "image", samples=16)
+_add("even-colour", _COLOUR, _even_colour, "one random colour over the whole picture", "flat", samples=16)
+_add("even-colour-bf16", _COLOUR, _even_colour, "the same, the model rounded to bfloat16", "flat", "rounded", samples=16, rounded=True)
+_add("gratings", (1, 16, 16), _gratings, "one of twelve plane waves, of any amplitude and phase", "flat", "mixture")
+_add("grating", (1, 16, 16), _one_grating, "a single picture, where plain steps are exact: a check, in no mean", "exact")
+_add(
+    "line-art", _PAGE, lambda: _line_art(0.0), "tiles of binary strokes on exactly white paper", "edges", "image", samples=8, min_steps=1600
+)
+_add("line-art-0.02", _PAGE, lambda: _line_art(0.02), "the same with noise of 0.02", "edges", "image", samples=8)
+for _scale in (4.0, 7.5):
+    _note = f"line art by class, width 0.02, CFG {_scale:g}"
+    _add(f"line-art-cfg-{_scale:g}", _PAGE, lambda: _line_art(0.02), _note, "edges", "image", "cfg", cfg=_scale, samples=8)
+_add(
+    "line-art-negative", _PAGE, lambda: _line_art(0.02), "line art, CFG 4 away from another class", "edges", "image", "cfg",
+    cfg=4.0, samples=8, negative=True,
+)  # fmt: skip
+_add(
+    "line-art-interval", _PAGE, lambda: _line_art(0.0), "line art, width 0, CFG 7.5 between sigma/alpha 0.5 and 5", "edges", "image", "cfg",
+    cfg=7.5, samples=4, interval=(0.5, 5.0), min_steps=3200,
+)  # fmt: skip
+_add(
+    "digits-negative", _SMALL, lambda: _digits(0.30), "digits, width 0.3, CFG 4 away from another class", "image", "cfg",
+    cfg=4.0, negative=True,
+)  # fmt: skip
+_add(
+    "digits-interval", _SMALL, lambda: _digits(0.10), "digits, width 0.1, CFG 7.5 between sigma/alpha 0.5 and 5", "image", "cfg",
+    cfg=7.5, interval=(0.5, 5.0),
+)  # fmt: skip
+_add("digits-bf16", _SMALL, lambda: _digits(0.30), "digits, width 0.3, the model rounded to bfloat16", "image", "rounded", rounded=True)
+_add("sphere-64", _SMALL, lambda: _sphere(64), "uniform on a sphere in 64 dimensions", "manifold")
+_add("sphere-3", _SMALL, lambda: _sphere(3), "uniform on a sphere in 3 of 64 dimensions", "manifold")
 
 NAMES = tuple(_BUILDERS)
 QUICK_NAMES = ("gaussian-rotated", "spiral-0.10", "mixture-8x8", "digits-0.30", "digits-cfg-4")

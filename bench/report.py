@@ -16,6 +16,7 @@ from pathlib import Path
 
 from . import environment, plots
 from .accuracy import CSV, GRID, TUNED, WORSE_BY, Row
+from .peers import PEERS
 from .problems import NAMES, problem
 from .rows import read
 from .stock import NOTES, SKIPPED
@@ -335,6 +336,10 @@ def _terms(rows: Sequence[Row]) -> list[str]:
         "Stock samplers that draw noise run with eta 0. To know of them:",
         "",
         *(f"- {name}: {note}" for name, note in NOTES.items()),
+        "",
+        "Peers, written from their formulas: no stock samplers, and in the last table alone, marked:",
+        "",
+        *(f"- {name}: {peer.note}" for name, peer in PEERS.items()),
         "",
         "Not in the race:",
         "",

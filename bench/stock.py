@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .comfy_model import Bench, comfy
+from .peers import PEERS
 from .problems import problem
 
 
@@ -115,10 +116,12 @@ def erk_samplers() -> list[str]:
 def _calls(sampler: str) -> tuple[int, int]:
     """Model calls are a * steps + b, counted on a cheap problem: (a, b)."""
     plane = problem("spiral-0.10")
-    bench = Bench(plane, "eps", plane.noise(1))
+    # Every peer is written for flow models.
+    kind, schedule, function = ("flow", "simple", PEERS[sampler].sample) if sampler in PEERS else ("eps", "karras", sampler)
+    bench = Bench(plane, kind, plane.noise(1))
     options = DETERMINISTIC.get(sampler) or {}
     # Seven and ten: dpm_fast plans in threes.
-    seven, ten = (bench.sample(sampler, bench.sigmas("karras", steps), options)[1] for steps in (7, 10))
+    seven, ten = (bench.sample(function, bench.sigmas(schedule, steps), options)[1] for steps in (7, 10))
     return (ten - seven) // 3, seven - 7 * ((ten - seven) // 3)
 
 

@@ -1,0 +1,104 @@
+"""RES4LYF's multistep samplers beside ours at equal model calls: python -m bench.res4lyf PATH_OF_RES4LYF.
+
+PATH is a checkout of github.com/ClownsharkBatwing/RES4LYF, which needs opencv-python and pywavelets. Each of its
+samplers runs as it comes, and with its own option multistep_fallback_sampler=res_2s (or res_3s), for this reason: a
+multistep sampler of its exponential family whose step is longer than 1 in log sigma falls back on another one, below
+sigma 0.1 on `euler`, whose weight 1 belongs to steps in sigma and not to exponential ones. Such a step goes about
+log(sigma / sigma_next) times as far as it should, and it is the last step of every flow schedule whose last level is below
+0.1: that of `simple` at shift 3 from 29 steps on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import statistics
+import sys
+import warnings
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .accuracy import Cell
+from .comfy_model import Bench
+from .problems import problem
+from .reference import rms
+from .stock import steps_within
+
+PROBLEMS = ("gaussian-rotated", "spiral-0.10", "tree-0.10", "mixture-8x8", "digits-0.30", "digits-cfg-4")
+KINDS = {"eps": "karras", "flow": "simple", "flow1": "simple"}
+SAMPLERS = {"res_2m": "res_2s", "res_3m": "res_3s"}
+"""Its multistep samplers: the fallback that continues their family."""
+
+
+def load(path: Path) -> Callable[..., Tensor]:
+    """Its sampler function, by ComfyUI's own loader."""
+    import server
+
+    import nodes
+
+    # Its nodes add routes to the running server: one that listens nowhere.
+    server.PromptServer(asyncio.new_event_loop())
+    if not asyncio.run(nodes.load_custom_node(str(path.resolve()))):
+        raise SystemExit(f"ComfyUI could not load {path}: see the log above.")
+    package = str(path.resolve()).replace(".", "_x_")
+    return sys.modules[f"{package}.beta.rk_sampler_beta"].sample_rk_beta
+
+
+def within(bench: Bench, schedule: str, budget: int, sampler: Callable[..., Tensor]) -> tuple[Tensor, int]:
+    """Samples with the most steps whose calls fit the budget, and the calls; its starts and ends take more than one."""
+    for steps in range(budget, 1, -1):
+        samples, calls = bench.sample(sampler, bench.sigmas(schedule, steps))
+        if calls <= budget:
+            return samples, calls
+    raise SystemExit(f"No run of two steps or more fits {budget} calls.")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path, help="checkout of RES4LYF")
+    parser.add_argument("--budgets", nargs="+", type=int, default=[8, 16, 32], help="model calls")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    logging.getLogger().setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore")
+    theirs = load(options.path)
+
+    def sampler(rk_type: str, extra: str) -> Callable[..., Tensor]:
+        def sample(model: Any, x: Tensor, sigmas: Tensor, extra_args=None, callback=None, disable=None) -> Tensor:
+            made = {"rk_type": rk_type, "eta": 0.0, "eta_substep": 0.0, "extra_options": extra}
+            return theirs(model, x, sigmas, None, extra_args, callback, disable, **made)
+
+        return sample
+
+    runs = {f"{name}{', fallback ' + other if extra else ''}": sampler(name, extra)
+            for name, other in SAMPLERS.items() for extra in ("", f"multistep_fallback_sampler={other}")}  # fmt: skip
+    errors: dict[tuple[str, int, str], list[float]] = defaultdict(list)
+    for name in PROBLEMS:
+        what = problem(name)
+        for kind, schedule in KINDS.items():
+            bench = Bench(what, kind, what.noise())
+            for budget in options.budgets:
+                cell = Cell(what, bench, schedule, budget)
+                for run, function in runs.items():
+                    samples, _ = within(bench, schedule, budget, function)
+                    errors[kind, budget, run].append(float(rms(samples.double() - cell.reference.samples).mean()))
+                for run, mode in (("erk_abm", "off"), ("erk_abm", "calibrated")):
+                    errors[kind, budget, f"{run}, {mode}"].append(float(cell.errors(run, mode).mean()))
+                samples, _ = bench.sample("dpmpp_2m", bench.sigmas(schedule, steps_within("dpmpp_2m", budget)))
+                errors[kind, budget, "dpmpp_2m"].append(float(rms(samples.double() - cell.reference.samples).mean()))
+        print(name, file=sys.stderr)
+    print("Error over that of erk_abm, calibrated, at equal model calls: geometric mean over the problems, and the extremes")
+    for (kind, budget, run), made in errors.items():
+        ratios = [value / base for value, base in zip(made, errors[kind, budget, "erk_abm, calibrated"], strict=True)]
+        print(f"{kind:<6}{budget:>3}  {run:<28}{statistics.geometric_mean(ratios):>8.2f}  ({min(ratios):.2f} to {max(ratios):.2f})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
