@@ -46,10 +46,10 @@ def converge(denoise: Denoise, start: Tensor, sigma_start: float, tolerance: flo
     """
     start = start.double()
     steps = 100
-    coarse = _solve(denoise, start, sigma_start, steps)
+    coarse = solve(denoise, start, sigma_start, steps)
     while True:
         steps *= 2
-        fine = _solve(denoise, start, sigma_start, steps)
+        fine = solve(denoise, start, sigma_start, steps)
         # An error of order 4 falls to a sixteenth: the difference is 15 times what is left.
         error = rms(fine - coarse) / 15
         if float(error.mean()) < tolerance or 2 * steps > max_steps:
@@ -62,14 +62,21 @@ def rms(difference: Tensor) -> Tensor:
     return difference.double().flatten(1).square().mean(1).sqrt()
 
 
+def solve(denoise: Denoise, x: Tensor, sigma_start: float, steps: int) -> Tensor:
+    """The end point from x at sigma_start, by a number of Runge-Kutta steps."""
+    return denoise(advance(denoise, x, sigma_start, SIGMA_END, steps), SIGMA_END)  # the Euler step to 0
+
+
 @torch.no_grad()
-def _solve(denoise: Denoise, x: Tensor, sigma_start: float, steps: int) -> Tensor:
+def advance(denoise: Denoise, x: Tensor, sigma_start: float, sigma_end: float, steps: int) -> Tensor:
+    """The state at sigma_end > 0 from that at sigma_start."""
+
     def rate(x: Tensor, t: float) -> Tensor:
         """dx/dt = dx/dsigma * dsigma/dt."""
         sigma = SIGMA_BEND * math.sinh(t)
         return (x - denoise(x, sigma)) * (SIGMA_BEND * math.cosh(t) / sigma)
 
-    t_start, t_end = math.asinh(sigma_start / SIGMA_BEND), math.asinh(SIGMA_END / SIGMA_BEND)
+    t_start, t_end = log_like(sigma_start), log_like(sigma_end)
     dt = (t_end - t_start) / steps
     for i in range(steps):
         t = t_start + i * dt
@@ -78,4 +85,9 @@ def _solve(denoise: Denoise, x: Tensor, sigma_start: float, steps: int) -> Tenso
         k3 = rate(x + dt / 2 * k2, t + dt / 2)
         k4 = rate(x + dt * k3, t + dt)
         x = x + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-    return denoise(x, SIGMA_END)  # the Euler step to 0
+    return x
+
+
+def log_like(sigma: float) -> float:
+    """The variable t in which steps are even."""
+    return math.asinh(sigma / SIGMA_BEND)
