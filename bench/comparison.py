@@ -209,8 +209,8 @@ def explain(rows: Sequence[Row]) -> str:
     )
 
 
-def losses(made: Sequence[Comparison], group: Callable[[Row], str]) -> list[str]:
-    """Every cell in which calibrated errs more than off, those above BOUND first told apart."""
+def losses(made: Sequence[Comparison], group: Callable[[Row], str], unit: str = "calls") -> list[str]:
+    """Every cell in which calibrated errs more than off, the worst first. unit: of the rows' budgets."""
     lost = sorted((c for c in made if c.judged and c.ratio > 1), key=lambda c: -c.ratio)
     body = [
         (
@@ -220,7 +220,7 @@ def losses(made: Sequence[Comparison], group: Callable[[Row], str]) -> list[str]
         for c in lost
     ]  # fmt: skip
     above = sum(c.ratio > BOUND for c in lost)
-    heads = ("problem, model, calls", "solver", "error, calibrated / off", "samples made worse", "error with off", "over the scale")
+    heads = (f"problem, model, {unit}", "solver", "error, calibrated / off", "samples made worse", "error with off", "over the scale")
     return [
         f"## Cells where calibrated errs more: {len(lost)} of {sum(c.judged for c in made)}, {above} above {BOUND:g}",
         "",
@@ -258,11 +258,11 @@ def against_stock(rows: Sequence[Row], group: Callable[[Row], str]) -> list[str]
     ]
 
 
-def plot(made: Sequence[Comparison], group: Callable[[Row], str], path: Path, title: str) -> None:
-    """Ratios by calls, a panel a group; solved cells left out."""
+def plot(made: Sequence[Comparison], group: Callable[[Row], str], path: Path, title: str, unit: str = "model calls") -> None:
+    """Ratios by budget, a panel a group; solved cells left out."""
     points = [plots.Ratio(c.row.sampler, "calibrated", group(c.row), c.row.budget, c.ratio) for c in made if c.judged]
     if points:
-        plots.ratio_by_calls(points, path, title, "error, calibrated / off  (geometric mean)")
+        plots.ratio_by_calls(points, path, title, "error, calibrated / off  (geometric mean)", unit)
 
 
 def write_page(path: Path, lines: Iterable[str]) -> None:

@@ -92,8 +92,8 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
             "",
             comparison.explain(made),
             "",
-            "Plain Euler steps solve the Euler-exact student. No solver solves the consistency student in more than one step: each output "
-            "points at the end and not along the way.",
+            "Plain Euler steps solve the Euler-exact student. One step to 0 solves the consistency student; with more steps no solver "
+            "follows the teacher's path, since each output points at its end and not along it.",
             "",
             "![error ratio](distilled_ratio.png)",
             "",
@@ -104,7 +104,7 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
             "",
             *comparison.summary(compared, lambda row: row.problem),
             *_single_cells(compared),
-            *comparison.losses(compared, title_of),
+            *comparison.losses(compared, title_of, "steps"),
         ],
     )
 
@@ -135,7 +135,7 @@ def main() -> int:
     environment.record(path.with_suffix(".json"), comparison.command("distilled", parser, options))
     made = measure(options, path)
     comparison.plot(comparison.compare(made), lambda row: f"{row.schedule.split(',')[0]}, {row.kind}", folder / "distilled_ratio.png",
-                    "Error on step-distilled students, at their own steps")  # fmt: skip
+                    "Error on step-distilled students, at their own steps", "steps")  # fmt: skip
     write_report(made, folder / "DISTILLED.md", environment.sentence(path.with_suffix(".json")))
     for name in (path.name, "DISTILLED.md", "distilled_ratio.png"):
         print(folder / name)
