@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
 from devtools.inprocess import load_comfyui
 
+from .packages import Package
 
-def record(path: Path, command: str) -> None:
-    """Write command and versions to a JSON file."""
+
+def record(path: Path, command: str, packages: Iterable[Package] = ()) -> None:
+    """Write command and versions to a JSON file, those of packages that only this benchmark reads included."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"command": command, "versions": versions()}, indent=2) + "\n")
+    used = {**versions(), **{package.name: package.version for package in packages}}
+    path.write_text(json.dumps({"command": command, "versions": used}, indent=2) + "\n")
 
 
 def versions() -> dict[str, str]:

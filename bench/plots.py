@@ -66,15 +66,15 @@ def ratio_axis(ax: Axes, low: float, high: float) -> None:
     ax.axhline(1.0, color=INK, linewidth=1.0)
 
 
-def calls_axis(ax: Axes, calls: Sequence[int]) -> None:
+def calls_axis(ax: Axes, calls: Sequence[int], label: str = "model calls") -> None:
     ax.set_xscale("log", base=2)
     ax.set_xticks(sorted(set(calls)))
     ax.xaxis.set_major_formatter(FuncFormatter(plain))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xlabel("model calls")
+    ax.set_xlabel(label)
 
 
-def ratio_by_calls(points: Sequence[Ratio], path: Path, title: str, label: str) -> None:
+def ratio_by_calls(points: Sequence[Ratio], path: Path, title: str, label: str, calls_label: str = "model calls") -> None:
     """Geometric mean over the cells of a mode's ratio to mode off, against model calls; a panel a family."""
     families = list(dict.fromkeys(point.family for point in points))
     samplers = list(dict.fromkeys(point.sampler for point in points))
@@ -99,7 +99,7 @@ def ratio_by_calls(points: Sequence[Ratio], path: Path, title: str, label: str) 
                     markersize=3.5 if faint else 6, linewidth=1.2 if faint else 2.2, alpha=0.75 if faint else 1.0,
                 )  # fmt: skip
         ax.set_title(family, color=INK)
-        calls_axis(ax, [point.calls for point in points])
+        calls_axis(ax, [point.calls for point in points], calls_label)
     for ax in axes:
         ratio_axis(ax, lowest / 1.15, min(highest * 1.15, 30.0))
     axes[0].set_ylabel(label)

@@ -10,6 +10,7 @@ sampler is about.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -57,10 +58,10 @@ def converge(
     """
     start = start.double()
     steps = 100
-    coarse = _solve(denoise, start, sigma_start, steps, breaks)
+    coarse = solve(denoise, start, sigma_start, steps, breaks)
     while True:
         steps *= 2
-        fine = _solve(denoise, start, sigma_start, steps, breaks)
+        fine = solve(denoise, start, sigma_start, steps, breaks)
         # An error of order 4 falls to a sixteenth: the difference is 15 times what is left.
         error = rms(fine - coarse) / 15
         if (float(error.mean()) < tolerance and steps >= min_steps) or 2 * steps > max(max_steps, min_steps):
@@ -74,31 +75,38 @@ def rms(difference: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _solve(denoise: Denoise, x: Tensor, sigma_start: float, steps: int, breaks: Sequence[float] = ()) -> Tensor:
+def solve(denoise: Denoise, x: Tensor, sigma_start: float, steps: int, breaks: Sequence[float] = ()) -> Tensor:
+    """The end point from x at sigma_start, by a number of Runge-Kutta steps; steps end at the levels where the denoiser jumps."""
     levels = [sigma_start, *sorted((b for b in breaks if SIGMA_END < b < sigma_start), reverse=True), SIGMA_END]
-    ends = [math.asinh(level / SIGMA_BEND) for level in levels]
-    for i in range(len(ends) - 1):
-        share = (ends[i] - ends[i + 1]) / (ends[0] - ends[-1])
-        x = _solve_smooth(denoise, x, (ends[i], ends[i + 1]), max(1, round(share * steps)), len(levels) > 2)
+    length = log_like(sigma_start) - log_like(SIGMA_END)
+    for high, low in itertools.pairwise(levels):
+        share = (log_like(high) - log_like(low)) / length
+        x = advance(denoise, x, high, low, max(1, round(share * steps)), within=len(levels) > 2)
     return denoise(x, SIGMA_END)  # the Euler step to 0
 
 
-def _solve_smooth(denoise: Denoise, x: Tensor, ends: tuple[float, float], steps: int, within: bool) -> Tensor:
-    """``steps`` Runge-Kutta steps in t from ends[0] to ends[1]; ``within``: the denoiser is asked between them only."""
-    high, low = (SIGMA_BEND * math.sinh(t) for t in ends)
+@torch.no_grad()
+def advance(denoise: Denoise, x: Tensor, sigma_start: float, sigma_end: float, steps: int, within: bool = False) -> Tensor:
+    """The state at sigma_end > 0 from that at sigma_start; ``within``: the denoiser is asked between the two only."""
 
     def rate(x: Tensor, t: float) -> Tensor:
         """dx/dt = dx/dsigma * dsigma/dt."""
         sigma = SIGMA_BEND * math.sinh(t)
-        asked = min(max(sigma, low * (1 + 1e-12)), high * (1 - 1e-12)) if within else sigma
+        asked = min(max(sigma, sigma_end * (1 + 1e-12)), sigma_start * (1 - 1e-12)) if within else sigma
         return (x - denoise(x, asked)) * (SIGMA_BEND * math.cosh(t) / sigma)
 
-    dt = (ends[1] - ends[0]) / steps
+    t_start, t_end = log_like(sigma_start), log_like(sigma_end)
+    dt = (t_end - t_start) / steps
     for i in range(steps):
-        t = ends[0] + i * dt
+        t = t_start + i * dt
         k1 = rate(x, t)
         k2 = rate(x + dt / 2 * k1, t + dt / 2)
         k3 = rate(x + dt / 2 * k2, t + dt / 2)
         k4 = rate(x + dt * k3, t + dt)
         x = x + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
     return x
+
+
+def log_like(sigma: float) -> float:
+    """The variable t in which steps are even."""
+    return math.asinh(sigma / SIGMA_BEND)

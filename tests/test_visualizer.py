@@ -598,5 +598,16 @@ class TestHelp:
         for name, (kind, options, *_) in object_info["StiffnessVisualizerERKGuid"]["input"]["optional"].items():
             choices = kind if isinstance(kind, list) else options.get("options", [])
             assert all(f"`{choice}`" in text for choice in choices), name
-        for field in ("stiffness", "h_stiffness", "active", "correction", "data_std", "valid", "kept", "believed", "sigma_next", "model_calls"):
+        for field in (
+            "stiffness",
+            "h_stiffness",
+            "active",
+            "correction",
+            "data_std",
+            "valid",
+            "kept",
+            "believed",
+            "sigma_next",
+            "model_calls",
+        ):
             assert field in text, "the files' format is written down"

@@ -1,0 +1,301 @@
+"""Mode calibrated against mode off, and the stock samplers, on models that no :class:`bench.problems.Problem` is.
+
+Shared by the benchmarks of other people's networks, of other people's data sets, and of distilled students: the rows
+that they write, and the tables made of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import plots
+from .accuracy import RESULTS, WORSE_BY
+from .comfy_model import Bench
+from .reference import Reference, rms
+from .report import geometric_mean, number, percent, ratio, table
+from .stock import DETERMINISTIC, erk_samplers, peers
+
+MODES = ("off", "calibrated")
+BOUND = 1.10
+"""A cell above this ratio is listed."""
+EXACT = 1e-3
+"""Where mode off errs by less than this fraction of the data's scale it has solved the cell: a ratio there says nothing,
+and what counts is how much calibrated adds."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run.
+
+    budget           model calls allowed (of a student: its steps); ``calls`` were made, in ``steps`` steps
+    mode             of this pack's samplers; "stock" for ComfyUI's own
+    mean, median, most  over the samples, of the RMS distance to the converged solution
+    worse            share of samples further from it than the same solver with mode off; NaN for stock
+    noise            what the benchmark measures beside the error; NaN where nothing is
+    scale            RMS of the converged samples about their mean
+    reference_error  estimated mean error of the converged solution itself
+    """
+
+    problem: str
+    kind: str
+    schedule: str
+    budget: int
+    sampler: str
+    mode: str
+    steps: int
+    calls: int
+    mean: float
+    median: float
+    most: float
+    worse: float
+    noise: float
+    samples: int
+    scale: float
+    reference_error: float
+    seconds: float
+
+    @property
+    def cell(self) -> tuple[str, str, str, int]:
+        return self.problem, self.kind, self.schedule, self.budget
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model with its schedules: where samplers are compared.
+
+    levels     the schedule of a number of steps, [steps + 1]
+    reference  where the ODE ends from the same start
+    noise      what to measure of the samples beside their error
+    """
+
+    problem: str
+    schedule: str
+    bench: Bench
+    levels: Callable[[int], Tensor]
+    reference: Reference
+    noise: Callable[[Tensor], float] | None = None
+
+    def runs(self, budget: int, steps_of: Callable[[str], int], with_stock: bool = True) -> Iterator[tuple[Row, Tensor]]:
+        """Every sampler with the steps that ``steps_of`` gives it, and its samples; those with fewer than two are left out."""
+        for sampler in erk_samplers():
+            off = None
+            for mode in MODES if steps_of(sampler) >= 2 else ():
+                row, samples, errors = self._run(sampler, steps_of(sampler), budget, mode, {"mode": mode}, off)
+                off = errors if off is None else off
+                yield row, samples
+        for sampler in peers() if with_stock else ():
+            if steps_of(sampler) >= 2:
+                yield self._run(sampler, steps_of(sampler), budget, "stock", DETERMINISTIC[sampler], None)[:2]
+
+    def _run(
+        self, sampler: str, steps: int, budget: int, mode: str, options: dict[str, Any], off: Tensor | None
+    ) -> tuple[Row, Tensor, Tensor]:
+        begin = time.perf_counter()
+        samples, calls = self.bench.sample(sampler, self.levels(steps), options)
+        seconds = time.perf_counter() - begin
+        exact = self.reference.samples
+        errors = rms(samples.double() - exact).nan_to_num(math.inf, math.inf)
+        worse = math.nan if mode == "stock" else 0.0 if off is None else float((errors > off * (1 + WORSE_BY) + 1e-6).double().mean())
+        ordered = errors.sort().values
+        row = Row(
+            self.problem,
+            self.bench.kind,
+            self.schedule,
+            budget,
+            sampler,
+            mode,
+            steps,
+            calls,
+            float(errors.mean()),
+            float(ordered[len(ordered) // 2]),
+            float(ordered[-1]),
+            worse,
+            self.noise(samples) if self.noise else math.nan,
+            len(errors),
+            float((exact - exact.mean(0)).square().mean().sqrt()),
+            float(self.reference.error.mean()),
+            seconds,
+        )
+        return row, samples, errors
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Mode calibrated of a solver against the same solver with mode off, in one cell."""
+
+    row: Row
+    off: Row
+
+    @property
+    def ratio(self) -> float:
+        return ratio(self.row.mean, self.off.mean)
+
+    @property
+    def judged(self) -> bool:
+        return self.off.mean > EXACT * self.row.scale
+
+    @property
+    def added(self) -> float:
+        """Error that calibrated adds, as a fraction of the data's scale."""
+        return (self.row.mean - self.off.mean) / self.row.scale
+
+
+def compare(rows: Iterable[Row]) -> list[Comparison]:
+    rows = list(rows)
+    off = {(row.cell, row.sampler): row for row in rows if row.mode == "off"}
+    return [Comparison(row, off[row.cell, row.sampler]) for row in rows if row.mode == "calibrated"]
+
+
+def summary(made: Sequence[Comparison], group: Callable[[Row], str]) -> list[str]:
+    """A table by group and solver."""
+    noisy = any(not math.isnan(c.row.noise) for c in made)
+    lines = []
+    for name in dict.fromkeys(group(c.row) for c in made):
+        here = [c for c in made if group(c.row) == name]
+        for sampler in [*dict.fromkeys(c.row.sampler for c in here), ""]:
+            cells = [c for c in here if sampler in ("", c.row.sampler)]
+            judged = [c for c in cells if c.judged]
+            solved = [c for c in cells if not c.judged]
+            columns = [
+                number(geometric_mean(c.ratio for c in judged)),
+                number(max((c.ratio for c in judged), default=math.nan)),
+                f"{sum(c.ratio > BOUND for c in judged)} of {len(judged)}",
+                percent(sum(c.row.worse for c in cells) / len(cells)),
+                str(len(solved)),
+                f"{100 * max(c.added for c in solved):.2f} %" if solved else "",
+            ]
+            if noisy:
+                columns += [_noise([c.off for c in cells]), _noise([c.row for c in cells])]
+            lines.append((f"{name}, {sampler or '**all**'}", *columns))
+    heads = (
+        "",
+        "error, calibrated / off",
+        "worst cell",
+        f"cells above {BOUND:g}",
+        "samples made worse",
+        "solved cells",
+        "most added there",
+    )
+    return table((*heads, *(("noise, off", "noise, calibrated") if noisy else ())), lines)
+
+
+def _noise(rows: Sequence[Row]) -> str:
+    """Geometric mean and largest."""
+    values = [row.noise for row in rows]
+    return f"{number(geometric_mean(values))}, at most {number(max(values))}"
+
+
+def explain(rows: Sequence[Row]) -> str:
+    """What the tables' numbers are, in Markdown."""
+    worst = max(row.reference_error / row.scale for row in rows)
+    return (
+        f"Error: per sample, the root mean square distance to the converged end point of the ODE; a run's error is the mean over its "
+        f"{rows[0].samples} samples. Ratios are error with calibrated over error with mode off of the same solver in the same cell; means "
+        f"of ratios are geometric. Less is better. A cell is solved where mode off errs by less than {EXACT:.1%} of the data's scale: "
+        f"its ratio says nothing and is in no mean; what calibrated adds there is told as a share of that scale. A sample counts as made "
+        f"worse if its error grew by more than {WORSE_BY:.1%}. The converged solutions' own errors are estimated at {worst:.0e} of the "
+        "scale at most."
+    )
+
+
+def losses(made: Sequence[Comparison], group: Callable[[Row], str], unit: str = "calls") -> list[str]:
+    """Every cell in which calibrated errs more than off, the worst first. unit: of the rows' budgets."""
+    lost = sorted((c for c in made if c.judged and c.ratio > 1), key=lambda c: -c.ratio)
+    body = [
+        (
+            f"{c.row.problem}, {group(c.row)}, {c.row.budget}", c.row.sampler, number(c.ratio), percent(c.row.worse),
+            f"{c.off.mean:.2g}", f"{c.off.mean / c.row.scale:.2g}",
+        )
+        for c in lost
+    ]  # fmt: skip
+    above = sum(c.ratio > BOUND for c in lost)
+    heads = (f"problem, model, {unit}", "solver", "error, calibrated / off", "samples made worse", "error with off", "over the scale")
+    return [
+        f"## Cells where calibrated errs more: {len(lost)} of {sum(c.judged for c in made)}, {above} above {BOUND:g}",
+        "",
+        *(table(heads, body) if body else ["None.", ""]),
+    ]
+
+
+def against_stock(rows: Sequence[Row], group: Callable[[Row], str]) -> list[str]:
+    """The best of this pack's samplers against the best stock sampler of each cell; empty where none was run."""
+    if not any(row.mode == "stock" for row in rows):
+        return []
+    best: dict[tuple, dict[str, Row]] = {}
+    for row in rows:
+        mine = best.setdefault(row.cell, {})
+        if row.mode != "off" and (row.mode not in mine or row.mean < mine[row.mode].mean):
+            mine[row.mode] = row
+    body = [
+        (
+            f"{of['stock'].problem}, {group(of['stock'])}, {of['stock'].budget}",
+            *(f"{of[mode].sampler} {of[mode].mean:.3g}" for mode in ("calibrated", "stock")),
+            number(ratio(of["calibrated"].mean, of["stock"].mean)),
+        )
+        for of in best.values()
+        if {"calibrated", "stock"} <= of.keys()
+    ]
+    ratios = [ratio(of["calibrated"].mean, of["stock"].mean) for of in best.values() if {"calibrated", "stock"} <= of.keys()]
+    return [
+        "## Against ComfyUI's samplers",
+        "",
+        f"The best of this pack's samplers, calibrated, against the best stock sampler of the cell at equal model calls: first in "
+        f"{sum(r < 1 for r in ratios)} of {len(ratios)} cells, ratio of the errors {number(geometric_mean(ratios))}, at most "
+        f"{number(max(ratios))}.",
+        "",
+        *table(("problem, model, calls", "ours", "stock", "ratio"), body),
+    ]
+
+
+def plot(made: Sequence[Comparison], group: Callable[[Row], str], path: Path, title: str, unit: str = "model calls") -> None:
+    """Ratios by budget, a panel a group; solved cells left out."""
+    points = [plots.Ratio(c.row.sampler, "calibrated", group(c.row), c.row.budget, c.ratio) for c in made if c.judged]
+    if points:
+        plots.ratio_by_calls(points, path, title, "error, calibrated / off  (geometric mean)", unit)
+
+
+def write_page(path: Path, lines: Iterable[str]) -> None:
+    path.write_text("\n".join(line.rstrip() for line in lines).rstrip() + "\n")
+
+
+def arguments(description: str, samples: int, budgets: Sequence[int], what: str, names: Sequence[str]) -> argparse.ArgumentParser:
+    """The options that these benchmarks share."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=samples, help="samples a run")
+    parser.add_argument("--budgets", type=int, nargs="+", default=list(budgets), help=what)
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", default=list(names), help=f"of {', '.join(names)}")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    return parser
+
+
+def begin(options: argparse.Namespace) -> Path:
+    """Set torch and the loggers up. Returns the folder of the results."""
+    torch.set_num_threads(options.threads)
+    logging.getLogger().setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="comfy")
+    options.output.mkdir(parents=True, exist_ok=True)
+    return options.output
+
+
+def command(module: str, parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
+    """What makes the same rows again; where they go does not matter."""
+    parts = [f"python -m bench.{module}"]
+    for name, value in vars(options).items():
+        if name in ("output", "threads") or value == parser.get_default(name):
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        values = value if isinstance(value, list) else [value]
+        parts.append(flag if value is True else " ".join([flag, *(f"'{v}'" if " " in str(v) else str(v) for v in values)]))
+    return " ".join(parts)

@@ -1,0 +1,146 @@
+"""Step-distilled students of exact problems: python -m bench.distilled.
+
+Mode calibrated against mode off at the student's own number of steps, as error to the teacher's end point. Students are
+those of bench/students.py: one on whose levels an Euler step is exact, and a consistency student. Writes distilled.csv,
+DISTILLED.md and the plot into bench/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+import time
+from pathlib import Path
+
+from . import comparison, environment, rows
+from .accuracy import RESULTS
+from .comfy_model import Bench
+from .comparison import Case, Row
+from .problems import Problem, problem
+from .reference import Reference, converge
+from .students import ConsistencyStudent, EulerStudent
+
+CSV = RESULTS / "distilled.csv"
+BUDGETS = (4, 8)
+PROBLEMS = ("gaussian-rotated", "spiral-0.10", "mixture-8x8", "digits-0.30", "digits-cfg-4")
+SCHEDULES = (("eps", "sgm_uniform"), ("eps", "karras"), ("flow", "simple"))
+"""(kind of model, ComfyUI's scheduler); sgm_uniform is what few-step models of sigma-space are run with."""
+STUDENTS = ("Euler-exact", "consistency")
+
+
+@functools.cache
+def teacher_end(name: str, kind: str, samples: int, start: float) -> Reference:
+    """Where the teacher's ODE ends."""
+    what = problem(name)
+    bench = Bench(what, kind, what.noise(samples))
+    first = bench.sigmas("simple", 4)[:1] * 0 + start
+    return converge(lambda x, sigma: what.denoise(x, sigma, bench.flow), bench.start(first), start)
+
+
+def prepare(what: Problem, kind: str, schedule: str, student: str, steps: int, samples: int) -> Case:
+    """A student with its own levels."""
+    noise = what.noise(samples)
+    plain = Bench(what, kind, noise)
+    levels = plain.sigmas(schedule, steps)
+    model = EulerStudent(what, plain.flow, levels) if student == STUDENTS[0] else ConsistencyStudent(what, plain.flow)
+    reference = teacher_end(what.name, kind, samples, round(float(levels[0]), 5))
+    return Case(what.name, f"{student}, {schedule}", Bench(model, kind, noise), lambda _steps: levels, reference)
+
+
+def measure(options: argparse.Namespace, path: Path) -> list[Row]:
+    """All rows, written as they are made."""
+    writer = rows.Writer(path, Row)
+    made: list[Row] = []
+    for name in options.only:
+        what = problem(name)
+        for kind, schedule in SCHEDULES:
+            begin = time.monotonic()
+            for student in STUDENTS:
+                for steps in options.budgets:
+                    case = prepare(what, kind, schedule, student, steps, options.samples)
+                    for row, _ in case.runs(steps, lambda _sampler, n=steps: n, with_stock=False):
+                        writer.write(row)
+                        made.append(row)
+            print(f"{name}, {kind}, {schedule}: {time.monotonic() - begin:.0f} s", file=sys.stderr)
+    return made
+
+
+def title_of(row: Row) -> str:
+    return f"{row.kind}, {row.schedule}"
+
+
+def student_of(row: Row) -> str:
+    return f"{row.schedule.split(',')[0]}, {row.kind}, {row.budget} steps"
+
+
+def write_report(made: list[Row], path: Path, sentence: str) -> None:
+    """DISTILLED.md."""
+    compared = comparison.compare(made)
+    comparison.write_page(
+        path,
+        [
+            "# Step-distilled students",
+            "",
+            sentence,
+            "",
+            "Students of exact problems, as distillation would give them if it worked perfectly; each is computed by solving its "
+            "teacher's ODE at every call. *Euler-exact*: at each level of its own schedule the output is such that an Euler step lands on "
+            "the teacher's solution at the next level; between two levels the output is that of the upper one. *Consistency*: the output "
+            "is the end point of the teacher's ODE from the input. Each solver takes the student's own steps, on the student's own levels, "
+            "with one model call a step or two. The converged solution is the teacher's end point.",
+            "",
+            comparison.explain(made),
+            "",
+            "Plain Euler steps solve the Euler-exact student. One step to 0 solves the consistency student; with more steps no solver "
+            "follows the teacher's path, since each output points at its end and not along it.",
+            "",
+            "![error ratio](distilled_ratio.png)",
+            "",
+            "## By student and solver",
+            "",
+            *comparison.summary(compared, student_of),
+            "## By problem and solver",
+            "",
+            *comparison.summary(compared, lambda row: row.problem),
+            *_single_cells(compared),
+            *comparison.losses(compared, title_of, "steps"),
+        ],
+    )
+
+
+def _single_cells(compared: list[comparison.Comparison]) -> list[str]:
+    """Error over the scale with off and calibrated, in every cell."""
+    solvers = list(dict.fromkeys(c.row.sampler for c in compared))
+    cells = {(c.row.cell, c.row.sampler): c for c in compared}
+    body = []
+    for cell in dict.fromkeys(c.row.cell for c in compared):
+        here = [cells[cell, solver] for solver in solvers]
+        columns = [f"{c.off.mean / c.off.scale:.3f}, {c.row.mean / c.row.scale:.3f}" for c in here]
+        body.append((f"{cell[0]}, {title_of(here[0].row)}, {cell[3]}", *columns))
+    return [
+        "## Every cell",
+        "",
+        "Error over the data's scale, with off and with calibrated.",
+        "",
+        *comparison.table(("teacher, model, student, steps", *solvers), body),
+    ]
+
+
+def main() -> int:
+    parser = comparison.arguments(__doc__, 32, BUDGETS, "steps of the students", PROBLEMS)
+    options = parser.parse_args()
+    folder = comparison.begin(options)
+    path = folder / CSV.name
+    environment.record(path.with_suffix(".json"), comparison.command("distilled", parser, options))
+    made = measure(options, path)
+    comparison.plot(comparison.compare(made), lambda row: f"{row.schedule.split(',')[0]}, {row.kind}", folder / "distilled_ratio.png",
+                    "Error on step-distilled students, at their own steps", "steps")  # fmt: skip
+    write_report(made, folder / "DISTILLED.md", environment.sentence(path.with_suffix(".json")))
+    for name in (path.name, "DISTILLED.md", "distilled_ratio.png"):
+        print(folder / name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

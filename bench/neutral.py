@@ -1,0 +1,193 @@
+"""Data sets and ideal denoisers of another project: python -m bench.neutral.
+
+**No rule may be chosen by these problems.** They run after a rule is fixed, and what they give is told as it is: they
+are here to show what a rule is worth on data that it was not made for.
+
+PyPI's `smalldiffusion` (C. Yuan, MIT) is fetched by version and checksum; its own code makes the data sets and denoises.
+The wheel is read as it is, and of its modules only the two that are needed: its own __init__ imports what its training
+asks for. Writes neutral.csv, NEUTRAL.md and the plot into bench/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import math
+import sys
+import time
+import zipimport
+import zlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import comparison, environment, rows
+from .accuracy import RESULTS
+from .comfy_model import Bench
+from .comparison import Case, Row
+from .packages import FetchError, Package
+from .reference import converge
+from .stock import steps_within
+
+CSV = RESULTS / "neutral.csv"
+SMALLDIFFUSION = Package("smalldiffusion", "0.5.0", "04f9f8fd7d2bca70c202f16318b90bbb6873366b043885ba8b7de9dceecc4ee0")
+BUDGETS = (6, 8, 12, 16, 24)
+SCHEDULES = {"eps": "karras", "edm": "karras", "flow": "simple"}
+TITLES = {"eps": "sigma-space, karras 14.6 to 0.03", "edm": "sigma-space, karras 80 to 0.002", "flow": "flow, shift 3"}
+
+SETS: dict[str, tuple[str, Callable[[ModuleType], Any]]] = {
+    "swissroll": ("Swissroll(pi/2, 5 pi, 100), as in its introduction", lambda data: data.Swissroll(math.pi / 2, 5 * math.pi, 100)),
+    "swissroll-1000": ("Swissroll(pi/2, 5 pi, 1000)", lambda data: data.Swissroll(math.pi / 2, 5 * math.pi, 1000)),
+    "tree": ("TreeDataset(), its own defaults", lambda data: _points(data, data.TreeDataset())),
+    "tree-deep": ("TreeDataset(2, 5, 30)", lambda data: _points(data, data.TreeDataset(2, 5, 30))),
+}
+"""Name: what it is, and how it is made with the package's own code."""
+
+
+def _points(data: ModuleType, labelled: Any) -> Any:
+    """A data set without its labels."""
+    return data.MappedDataset(labelled, lambda item: item[0])
+
+
+def load_module(wheel: Path, name: str) -> ModuleType:
+    """One module of the package, out of the wheel."""
+    spec = zipimport.zipimporter(str(wheel / SMALLDIFFUSION.name)).find_spec(name)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{wheel} has no module {name}.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Ideal:
+    """The package's ideal denoiser of a data set, for sampling through ComfyUI: see :class:`bench.comfy_model.Predictor`.
+
+    denoiser  called with (x [B, 2], sigma [B, 1]); gives the noise, (x - D)/sigma
+    mean      [2] of the data
+    """
+
+    cfg = 1.0
+    shape = (1, 1, 2)
+    BLIND = 1e-6
+    """Below this alpha the denoiser cannot be asked, x/alpha being without bounds; its answer is the limit, the data's mean."""
+
+    def __init__(self, denoiser: Callable[[Tensor, Tensor], Tensor], mean: Tensor) -> None:
+        self.denoiser, self.mean = denoiser, mean.double()
+
+    def condition(self, batch: int) -> Tensor:
+        return torch.zeros(batch, 1)
+
+    @torch.no_grad()
+    def predict(self, x: Tensor, sigma: Tensor | float, flow: bool, condition: Tensor | None = None) -> Tensor:
+        """In float64: D is a small difference of what the denoiser gives, at high levels."""
+        flat = x.flatten(1).double()
+        sigma = torch.as_tensor(sigma, dtype=torch.float64).expand(len(x)).reshape(-1, 1)
+        alpha = 1 - sigma if flow else torch.ones_like(sigma)
+        blind = alpha < self.BLIND
+        bounded = alpha.masked_fill(blind, 1.0)
+        scaled, level = flat / bounded, sigma / bounded
+        denoised = scaled - level * self.denoiser(scaled, level)
+        return torch.where(blind, self.mean, denoised).view(x.shape).to(x.dtype)
+
+
+@cache
+def ideal(name: str) -> Ideal:
+    """A data set of SETS with the package's denoiser. Raises packages.FetchError where the package cannot be fetched."""
+    wheel = SMALLDIFFUSION.wheel()
+    denoiser = load_module(wheel, "model").IdealDenoiser(SETS[name][1](load_module(wheel, "data"))).double()
+    denoiser.data = denoiser.data.double()
+    return Ideal(denoiser, denoiser.data.mean(0))
+
+
+def prepare(name: str, kind: str, samples: int) -> Case:
+    model = ideal(name)
+    noise = torch.randn((samples, *model.shape), generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
+    bench = Bench(model, kind, noise)
+    schedule = SCHEDULES[kind]
+    first = bench.sigmas(schedule, 8)[:1]
+    found = converge(lambda x, sigma: model.predict(x, sigma, bench.flow), bench.start(first), float(first))
+    return Case(name, schedule, bench, lambda steps: bench.sigmas(schedule, steps), found)
+
+
+def measure(options: argparse.Namespace, path: Path) -> list[Row]:
+    """All rows, written as they are made."""
+    writer = rows.Writer(path, Row)
+    made: list[Row] = []
+    for name in options.only:
+        for kind in options.kinds:
+            begin = time.monotonic()
+            case = prepare(name, kind, options.samples)
+            for budget in options.budgets:
+                for row, _ in case.runs(budget, lambda sampler, b=budget: steps_within(sampler, b), not options.no_stock):
+                    writer.write(row)
+                    made.append(row)
+            print(f"{name}, {kind}: {time.monotonic() - begin:.0f} s", file=sys.stderr)
+    return made
+
+
+def title_of(row: Row) -> str:
+    return TITLES[row.kind]
+
+
+def write_report(made: list[Row], path: Path, sentence: str) -> None:
+    """NEUTRAL.md."""
+    compared = comparison.compare(made)
+    sets = [(name, text) for name, (text, _) in SETS.items() if any(row.problem == name for row in made)]
+    comparison.write_page(
+        path,
+        [
+            "# Another project's data and denoisers",
+            "",
+            sentence,
+            "",
+            f"The two-dimensional data sets of PyPI's `{SMALLDIFFUSION.name}` {SMALLDIFFUSION.version} (MIT) and its ideal denoiser, made "
+            "and evaluated by its own code, in float64, sampled through ComfyUI in float32. **No rule is chosen by these problems**: they "
+            "run after the rule is fixed. Each data set is a finite set of points. Its Datasaurus sets are left out: the wheel lacks their "
+            "file.",
+            "",
+            *comparison.table(("data set", "made by"), sets),
+            f"{comparison.explain(made)} On flow models at alpha below {Ideal.BLIND:g}, which is sigma 1 and nothing else, the denoiser "
+            "cannot be asked: the data's mean stands for its answer, which is the limit.",
+            "",
+            "![error ratio](neutral_ratio.png)",
+            "",
+            "## By schedule and solver",
+            "",
+            *comparison.summary(compared, title_of),
+            "## By data set and solver",
+            "",
+            *comparison.summary(compared, lambda row: row.problem),
+            *comparison.losses(compared, title_of),
+            *comparison.against_stock(made, title_of),
+        ],
+    )
+
+
+def main() -> int:
+    parser = comparison.arguments(__doc__, 64, BUDGETS, "model calls", list(SETS))
+    parser.add_argument("--kinds", nargs="+", choices=list(SCHEDULES), default=list(SCHEDULES), help="schedules, by kind of model")
+    parser.add_argument("--no-stock", action="store_true", help="leave out ComfyUI's own samplers")
+    options = parser.parse_args()
+    folder = comparison.begin(options)
+    path = folder / CSV.name
+    try:
+        SMALLDIFFUSION.wheel()
+    except FetchError as error:
+        print(error, file=sys.stderr)
+        return 1
+    environment.record(path.with_suffix(".json"), comparison.command("neutral", parser, options), [SMALLDIFFUSION])
+    made = measure(options, path)
+    comparison.plot(comparison.compare(made), title_of, folder / "neutral_ratio.png", "Error on another project's data, equal model calls")
+    write_report(made, folder / "NEUTRAL.md", environment.sentence(path.with_suffix(".json")))
+    for name in (path.name, "NEUTRAL.md", "neutral_ratio.png"):
+        print(folder / name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""Step-distilled students of exact problems: what a distillation would give that worked perfectly.
+
+Distilled models (Salimans & Ho 2022; Song et al. 2023) no longer predict the posterior mean: their output is chosen so
+that few Euler steps land where the teacher's ODE goes. A solver of higher order, or a correction that models the
+denoiser, takes that output for what it is not. Here the teacher is a problem of bench/problems.py, and the student's
+output is computed by solving the teacher's ODE finely at every call.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .problems import Problem
+from .reference import SIGMA_END, advance, log_like, solve
+
+DENSITY = 10.0
+"""Runge-Kutta steps a unit of bench.reference's variable: an e-fold of sigma. The error is far below any that is measured."""
+
+
+class _Student:
+    """A teacher's ODE, in the form that ComfyUI samples: see :class:`bench.comfy_model.Predictor`.
+
+    The teacher's guidance is part of what was distilled: the student is sampled without.
+    """
+
+    cfg = 1.0
+
+    def __init__(self, teacher: Problem, flow: bool) -> None:
+        self.teacher, self.flow = teacher, flow
+
+    def condition(self, batch: int) -> Tensor:
+        return torch.zeros(batch, 1)
+
+    def predict(self, x: Tensor, sigma: Tensor | float, flow: bool, condition: Tensor | None = None) -> Tensor:
+        """[B, ...] -> [B, ...] of the same dtype. Raises ValueError for samples at different levels, or another kind of model."""
+        levels = torch.as_tensor(sigma).flatten()
+        if flow != self.flow or not bool((levels == levels[0]).all()):
+            raise ValueError("A student is of one kind of model, and its samples are all at one level.")
+        return self.output(x.double(), float(levels[0])).to(x.dtype)
+
+    def output(self, x: Tensor, sigma: float) -> Tensor:
+        raise NotImplementedError
+
+    def follow(self, x: Tensor, start: float, end: float) -> Tensor:
+        """The teacher's ODE from start to end, 0 included."""
+        steps = max(4, math.ceil(DENSITY * (log_like(start) - log_like(max(end, SIGMA_END)))))
+        return advance(self._teach, x, start, end, steps) if end > 0 else solve(self._teach, x, start, steps)
+
+    def _teach(self, x: Tensor, sigma: float) -> Tensor:
+        return self.teacher.denoise(x, sigma, self.flow)
+
+
+class EulerStudent(_Student):
+    """An Euler step between its levels lands where the teacher's ODE goes.
+
+    levels  [n + 1] falling, the last 0. Between two of them the output is that of the upper one: constant in sigma
+    """
+
+    def __init__(self, teacher: Problem, flow: bool, levels: Tensor) -> None:
+        super().__init__(teacher, flow)
+        self.levels = levels.double().tolist()
+        if self.levels[-1] != 0 or any(upper <= lower for upper, lower in zip(self.levels, self.levels[1:], strict=False)):
+            raise ValueError(f"A student's levels fall to 0; these are {self.levels}.")
+
+    def output(self, x: Tensor, sigma: float) -> Tensor:
+        # Levels come back from float32, and may be off by its rounding.
+        i = max((i for i, level in enumerate(self.levels[:-1]) if level >= sigma * (1 - 1e-5)), default=0)
+        upper, lower = self.levels[i : i + 2]
+        # x_lower = D + lower/upper (x - D), solved for D.
+        return (upper * self.follow(x, upper, lower) - lower * x) / (upper - lower)
+
+
+class ConsistencyStudent(_Student):
+    """The output is the end point of the teacher's ODE from x."""
+
+    def output(self, x: Tensor, sigma: float) -> Tensor:
+        return self.follow(x, sigma, 0.0) if sigma > SIGMA_END else self._teach(x, sigma)
