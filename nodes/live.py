@@ -149,8 +149,10 @@ class _OnItsWay:
 def message(step: erk.StepRecord, info: erk.RunInfo, origin: Origin, run: str) -> dict[str, Any]:
     """What the page is told of a step. Numbers are finite; None stands where there is none.
 
-    stiffness is the median over the batch, spread its least and greatest value where there is more than one sample.
+    stiffness and believed (how far the step's correction is believed, 0 to 1) are the medians over the batch, spread the
+    least and greatest stiffness where there is more than one sample.
     """
+    believed = [value for value in step.believed if math.isfinite(value)]
     known = sorted(value for value in step.stiffness if math.isfinite(value))
     return {
         "run": run,
@@ -169,6 +171,7 @@ def message(step: erk.StepRecord, info: erk.RunInfo, origin: Origin, run: str) -
         "stiffness": statistics.median(known) if known else None,
         "spread": [known[0], known[-1]] if known and len(step.stiffness) > 1 else None,
         "guided": any(step.active),
+        "believed": statistics.median(believed) if believed else None,
     }
 
 

@@ -52,6 +52,8 @@ def assert_tells(messages: list[dict[str, Any]], trace: dict[str, Any]) -> None:
     for message, step in zip(messages, trace["steps"], strict=True):
         known = [value for value in step["stiffness"] if value is not None]
         assert message["stiffness"] == (statistics.median(known) if known else None)
+        known_believed = [value for value in step["believed"] if value is not None]
+        assert message["believed"] == (statistics.median(known_believed) if known_believed else None)
         assert message["spread"] == ([min(known), max(known)] if known and len(step["stiffness"]) > 1 else None)
         assert message["guided"] == any(step["active"])
         assert (message["sigma"], message["sigma_next"]) == (step["sigma"], step["sigma_next"])

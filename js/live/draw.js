@@ -16,6 +16,7 @@ import { isComplete } from "./runs.js";
  * @property {number | null} value null where the step has no estimate
  * @property {[number, number] | null} spread least and greatest of the batch
  * @property {boolean} guided
+ * @property {number | null} believed how far the correction is believed, 0 to 1
  * @property {number} x
  * @property {number} y
  * @property {[number, number] | null} band where the spread ends, as y
@@ -100,12 +101,13 @@ export function layout(current, previous, width, height) {
  * @returns {Point[]}
  */
 function place(run, plot, at) {
-    return run.steps.map(({ step, sigma, stiffness, spread, guided }) => ({
+    return run.steps.map(({ step, sigma, stiffness, spread, guided, believed }) => ({
         step,
         sigma,
         value: stiffness,
         spread,
         guided,
+        believed: believed ?? null,
         x: stepPosition(step, run.total, plot),
         y: stiffness !== null && stiffness > 0 ? at(stiffness) : plot.bottom,
         band: spread && spread[0] > 0 ? [at(spread[0]), at(spread[1])] : null,
@@ -459,6 +461,7 @@ function tooltip(chart, point) {
         `step ${point.step}   σ ${short(point.sigma)}`,
         point.value === null ? "no estimate at this step" : `ρ̂ ${short(point.value)}${point.guided ? "  corrected" : "  not corrected"}`,
     ];
+    if (point.believed !== null) lines.push(`correction believed to ${Math.round(100 * point.believed)} %`);
     if (point.spread) lines.push(`batch ${short(point.spread[0])} to ${short(point.spread[1])}`);
     const before = nearest(chart.previous, point.x);
     if (before?.value) lines.push(`previous run ${short(before.value)} at σ ${short(before.sigma)}`);

@@ -24,6 +24,7 @@
  * @property {number | null} stiffness median over the batch; null where the step has none
  * @property {[number, number] | null} spread least and greatest of the batch
  * @property {boolean} guided
+ * @property {number | null} [believed] how far the correction is believed, 0 to 1, of mode calibrated
  */
 
 /**
@@ -34,6 +35,7 @@
  * @property {number | null} stiffness
  * @property {[number, number] | null} spread
  * @property {boolean} guided
+ * @property {number | null} believed
  */
 
 /**
@@ -181,6 +183,7 @@ function insert(steps, message) {
         stiffness: message.stiffness,
         spread: message.spread,
         guided: message.guided,
+        believed: message.believed ?? null,
     };
     let at = steps.length;
     while (at > 0 && steps[at - 1].step >= step.step) at--;

@@ -128,6 +128,13 @@ test("hovering finds the nearest step and tells its values", () => {
     assert.equal(nearest([], 10), null);
 });
 
+test("a tooltip says how far a correction is believed, where one was claimed", () => {
+    const steps = run().steps.map((step, i) => ({ ...step, believed: i > 1 ? 0.724 : null }));
+    const chart = layout({ ...run(), steps }, null, 400, 200);
+    assert.ok(toSVG(chart, chart.points[2]).includes("correction believed to 72 %"));
+    assert.ok(!toSVG(chart, chart.points[1]).includes("believed"));
+});
+
 test("a tooltip stays inside the chart", () => {
     const chart = layout(run(), null, 260, 180);
     for (const point of chart.points) {
