@@ -41,6 +41,7 @@ BENCHMARKS = {
     "report": "tables and plots from what `accuracy` measured",
     "calls_saved": "how many calls other samplers need for the error of ours, from what was measured",
     "res4lyf": "RES4LYF's multistep samplers beside ours, from a checkout that you give",
+    "ablation": "what each mechanism of mode calibrated brings",
     "learned": "a small trained network: distance of samples to the data",
     "networks": "score networks that others trained on real images, fetched from PyPI (20 minutes)",
     "neutral": "data sets and ideal denoisers of another project, by which no rule is chosen",

@@ -1,0 +1,180 @@
+"""What each mechanism of mode calibrated brings: python -m bench.ablation.
+
+Each is switched off by itself, the others as they are, and the same cells are run again: problems of bench/problems.py of every
+kind, as sigma-space and flow models on their first schedule. Writes ablation.csv and ABLATION.md into bench/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import math
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from devtools.inprocess import pack_module
+
+from . import environment, rows
+from .accuracy import RESULTS, Cell
+from .comfy_model import Bench
+from .problems import problem
+from .report import geometric_mean, number, table
+from .stock import erk_samplers
+
+CSV = RESULTS / "ablation.csv"
+REPORT = RESULTS / "ABLATION.md"
+LIKE_THE_MODEL = ("gaussian-rotated", "gaussian-patches", "spiral-0.10", "mixture-8x8", "mixture-3x16x16", "digits-0.30", "digits-cfg-4")
+"""Smooth data: what the rule is for."""
+UNLIKE_IT = ("flat-areas", "even-colour-bf16", "line-art-0.02", "line-art-cfg-7.5", "sphere-64", "digits-negative")
+"""Blank areas, rounding, hard edges, strong guidance, a manifold: where it must not harm."""
+KINDS = {"eps": "karras", "flow": "simple"}
+BUDGETS = (8, 16)
+FLOOR = 1e-3
+"""Added to both errors of a ratio, as a fraction of the data's deviation: below it a cell is solved."""
+WORSE = 1.10
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell with one mechanism switched off ("none": the rule as it is). Errors are means over the samples."""
+
+    without: str
+    problem: str
+    kind: str
+    sampler: str
+    budget: int
+    off: float
+    calibrated: float
+    scale: float
+
+    @property
+    def ratio(self) -> float:
+        floor = FLOOR * self.scale
+        return (self.calibrated + floor) / (self.off + floor)
+
+
+def variants() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Mechanism: (what is done without it, attributes to set on ``owner.name``)."""
+    rule = pack_module("erk.guidance.calibrated")
+    believed = {"CalibratedRule._applied_trust": lambda self, x: x.new_ones(())}
+    one_trust = {"Spectrum.about_each_place": _whole_sample}
+    return {
+        "none": ("the rule as it is", {}),
+        "earned trust": ("every claim is believed", believed),
+        "trust by place": ("one trust for a whole sample", one_trust),
+        "surprise": ("an error larger than the claim never lowers the trust", {"SURPRISE": 0.0, "SURPRISE_LAST": 0.0}),
+        "the last step's own judgement": ("it trusts what the steps before earned", {"_change_of_denoised": _never(rule)}),
+        "trust region": ("claims have no bound", {"TRUST_REGION": math.inf}),
+        "expanding modes": ("u below 0 counts as all noise", {"NOISE_FRACTION_EXPANDING": 1.0}),
+        "rounding": ("q next to 1 is taken at its word", {"_ROUNDING": 0.0}),
+    }
+
+
+def _whole_sample(self: Any, product: Tensor) -> Tensor:
+    return product.flatten(1).sum(1).view(-1, *(1,) * (product.ndim - 1))
+
+
+def _never(rule: ModuleType) -> Any:
+    """Predicts no change of D, so that nothing is judged by it."""
+    return lambda process, sigma, sigma_next, quotients: torch.full((rule.TABLE + 1,), math.nan)
+
+
+@contextlib.contextmanager
+def without(changes: dict[str, Any]) -> Iterator[None]:
+    """The calibrated rule with some of its names set to other values."""
+    rule = pack_module("erk.guidance.calibrated")
+    before: list[tuple[Any, str, Any]] = []
+    for path, value in changes.items():
+        owner, name = rule, path
+        if "." in path:
+            holder, name = path.split(".")
+            owner = getattr(rule, holder)
+        before.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, value)
+    rule._missed_by_step.cache_clear()
+    try:
+        yield
+    finally:
+        for owner, name, value in before:
+            setattr(owner, name, value)
+        rule._missed_by_step.cache_clear()
+
+
+def measure(names: tuple[str, ...], budgets: tuple[int, ...], path: Path) -> list[Row]:
+    """All rows, written as they are made."""
+    writer, made = rows.Writer(path, Row), []
+    for name in names:
+        what = problem(name)
+        scale = float(what.distribution.deviation)
+        for kind, schedule in KINDS.items():
+            bench = Bench(what, kind, what.noise(min(what.samples, 16)))
+            for budget in budgets:
+                cell = Cell(what, bench, schedule, budget)
+                for sampler in erk_samplers():
+                    off = float(cell.errors(sampler, "off").mean())
+                    for mechanism, (_, changes) in variants().items():
+                        with without(changes):
+                            error = float(cell.errors(sampler, "calibrated").mean())
+                        row = Row(mechanism, name, kind, sampler, budget, off, error, scale)
+                        writer.write(row)
+                        made.append(row)
+            print(f"{name} {kind}", file=sys.stderr)
+    return made
+
+
+def report(made: list[Row], sentence: str) -> str:
+    """ABLATION.md."""
+    lines = [
+        "# What each mechanism brings",
+        "",
+        sentence,
+        "",
+        "Error of `calibrated` over `off`, geometric mean over solvers, problems and 8 and 16 model calls; a thousandth of the data's "
+        f"deviation is added to both. Worse: cells above {WORSE:.2f}. Each line is the rule without one mechanism.",
+        "",
+    ]
+    for title, names in (("Data like the model", LIKE_THE_MODEL), ("Data unlike it", UNLIKE_IT)):
+        body = []
+        for mechanism, (what, _) in variants().items():
+            cells = [f"**{mechanism}**: {what}"]
+            for kind in KINDS:
+                ratios = [row.ratio for row in made if row.without == mechanism and row.kind == kind and row.problem in names]
+                if ratios:
+                    cells += [number(geometric_mean(ratios)), number(max(ratios)), f"{sum(r > WORSE for r in ratios)} of {len(ratios)}"]
+            body.append(cells)
+        heads = ["without"] + [f"{kind} {column}" for kind in KINDS for column in ("mean", "worst", "worse")]
+        lines += [f"## {title}", "", f"{', '.join(names)}.", "", *table(heads, body)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", metavar="PROBLEM", default=[*LIKE_THE_MODEL, *UNLIKE_IT])
+    parser.add_argument("--budgets", nargs="+", type=int, default=list(BUDGETS), help="model calls")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    logging.getLogger().setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="comfy")
+    csv = options.output / CSV.name
+    environment.record(csv.with_suffix(".json"), "python -m bench.ablation")
+    made = measure(tuple(options.only), tuple(options.budgets), csv)
+    page = options.output / REPORT.name
+    page.write_text(report(made, environment.sentence(csv.with_suffix(".json"))))
+    for path in (csv, page):
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
