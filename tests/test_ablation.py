@@ -29,11 +29,11 @@ def test_each_mechanism_makes_a_difference(cell, mechanism):
 
 def test_names_are_put_back_after_an_error():
     rule = pack_module("erk.guidance.calibrated")
-    bound = rule.TRUST_REGION
+    before = rule.TRUST_REGION
     with pytest.raises(RuntimeError), without({"TRUST_REGION": 7.0}):
         assert rule.TRUST_REGION == 7.0
         raise RuntimeError
-    assert rule.TRUST_REGION == bound
+    assert before == rule.TRUST_REGION
 
 
 def test_the_page_counts_what_got_worse():

@@ -1,0 +1,67 @@
+"""The default never bursts a picture: the demo model under CFG, as a new user's first graph has it.
+
+Nodes' own functions in a real ComfyUI; no server, which would add nothing but time here.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from devtools.inprocess import load_pack, pack_module
+
+load_pack()
+
+import comfy.sample  # noqa: E402
+import comfy.samplers  # noqa: E402
+
+SCHEDULERS = comfy.samplers.SCHEDULER_NAMES
+SOLVERS = tuple(pack_module("erk").SOLVERS)
+CFGS = (1.0, 3.0, 8.0, 12.0)
+
+
+def clipped(kind: str, scheduler: str, solver: str, steps: int, cfg: float, mode: str) -> torch.Tensor:
+    """Share of each picture's values that lie outside -1..1, [B]."""
+    demo = pack_module("nodes.demo_model")
+    model = demo.build_demo_model(kind)
+    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps)
+    sampler = comfy.samplers.KSAMPLER(pack_module("nodes.samplers").SAMPLERS[f"erk_{solver}"], {"mode": mode})
+    noise = torch.randn((6, 3, 64, 64), generator=torch.Generator().manual_seed(9))
+    conditionings = demo.class_conditioning("arcs"), demo.class_conditioning("everything")
+    latent = torch.zeros_like(noise)
+    pictures = comfy.sample.sample_custom(model, noise, cfg, sampler, sigmas, *conditionings, latent, disable_pbar=True, seed=9)
+    assert torch.isfinite(pictures).all()
+    return (pictures.abs() > 1).float().flatten(1).mean(1)
+
+
+@pytest.mark.parametrize("cfg", CFGS)
+@pytest.mark.parametrize("kind", ["eps", "v", "flow"])
+@pytest.mark.parametrize("scheduler", ["karras", "normal", "simple", pytest.param("beta", marks=pytest.mark.long)])
+@pytest.mark.parametrize("steps", [8, pytest.param(12, marks=pytest.mark.long), 16])
+def test_the_default_solver_does_not_burst(kind, scheduler, steps, cfg):
+    off, calibrated = (clipped(kind, scheduler, "abm", steps, cfg, mode) for mode in ("off", "calibrated"))
+    assert (calibrated <= off + 0.02).all(), (off, calibrated)
+
+
+@pytest.mark.parametrize("solver", [solver for solver in SOLVERS if solver != "abm"])
+@pytest.mark.parametrize(("kind", "scheduler"), [("eps", "karras"), ("flow", "simple")])
+@pytest.mark.parametrize("cfg", [3.0, 8.0])
+def test_other_solvers_do_not_burst(kind, scheduler, solver, cfg):
+    off, calibrated = (clipped(kind, scheduler, solver, 8, cfg, mode) for mode in ("off", "calibrated"))
+    assert calibrated.mean() <= off.mean() + 0.02, (off, calibrated)
+
+
+def test_the_first_graph_has_few_clipped_values():
+    """Karras at 8 steps and CFG 8, where calibrated clipped 0.99 of all values once, and off 0.46."""
+    assert clipped("eps", "karras", "abm", 8, 8.0, "calibrated").mean() < 0.4
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("kind", ["eps", "flow"])
+def test_every_scheduler_and_solver(kind, scheduler, solver):
+    for steps in (6, 8, 12, 20):
+        for cfg in CFGS:
+            off, calibrated = (clipped(kind, scheduler, solver, steps, cfg, mode) for mode in ("off", "calibrated"))
+            assert calibrated.mean() <= off.mean() + 0.02, (steps, cfg, off, calibrated)
