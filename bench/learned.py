@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from . import distances, environment, network, plots, rows
+from . import distances, edm, environment, network, plots, rows
 from .accuracy import RESULTS, modes
 from .comfy_model import Bench
 from .problems import digit_images
@@ -178,7 +178,7 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
     lines = [
         "# Accuracy on a learned network",
         "",
-        f"{sentence} The network: {network.weights(denoiser):,} weights, trained by `python -m bench.train_network`.",
+        f"{sentence} The network: {edm.weights(denoiser):,} weights, trained by `python -m bench.train_network`.",
         "",
         "Distance of samples to scikit-learn's digits, over the distance with mode off at equal model calls; and the same ratio of "
         "the mean error to the converged solution. Geometric means over the solvers at "
