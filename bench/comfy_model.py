@@ -101,7 +101,8 @@ class Bench:
         self.patcher = comfy.model_patcher.ModelPatcher(self.model, load_device=torch.device("cpu"), offload_device=torch.device("cpu"))
         wanted = predictor.condition(len(noise))[:, None]
         # One row serves the whole batch where all rows are alike, as in a real graph.
-        self._positive = [[wanted if self.cfg != 1.0 else wanted[:1], {}]]
+        alike = self.cfg == 1.0 and bool((wanted == wanted[:1]).all())
+        self._positive = [[wanted[:1] if alike else wanted, {}]]
         self._negative = [[torch.zeros_like(self._positive[0][0]), {}]]
 
     @property

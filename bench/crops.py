@@ -10,9 +10,6 @@ import hashlib
 import importlib.util
 import io
 import math
-import subprocess
-import sys
-import tempfile
 import zipfile
 from functools import cache
 from importlib import resources
@@ -23,10 +20,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .packages import Package
+
 SIZE = 32
-WHEEL = "scikit_image-0.25.2-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
-WHEEL_SHA256 = "24cc986e1f4187a12aa319f777b36008764e856e5013666a4a83f8df083c2641"
-CACHE = Path(__file__).parent / "cache"
+SCIKIT_IMAGE = Package(
+    "scikit_image",
+    "0.25.2",
+    "24cc986e1f4187a12aa319f777b36008764e856e5013666a4a83f8df083c2641",
+    "cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64",
+)
 
 PHOTOGRAPHS: dict[str, str] = {
     "astronaut.png": "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
@@ -89,27 +91,5 @@ def _found(name: str) -> bytes:
     installed = importlib.util.find_spec("skimage")
     if installed is not None:
         return (Path(installed.submodule_search_locations[0]) / "data" / name).read_bytes()
-    with zipfile.ZipFile(_wheel()) as wheel:
+    with zipfile.ZipFile(SCIKIT_IMAGE.wheel()) as wheel:
         return wheel.read(f"skimage/data/{name}")
-
-
-def _wheel() -> Path:
-    """The pinned wheel, fetched if it is not there. Its pictures are the same on every platform."""
-    path = CACHE / WHEEL
-    if not path.exists():
-        print("Fetching the photographs (scikit-image's wheel, 15 MB) ...", file=sys.stderr)
-        CACHE.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            subprocess.run(
-                [
-                    sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps",
-                    "--only-binary", ":all:", "--python-version", "3.11", "--platform", "manylinux2014_x86_64",
-                    "--dest", folder, f"scikit-image=={WHEEL.split('-')[1]}",
-                ],
-                check=True,
-            )  # fmt: skip
-            digest = hashlib.sha256((Path(folder) / WHEEL).read_bytes()).hexdigest()
-            if digest != WHEEL_SHA256:
-                raise RuntimeError(f"The fetched wheel of scikit-image has the checksum {digest} and not {WHEEL_SHA256}: it was not kept.")
-            (Path(folder) / WHEEL).replace(path)
-    return path

@@ -47,6 +47,33 @@ class Denoiser(nn.Module):
         return alpha * self.sigma_data**2 / total * x + sigma * self.sigma_data / total.sqrt() * network
 
 
+class Model:
+    """A trained denoiser as a benchmark's model: see :class:`bench.comfy_model.Predictor`.
+
+    classes  [B, classes] class weights of each sample, or None where the network knows no classes
+    """
+
+    def __init__(self, denoiser: Denoiser, cfg: float = 1.0, classes: Tensor | None = None) -> None:
+        self.denoiser, self.cfg, self.classes = denoiser, cfg, classes
+
+    def condition(self, batch: int) -> Tensor:
+        return torch.zeros(batch, 1) if self.classes is None else self.classes
+
+    @torch.no_grad()
+    def predict(self, x: Tensor, sigma: Tensor | float, flow: bool, condition: Tensor | None = None) -> Tensor:
+        sigma = torch.as_tensor(sigma, dtype=x.dtype).expand(len(x)).reshape(-1, 1)
+        alpha = 1 - sigma if flow else torch.ones_like(sigma)
+        return self.denoiser(x, sigma, alpha, None if self.classes is None else condition)
+
+    def guided(self, x: Tensor, sigma: float, flow: bool) -> Tensor:
+        """The prediction with classifier-free guidance."""
+        if self.cfg == 1.0:
+            return self.predict(x, sigma, flow, self.classes)
+        both = torch.cat([self.classes, torch.zeros_like(self.classes)])
+        wanted, unconditional = self.predict(x.repeat(2, *[1] * (x.ndim - 1)), sigma, flow, both).chunk(2)
+        return unconditional + self.cfg * (wanted - unconditional)
+
+
 def level_features(ratio: Tensor, frequencies: int) -> Tensor:
     """Sines and cosines of the noise level, [B, 1] -> [B, 2 * frequencies].
 

@@ -30,7 +30,7 @@ class _Block(nn.Module):
 
 
 class Denoiser(edm.Denoiser):
-    """D(x, sigma) of flat 8x8 images, [B, 64]."""
+    """D(x, sigma) of 8x8 images, [B, 64] or [B, 1, 8, 8]."""
 
     def __init__(self) -> None:
         super().__init__(SIGMA_DATA)
@@ -40,10 +40,10 @@ class Denoiser(edm.Denoiser):
 
     def network(self, x: Tensor, ratio: Tensor, condition: Tensor | None) -> Tensor:
         level = edm.level_features(ratio, _FREQUENCIES)
-        h = self.enter(x)
+        h = self.enter(x.flatten(1))
         for block in self.blocks:
             h = block(h, level)
-        return self.leave(nn.functional.silu(h))
+        return self.leave(nn.functional.silu(h)).view(x.shape)
 
 
 class Classifier(nn.Module):

@@ -39,13 +39,14 @@ class Reference:
     steps: int
 
 
-def converge(denoise: Denoise, start: Tensor, sigma_start: float, tolerance: float = 1e-6, max_steps: int = 3200) -> Reference:
-    """Double the steps until the mean error estimate is below ``tolerance``, or ``max_steps`` is reached.
+def converge(
+    denoise: Denoise, start: Tensor, sigma_start: float, tolerance: float = 1e-6, max_steps: int = 3200, steps: int = 100
+) -> Reference:
+    """Double ``steps`` until the mean error estimate is below ``tolerance``, or ``max_steps`` is reached.
 
     start  [B, ...] the state at sigma_start, in any dtype
     """
     start = start.double()
-    steps = 100
     coarse = _solve(denoise, start, sigma_start, steps)
     while True:
         steps *= 2

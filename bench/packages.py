@@ -1,0 +1,69 @@
+"""Packages that only a benchmark reads: fetched by version and checksum into a folder that git ignores, never installed."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+CACHE = Path(__file__).parent.parent / ".packages"
+
+
+class FetchError(Exception):
+    """One sentence on what went wrong and what to do about it."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A wheel on PyPI, the same on every machine.
+
+    sha256  of the wheel's file
+    tag     of the wheel: Python, ABI and platform; of a wheel with compiled parts only the data is of use here
+    """
+
+    name: str
+    version: str
+    sha256: str
+    tag: str = "py3-none-any"
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}-{self.version}-{self.tag}.whl"
+
+    def wheel(self, cache: Path = CACHE) -> Path:
+        """The wheel's path, after fetching it where it is not there yet. Raises FetchError."""
+        path = cache / self.file
+        if path.exists() and _digest(path) == self.sha256:
+            return path
+        print(f"Fetching {self.name} {self.version} ...", file=sys.stderr)
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as scratch:
+            command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--quiet", "--no-deps", "--dest", scratch]
+            done = subprocess.run(
+                [*command, "--only-binary", ":all:", *self._machine(), f"{self.name}=={self.version}"],
+                capture_output=True, text=True, errors="replace",
+            )  # fmt: skip
+            fetched = Path(scratch) / self.file
+            if done.returncode or not fetched.exists():
+                said = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+                raise FetchError(f"pip could not fetch {self.file} ({said}): check the network or pip's proxy settings and try again.")
+            digest = _digest(fetched)
+            if digest != self.sha256:
+                raise FetchError(f"{self.file} has the checksum {digest} and not {self.sha256}: it is not the pinned one and is not used.")
+            fetched.replace(path)
+        return path
+
+    def _machine(self) -> list[str]:
+        """pip's options for a wheel of another Python or platform than the running one."""
+        python, abi, platforms = self.tag.split("-")
+        if abi == "none":
+            return []
+        options = ["--python-version", python.removeprefix("cp"), "--abi", abi]
+        return options + [part for platform in platforms.split(".") for part in ("--platform", platform)]
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
