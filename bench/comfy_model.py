@@ -95,7 +95,7 @@ class Bench:
     """
 
     def __init__(self, predictor: Predictor, kind: str, noise: Tensor) -> None:
-        self.kind, self.noise = kind, noise
+        self.kind, self.noise, self.predictor = kind, noise, predictor
         self.cfg = predictor.cfg
         self.model = ProblemModel(predictor, kind)
         self.patcher = comfy.model_patcher.ModelPatcher(self.model, load_device=torch.device("cpu"), offload_device=torch.device("cpu"))

@@ -11,6 +11,7 @@ import importlib.util
 import io
 import math
 import zipfile
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -47,34 +48,34 @@ _SHARES = [2 ** -(1.0 + k / 8) for k in range(9)]
 """Side of a crop over the photograph's shorter side. The even ones are trained on, the odd ones are held out."""
 
 
-def draw(count: int, generator: torch.Generator | None = None, held_out: bool = False) -> tuple[Tensor, Tensor]:
+def draw(
+    count: int, generator: torch.Generator | None = None, held_out: bool = False, classes: Sequence[int] = range(CLASSES)
+) -> tuple[Tensor, Tensor]:
     """Random places, scales and mirrorings: crops [count, 3, 32, 32] in [-1, 1], and their classes [count].
 
     held_out  at scales that training never sees, so that no crop of one kind is one of the other
+    classes   the photographs to draw from
     """
-    levels = _pyramids(held_out)
-    classes = torch.randint(CLASSES, (count,), generator=generator)
+    labels = torch.tensor(classes)[torch.randint(len(classes), (count,), generator=generator)]
     at = torch.rand((count, 4), generator=generator).tolist()
     crops = []
-    for label, (scale, down, across, mirrored) in zip(classes.tolist(), at, strict=True):
-        picture = levels[label][int(scale * len(levels[label]))]
+    for label, (scale, down, across, mirrored) in zip(labels.tolist(), at, strict=True):
+        levels = _pyramid(label, held_out)
+        picture = levels[int(scale * len(levels))]
         y, x = (int(place * (length - SIZE + 1)) for place, length in zip((down, across), picture.shape[1:], strict=True))
         crop = picture[:, y : y + SIZE, x : x + SIZE]
         crops.append(crop.flip(2) if mirrored < 0.5 else crop)
-    return torch.stack(crops).float() / 127.5 - 1, classes
+    return torch.stack(crops).float() / 127.5 - 1, labels
 
 
 @cache
-def _pyramids(held_out: bool) -> list[list[Tensor]]:
-    """Each photograph at each scale, uint8 [3, H, W]."""
-    pyramids = []
-    for name in PHOTOGRAPHS:
-        photograph = Image.open(io.BytesIO(_read(name))).convert("RGB")
-        scales = [SIZE / (share * min(photograph.size)) for share in _SHARES[held_out::2]]
-        sizes = [tuple(math.ceil(scale * length) for length in photograph.size) for scale in scales]
-        pictures = [photograph.resize(size, Image.Resampling.BICUBIC) for size in sizes]
-        pyramids.append([torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous() for picture in pictures])
-    return pyramids
+def _pyramid(label: int, held_out: bool) -> list[Tensor]:
+    """A photograph at each scale, uint8 [3, H, W]."""
+    photograph = Image.open(io.BytesIO(_read(list(PHOTOGRAPHS)[label]))).convert("RGB")
+    scales = [SIZE / (share * min(photograph.size)) for share in _SHARES[held_out::2]]
+    sizes = [tuple(math.ceil(scale * length) for length in photograph.size) for scale in scales]
+    pictures = [photograph.resize(size, Image.Resampling.BICUBIC) for size in sizes]
+    return [torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous() for picture in pictures]
 
 
 def _read(name: str) -> bytes:

@@ -15,8 +15,8 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -38,10 +38,16 @@ SCHEDULES = {"eps": "karras", "flow": "simple"}
 FAMILY = {"eps": "sigma-space, 14.6 to 0.029", "flow": "flow, shift 3"}
 MODES = ("off", "calibrated")
 PEERS = ("euler", "heun", "dpmpp_2s_ancestral", "dpmpp_2m", "ipndm_v", "deis", "res_multistep", "uni_pc")
+TWINS = {"erk_euler": "euler", "erk_heun": "heun", "erk_dpmpp_2s": "dpmpp_2s_ancestral", "erk_deis": "deis"}
+"""With mode off this pack's sampler does the arithmetic of ComfyUI's, at eta 0: its run is both, and tests hold it to that."""
 METRICS = {"error": "error", "features": "Frechet", "patches": "sliced Wasserstein"}
 BOUND = 1.05
 """A cell above this ratio is listed."""
 
+REFERENCE_STEPS, TOLERANCE = 24, 1e-3
+"""Of the converged solutions: steps to begin with, before they are doubled, and the error that is small enough."""
+INFINITY = 2000.0
+"""The sigma/alpha at which a flow model's start counts as noise alone."""
 FLAT = 0.03
 """Flat is where no pixel of the converged picture within two pixels departs from its 3 x 3 mean by more: four of 255 grey levels."""
 PATCH = 8
@@ -50,8 +56,8 @@ PATCH = 8
 SHOWN = (("euler", "stock"), ("dpmpp_2m", "stock"), ("erk_abm", "off"), ("erk_abm", "calibrated"))
 SHOWN_BUDGETS = (6, 8)
 SHOWN_GUIDANCE = (3.0, 7.0)
-Sheets = dict[tuple[str, float, int, str, str], Tensor]
-"""(kind, cfg, budget, sampler, mode): pictures [classes, 3, 32, 32]; the converged ones under budget 0 and no sampler."""
+Sheets = dict[tuple[str, float], list[tuple[str, Tensor]]]
+"""(kind, cfg): a label and pictures [classes, 3, 32, 32] for each row of the sheet."""
 
 
 @dataclass(frozen=True)
@@ -129,12 +135,77 @@ def grain(pictures: Tensor, flat: Tensor) -> float:
     return float(departure(pictures.double()).masked_select(flat).square().mean().sqrt())
 
 
+class Setting:
+    """The network at one strength of guidance on one kind of model, with its converged solution."""
+
+    def __init__(self, denoiser: photo_network.Denoiser, kind: str, cfg: float, samples: int) -> None:
+        self.kind, self.cfg, self.denoiser = kind, cfg, denoiser
+        self.bench = self._bench(samples)
+        self.reference = self._converge()
+        self.flat = flat_places(self.reference.samples)
+        self.grain = grain(self.reference.samples, self.flat)
+
+    def _bench(self, samples: int) -> Bench:
+        """The same noises whatever their number, the classes in turn."""
+        noise = torch.randn((samples, 3, crops.SIZE, crops.SIZE), generator=torch.Generator().manual_seed(1))
+        classes = torch.eye(crops.CLASSES)[torch.arange(samples) % crops.CLASSES]
+        return Bench(edm.Model(self.denoiser, self.cfg, classes), self.kind, noise)
+
+    def _converge(self) -> Reference:
+        """Where the ODE ends: the network in float32, as it is sampled, the integration in float64."""
+        model, bench = self.bench.predictor, self.bench
+        start = self.sigmas(8)[:1]
+        x, sigma = bench.start(start).double(), float(start)
+        if bench.flow:
+            # In x/alpha and sigma/alpha it is a sigma-space model's ODE. To INFINITY the prediction does not change.
+            x, sigma = guided(model, x, sigma, flow=True) + INFINITY * x, INFINITY
+        return converge(lambda x, sigma: guided(model, x, sigma), x, sigma, tolerance=TOLERANCE, steps=REFERENCE_STEPS)
+
+    def sigmas(self, steps: int) -> Tensor:
+        return self.bench.sigmas(SCHEDULES[self.kind], steps)
+
+    def rows(self, budget: int, judge: Judge) -> Iterator[Row]:
+        """Every sampler within a number of model calls; those with fewer than two steps are left out."""
+        off: dict[str, Tensor] = {}
+        for sampler, mode, options in runs():
+            steps = steps_within(sampler, budget)
+            if steps < 2:
+                continue
+            samples, calls = self.bench.sample(sampler, self.sigmas(steps), options)
+            errors = rms(samples.double() - self.reference.samples).nan_to_num(math.inf, math.inf)
+            worse = math.nan
+            if mode != "stock":
+                worse = float((errors > off.setdefault(sampler, errors) * (1 + WORSE_BY) + 1e-6).double().mean())
+            noise = grain(samples, self.flat) / self.grain
+            row = Row(self.kind, self.cfg, budget, sampler, mode, calls, float(errors.mean()), worse, *judge(samples), noise)
+            yield row
+            if mode == "off" and sampler in TWINS:
+                yield replace(row, sampler=TWINS[sampler], mode="stock", worse=math.nan)
+
+    def converged(self, judge: Judge) -> Row:
+        return Row(self.kind, self.cfg, 0, "", "converged", 0, 0.0, 0.0, *judge(self.reference.samples), 1.0)
+
+    def pictures(self) -> list[tuple[str, Tensor]]:
+        """To look at, a picture of each class: for each of SHOWN_BUDGETS the samplers SHOWN and the converged solution."""
+        bench = self._bench(crops.CLASSES)
+        pictures = []
+        for budget in SHOWN_BUDGETS:
+            for sampler, mode in SHOWN:
+                options = DETERMINISTIC[sampler] if mode == "stock" else {"mode": mode}
+                label = "\n".join([sampler, *([] if mode == "stock" else [mode]), f"{budget} calls"])
+                pictures.append((label, bench.sample(sampler, self.sigmas(steps_within(sampler, budget)), options)[0]))
+            pictures.append(("converged", self.reference.samples[: crops.CLASSES]))
+        return pictures
+
+
+def guided(model: edm.Model, x: Tensor, sigma: float, flow: bool = False) -> Tensor:
+    return model.guided(x.float(), sigma, flow).double()
+
+
 def measure(samples: int, budgets: Sequence[int], path: Path) -> tuple[list[Row], Sheets, float]:
     """All rows, written as they are made; pictures to look at; the share of the converged pictures that is flat."""
     denoiser, classifier = photo_network.load()
     judge = Judge(classifier)
-    noise = torch.randn((samples, 3, crops.SIZE, crops.SIZE), generator=torch.Generator().manual_seed(1))
-    classes = torch.eye(crops.CLASSES)[torch.arange(samples) % crops.CLASSES]
     writer = rows.Writer(path, Row)
     made: list[Row] = []
     sheets: Sheets = {}
@@ -147,52 +218,31 @@ def measure(samples: int, budgets: Sequence[int], path: Path) -> tuple[list[Row]
     floor = judge(crops.draw(samples, torch.Generator().manual_seed(3), held_out=True)[0])
     keep(Row("", 0.0, 0, "", "data", 0, math.nan, math.nan, *floor, math.nan))
     begin = time.monotonic()
-    for kind, schedule in SCHEDULES.items():
+    for kind in SCHEDULES:
         for cfg in GUIDANCE:
-            model = edm.Model(denoiser, cfg, classes)
-            bench = Bench(model, kind, noise)
-            reference = converged_solution(model, bench, schedule)
-            print(f"{kind}, CFG {cfg:g}: {reference.steps} RK4 steps, their own error {reference.error.mean():.1e}", file=sys.stderr)
-            flat = flat_places(reference.samples)
-            own_grain = grain(reference.samples, flat)
-            flat_share.append(float(flat.double().mean()))
-            keep(Row(kind, cfg, 0, "", "converged", 0, 0.0, 0.0, *judge(reference.samples), 1.0))
-            sheets[kind, cfg, 0, "", "converged"] = reference.samples[: crops.CLASSES].float()
-            for budget in sorted({*budgets, *(SHOWN_BUDGETS if cfg in SHOWN_GUIDANCE else ())}):
-                off: dict[str, Tensor] = {}
-                for sampler, mode, options in runs():
-                    steps = steps_within(sampler, budget)
-                    shown = (sampler, mode) in SHOWN and budget in SHOWN_BUDGETS
-                    if steps < 2 or (budget not in budgets and not shown):
-                        continue
-                    result, calls = bench.sample(sampler, bench.sigmas(schedule, steps), options)
-                    if shown:
-                        sheets[kind, cfg, budget, sampler, mode] = result[: crops.CLASSES]
-                    if budget not in budgets:
-                        continue
-                    errors = rms(result.double() - reference.samples).nan_to_num(math.inf, math.inf)
-                    base = off.setdefault(sampler, errors) if mode != "stock" else None
-                    worse = math.nan if base is None else float((errors > base * (1 + WORSE_BY) + 1e-6).double().mean())
-                    noisy = grain(result, flat) / own_grain
-                    keep(Row(kind, cfg, budget, sampler, mode, calls, float(errors.mean()), worse, *judge(result), noisy))
-                print(f"{kind}, CFG {cfg:g}, {budget} calls, {time.monotonic() - begin:.0f} s", file=sys.stderr)
+            setting = Setting(denoiser, kind, cfg, samples)
+            own_error, steps = float(setting.reference.error.mean()), setting.reference.steps
+            _say(f"{kind}, CFG {cfg:g}: {steps} RK4 steps, their own error {own_error:.1e}", begin)
+            flat_share.append(float(setting.flat.double().mean()))
+            keep(setting.converged(judge))
+            for budget in budgets:
+                for row in setting.rows(budget, judge):
+                    keep(row)
+                _say(f"{kind}, CFG {cfg:g}, {budget} calls", begin)
+            if cfg in SHOWN_GUIDANCE:
+                sheets[kind, cfg] = setting.pictures()
     return made, sheets, statistics.fmean(flat_share)
+
+
+def _say(text: str, begin: float) -> None:
+    print(f"{text}, {time.monotonic() - begin:.0f} s", file=sys.stderr)
 
 
 def runs() -> list[tuple[str, str, dict]]:
     """(sampler, mode, options), mode off of each of this pack's samplers before the others."""
     ours = [(sampler, mode, {"mode": mode}) for sampler in erk_samplers() for mode in MODES]
-    return ours + [(sampler, "stock", DETERMINISTIC[sampler]) for sampler in PEERS]
-
-
-def converged_solution(model: edm.Model, bench: Bench, schedule: str) -> Reference:
-    """Where the ODE ends: the network in float32, as it is sampled, the integration in float64."""
-    start = bench.sigmas(schedule, 8)[:1]
-
-    def denoise(x: Tensor, sigma: float) -> Tensor:
-        return model.guided(x.float(), sigma, bench.flow).double()
-
-    return converge(denoise, bench.start(start), float(start), tolerance=1e-3, steps=50)
+    done = {TWINS.get(sampler) for sampler in erk_samplers()}
+    return ours + [(sampler, "stock", DETERMINISTIC[sampler]) for sampler in PEERS if sampler not in done]
 
 
 def write_report(made: list[Row], flat_share: float, samples: int, path: Path, sentence: str) -> None:
@@ -222,7 +272,7 @@ def write_report(made: list[Row], flat_share: float, samples: int, path: Path, s
         "![ratio](photographs_ratio.png)",
         "",
         *_by_model(made, f"Against the same solver with guidance off, {first} calls", lambda row: row.budget == first),
-        *_by_model(made, "The same, all numbers of calls", lambda row: True),
+        *_by_model(made, "The same, all numbers of calls", lambda _: True),
         *_by_solver(made, first),
         *_above(made),
         *_against_stock(made),
@@ -330,7 +380,7 @@ def _details(made: list[Row]) -> list[str]:
     for kind in SCHEDULES:
         for cfg in GUIDANCE:
             body = []
-            for sampler, mode, _ in runs():
+            for sampler, mode in dict.fromkeys((row.sampler, row.mode) for row in made if row.budget):
                 found = [cells.get((kind, cfg, budget, sampler, mode)) for budget in budgets]
                 name = sampler if mode == "stock" else f"{sampler}, {mode}"
                 body.append((name, *("" if row is None else _values(row) for row in found)))
@@ -354,12 +404,8 @@ def write_sheets(sheets: Sheets, folder: Path) -> list[Path]:
     columns = [f"CFG {cfg:g}" for cfg in SHOWN_GUIDANCE]
     paths = []
     for kind in SCHEDULES:
-        lines = []
-        for budget in SHOWN_BUDGETS:
-            for sampler, mode in SHOWN:
-                label = f"{sampler}\n{budget} calls" if mode == "stock" else f"{sampler}\n{mode}\n{budget} calls"
-                lines.append((label, [sheets[kind, cfg, budget, sampler, mode] for cfg in SHOWN_GUIDANCE]))
-            lines.append(("converged", [sheets[kind, cfg, 0, "", "converged"] for cfg in SHOWN_GUIDANCE]))
+        labels = [label for label, _ in sheets[kind, SHOWN_GUIDANCE[0]]]
+        lines = [(label, [sheets[kind, cfg][i][1] for cfg in SHOWN_GUIDANCE]) for i, label in enumerate(labels)]
         paths.append(folder / f"photographs_{kind}.png")
         plots.contact_sheet(lines, columns, crops.CLASSES, paths[-1], f"The same start noises, {FAMILY[kind]}", inches=0.7)
     return paths
