@@ -22,6 +22,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 AVERAGE = 0.999
 """Decay of the exponential average of the weights."""
+KEPT_EVERY = 250
+"""Steps after which the state of a training is kept."""
 
 
 class Denoiser(nn.Module):
@@ -98,17 +100,27 @@ def train(
     steps: int,
     rate: float,
     watch: Callable[[int, Denoiser], None] | None = None,
+    resume: Path | None = None,
 ) -> Denoiser:
     """The denoiser's exponential average after training it: EDM's loss and weighting, Adam, a cosine schedule.
 
-    draw   a batch: data [B, ...] and its class weights [B, classes], or None
-    watch  called with the step and the average every thousandth step and after the last
+    draw    a batch: data [B, ...] and its class weights [B, classes], or None
+    watch   called with the step and the average every thousandth step and after the last
+    resume  file in which the state is kept now and then; where it exists training goes on from it, to the same weights
     """
     average = copy.deepcopy(denoiser).requires_grad_(False)
     optimiser = torch.optim.Adam(denoiser.parameters(), lr=rate, betas=(0.9, 0.99))
     plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps, pct_start=0.03, final_div_factor=1e3)
-    begin, mean_loss = time.monotonic(), 0.0
-    for step in range(1, steps + 1):
+    parts = {"denoiser": denoiser, "average": average, "optimiser": optimiser, "plan": plan}
+    begin, done, mean_loss = time.monotonic(), 0, 0.0
+    if resume is not None and resume.exists():
+        state = torch.load(resume)
+        done, mean_loss = state["step"], state["loss"]
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        torch.set_rng_state(state["random"])
+        print(f"denoiser: going on from step {done}", file=sys.stderr)
+    for step in range(done + 1, steps + 1):
         data, condition = draw()
         sigma = noise_levels(len(data))
         wide = sigma.reshape(-1, *[1] * (data.ndim - 1))
@@ -121,13 +133,17 @@ def train(
         plan.step()
         decay = min(AVERAGE, step / (9 + step))
         with torch.no_grad():
-            for slow, fast in zip(average.parameters(), denoiser.parameters(), strict=True):
-                slow.lerp_(fast, 1 - decay)
+            torch._foreach_lerp_(list(average.parameters()), list(denoiser.parameters()), 1 - decay)
         mean_loss += (float(loss.detach()) - mean_loss) * max(0.01, 1 / step)
         if step % 500 == 0:
             print(f"denoiser step {step}/{steps}, loss {mean_loss:.4f}, {time.monotonic() - begin:.0f} s", file=sys.stderr)
         if watch is not None and (step % 1000 == 0 or step == steps):
             watch(step, average)
+        if resume is not None and step % KEPT_EVERY == 0:
+            states = {name: part.state_dict() for name, part in parts.items()}
+            partial = resume.with_suffix(".partial")
+            torch.save({"step": step, "loss": mean_loss, "random": torch.get_rng_state(), **states}, partial)
+            partial.replace(resume)
     return average
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from . import crops, edm, photo_network
 
 SEED = 0
-STEPS, BATCH, RATE = 7000, 64, 1e-3
+STEPS, BATCH, RATE = 7000, 48, 1e-3
 DROPPED = 0.1
 """Share of the crops whose class the denoiser is not told."""
 CLASSIFIER_STEPS = 1500
@@ -27,8 +27,17 @@ CLASSIFIER_STEPS = 1500
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=STEPS, help="training steps of the denoiser")
-    parser.add_argument("--checkpoints", type=Path, metavar="DIR", help="every 1000 steps write weights and a sheet of samples there")
+    parser.add_argument(
+        "--checkpoints",
+        type=Path,
+        metavar="DIR",
+        help="keep the state there, to go on from; every 1000 steps also weights and a sheet of samples",
+    )
     arguments = parser.parse_args()
+    resume = None
+    if arguments.checkpoints is not None:
+        arguments.checkpoints.mkdir(parents=True, exist_ok=True)
+        resume = arguments.checkpoints / "state.pt"
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     classifier = train_classifier()
@@ -38,11 +47,10 @@ def main() -> int:
 
     def keep(step: int, average: edm.Denoiser) -> None:
         if arguments.checkpoints is not None:
-            arguments.checkpoints.mkdir(parents=True, exist_ok=True)
             photo_network.save(average, classifier, arguments.checkpoints / f"{step:05d}.safetensors")
             sheet(average, arguments.checkpoints / f"{step:05d}.png")
 
-    average = edm.train(denoiser, _batch, arguments.steps, RATE, keep)
+    average = edm.train(denoiser, _batch, arguments.steps, RATE, keep, resume)
     photo_network.save(average, classifier)
     print(f"denoiser {edm.weights(average):,} weights, classifier {edm.weights(classifier):,}: {photo_network.WEIGHTS.name}")
     return 0

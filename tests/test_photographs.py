@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.datasets import load_sample_image
 
-from bench import crops, edm, photo_network, photographs
+from bench import crops, edm, network, photo_network, photographs
 from bench.comfy_model import Bench
 
 HERE = [list(crops.PHOTOGRAPHS).index(name) for name in ("china.jpg", "flower.jpg")]
@@ -125,3 +125,28 @@ def test_patches_are_of_the_picture():
     patches = photographs.patches_of(pictures)
     assert patches.shape == (32, 192)
     assert torch.equal(patches[17].view(3, 8, 8), pictures[1, :, :8, 8:16])
+
+
+def test_an_interrupted_training_ends_at_the_same_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(edm, "KEPT_EVERY", 2)
+    state = tmp_path / "state.pt"
+    images = torch.rand((20, 64), generator=torch.Generator().manual_seed(0))
+
+    def run(stop_at=None, resume=None):
+        torch.manual_seed(0)
+        batches = iter(range(100))
+
+        def draw():
+            if next(batches) == stop_at:
+                raise KeyboardInterrupt
+            return images[torch.randint(len(images), (4,))], None
+
+        return edm.train(network.Denoiser(), draw, 5, 1e-3, resume=resume).state_dict()
+
+    whole = run()
+    with pytest.raises(KeyboardInterrupt):
+        run(stop_at=3, resume=state)
+    assert torch.load(state)["step"] == 2
+    torch.rand(7)  # the generator is not where it was
+    resumed = run(resume=state)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
