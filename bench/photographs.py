@@ -94,9 +94,9 @@ class Judge:
 
     def __init__(self, classifier: photo_network.Classifier, count: int = 4000) -> None:
         self.classifier = classifier
-        self.data = crops.draw(count, torch.Generator().manual_seed(2), held_out=True)[0]
-        self.scale = classifier.features(self.data).std()
-        self._features, self._patches = self.features(self.data), patches_of(self.data)
+        data = crops.draw(count, torch.Generator().manual_seed(2), held_out=True)[0]
+        self.scale = classifier.features(data).std()
+        self._features, self._patches = self.features(data), patches_of(data[: count // 4])
 
     def features(self, pictures: Tensor) -> Tensor:
         """[B, 3, 32, 32] -> [B, 24], scaled to a standard deviation of 1 over the data."""
@@ -261,8 +261,9 @@ def write_report(made: list[Row], flat_share: float, samples: int, path: Path, s
         "by vultilion, both CC BY 2.0); none is in this repository.",
         "",
         "- Error: mean RMS distance to the converged solution of the sampling ODE, CFG included. Pixels are in [-1, 1].",
-        "- Frechet: squared Frechet distance to 4000 held-out crops in the feature space of a classifier of the photographs.",
-        f"- Sliced Wasserstein: of {PATCH} x {PATCH} patches, to those of the same crops. They are cut at scales that training never saw.",
+        "- Frechet: squared Frechet distance to 4000 held-out crops, cut at scales that training never saw, in the feature space of a "
+        "classifier of the photographs.",
+        f"- Sliced Wasserstein: distance of {PATCH} x {PATCH} patches to those of 1000 of these crops.",
         f"- Noise: in flat places, what a pixel departs from its 3 x 3 mean (RMS), over the same of the converged picture. A place is flat "
         f"where the converged picture departs by less than {FLAT:g} within two pixels: {percent(flat_share)} of the pixels.",
         f"- Made worse: share of samples whose error grew by more than {WORSE_BY:.1%} over that with mode off.",
