@@ -46,7 +46,7 @@ BENCHMARKS = {
     "live_view": "what the live chart costs a step, against a step of a real model",
     "train_network": "train that network anew",
     "photographs": "a trained network of photographs under CFG: error, distance to the data, noise in flat places, pictures",
-    "train_photographs": "train that network anew (under an hour)",
+    "train_photographs": "train that network anew (half an hour)",
 }
 
 

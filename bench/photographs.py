@@ -48,8 +48,8 @@ REFERENCE_STEPS, TOLERANCE = 24, 1e-3
 """Of the converged solutions: steps to begin with, before they are doubled, and the error that is small enough."""
 INFINITY = 2000.0
 """The sigma/alpha at which a flow model's start counts as noise alone."""
-FLAT = 0.03
-"""Flat is where no pixel of the converged picture within two pixels departs from its 3 x 3 mean by more: four of 255 grey levels."""
+FLAT = 0.06
+"""Flat is where no pixel of the converged picture within two pixels departs from its 3 x 3 mean by more: eight of 255 grey levels."""
 PATCH = 8
 """Side of the patches whose sliced Wasserstein distance to the data is taken."""
 

@@ -1,6 +1,6 @@
 """Trains the networks of the benchmark on photographs: python -m bench.train_photographs.
 
-Under an hour on one core, the same weights for the same seed and torch. The crops are drawn anew for every batch;
+Half an hour on one core, the same weights for the same seed and torch. The crops are drawn anew for every batch;
 the class is dropped now and then, for classifier-free guidance (Ho and Salimans 2022).
 """
 
