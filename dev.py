@@ -51,6 +51,8 @@ BENCHMARKS = {
     "overhead": "time, kernels and memory of a step over the stock sampler's",
     "live_view": "what the live chart costs a step, against a step of a real model",
     "train_network": "train that network anew",
+    "photographs": "a trained network of photographs under CFG: error, distance to the data, noise in flat places, pictures",
+    "train_photographs": "train that network anew (half an hour)",
 }
 
 

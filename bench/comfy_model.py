@@ -99,14 +99,15 @@ class Bench:
     """
 
     def __init__(self, predictor: Predictor, kind: str, noise: Tensor) -> None:
-        self.kind, self.noise = kind, noise
+        self.kind, self.noise, self.predictor = kind, noise, predictor
         self.cfg = predictor.cfg
         self.model = ProblemModel(predictor, kind)
         self.patcher = comfy.model_patcher.ModelPatcher(self.model, load_device=torch.device("cpu"), offload_device=torch.device("cpu"))
         wanted = predictor.condition(len(noise))[:, None]
         unwanted = predictor.negative_condition(len(noise))[:, None] if hasattr(predictor, "negative_condition") else 0 * wanted
         # One row serves the whole batch where all rows are alike, as in a real graph.
-        self._positive, self._negative = ([[t if self.cfg != 1.0 else t[:1], {}]] for t in (wanted, unwanted))
+        alike = self.cfg == 1.0 and bool((wanted == wanted[:1]).all())
+        self._positive, self._negative = ([[t[:1] if alike else t, {}]] for t in (wanted, unwanted))
         if getattr(predictor, "interval", None) is not None:
             self.patcher.set_model_sampler_cfg_function(self._cfg_in_interval)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from . import distances, environment, network, plots, rows
+from . import distances, edm, environment, network, plots, rows
 from .accuracy import RESULTS, modes
 from .comfy_model import Bench
 from .problems import digit_images
@@ -68,24 +68,6 @@ class Row:
     @property
     def cell(self) -> tuple[str, str, int]:
         return self.kind, self.sampler, self.budget
-
-
-class Learned:
-    """The network as the benchmark's model: see :class:`bench.comfy_model.Predictor`."""
-
-    cfg = 1.0
-
-    def __init__(self, denoiser: network.Denoiser) -> None:
-        self.denoiser = denoiser
-
-    def condition(self, batch: int) -> Tensor:
-        return torch.zeros(batch, 1)
-
-    @torch.no_grad()
-    def predict(self, x: Tensor, sigma: Tensor | float, flow: bool, condition: Tensor | None = None) -> Tensor:
-        sigma = torch.as_tensor(sigma, dtype=x.dtype).expand(len(x)).reshape(-1, 1)
-        alpha = 1 - sigma if flow else torch.ones_like(sigma)
-        return self.denoiser(x.flatten(1), sigma, alpha).view(x.shape)
 
 
 class Judge:
@@ -136,7 +118,7 @@ def measure(samples: int, budgets: Iterable[int], with_stock: bool, path: Path) 
     keep(Row("", 0, "", "data", 0, *judge.floor(), math.nan))
     shown = SHEET[0] * SHEET[1]
     for kind, schedule in SCHEDULES.items():
-        bench = Bench(Learned(denoiser), kind, noise)
+        bench = Bench(edm.Model(denoiser), kind, noise)
         reference = _reference(exact, bench, schedule)
         print(f"{kind}: reference of {reference.steps} RK4 steps, its own error {reference.error.mean():.1e}", file=sys.stderr)
         keep(Row(kind, 0, "", "converged", 0, *judge(reference.samples), 0.0))
@@ -158,9 +140,9 @@ def measure(samples: int, budgets: Iterable[int], with_stock: bool, path: Path) 
 
 
 def _reference(denoiser: network.Denoiser, bench: Bench, schedule: str) -> Reference:
-    exact = Learned(denoiser)
+    exact = edm.Model(denoiser)
     start = bench.sigmas(schedule, 8)[:1]
-    return converge(lambda x, sigma: exact.predict(x, sigma, bench.flow), bench.start(start), float(start), tolerance=1e-5)
+    return converge(lambda x, sigma: exact.guided(x, sigma, bench.flow), bench.start(start), float(start), tolerance=1e-5)
 
 
 def ratios(made: list[Row], mode: str, metric: str) -> dict[tuple[str, str, int], float]:
@@ -178,7 +160,7 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
     lines = [
         "# Accuracy on a learned network",
         "",
-        f"{sentence} The network: {network.weights(denoiser):,} weights, trained by `python -m bench.train_network`.",
+        f"{sentence} The network: {edm.weights(denoiser):,} weights, trained by `python -m bench.train_network`.",
         "",
         "Distance of samples to scikit-learn's digits, over the distance with mode off at equal model calls; and the same ratio of "
         "the mean error to the converged solution. Geometric means over the solvers at "
@@ -269,25 +251,15 @@ def sample_sheet(sheets: dict[tuple[str, str, str], Tensor], budget: int, path: 
     """The same start noises in each mode and converged, side by side, for people to look at."""
     kinds = [kind for kind in ("edm", "flow") if (kind, "", "converged") in sheets]
     columns = [mode for mode in ("off", "paper", "calibrated") if any(m == mode for _, _, m in sheets)] + ["converged"]
-    lines = [(kind, sampler) for kind in kinds for sampler in erk_samplers()]
-    figure, axes = plots.new_figure(3.3 * len(columns) + 0.4, 1.35 * len(lines) + 0.6, len(columns), len(lines))
-    for i, (kind, sampler) in enumerate(lines):
-        for j, mode in enumerate(columns):
-            ax = axes[i * len(columns) + j]
-            pictures = sheets.get((kind, sampler, mode), sheets[kind, "", "converged"])
-            down, across = SHEET
-            tiles = torch.nn.functional.pad(pictures.view(down, across, 8, 8), (1, 1, 1, 1), value=1.5)
-            ax.imshow(tiles.permute(0, 2, 1, 3).reshape(10 * down, 10 * across), cmap="gray", vmin=-1.3, vmax=1.3, interpolation="nearest")
-            ax.grid(visible=False)
-            ax.set_xticks([])
-            ax.set_yticks([])
-            ax.spines[:].set_visible(False)
-            if i == 0:
-                ax.set_title(mode, color=plots.INK)
-            if j == 0:
-                ax.set_ylabel(f"{sampler}\n{'flow' if kind == 'flow' else 'sigma-space'}", color=plots.INK, fontsize=8)
-    figure.suptitle(f"The same start noises at {budget} model calls", color=plots.INK)
-    plots.save(figure, path)
+    lines = [
+        (
+            f"{sampler}\n{'flow' if kind == 'flow' else 'sigma-space'}",
+            [sheets.get((kind, sampler, mode), sheets[kind, "", "converged"]).view(-1, 1, 8, 8) for mode in columns],
+        )
+        for kind in kinds
+        for sampler in erk_samplers()
+    ]
+    plots.contact_sheet(lines, columns, SHEET[1], path, f"The same start noises at {budget} model calls", bounds=(-1.3, 1.3))
 
 
 def _command(options: argparse.Namespace) -> str:

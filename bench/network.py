@@ -1,20 +1,13 @@
-"""A small learned denoiser of 8x8 digits, and the classifier whose features its samples are judged by.
-
-The denoiser is preconditioned as in Karras et al. 2022 (EDM, table 1), written for x = alpha * data +
-sigma * noise, so that one network serves sigma-space models (alpha = 1) and flow models (alpha = 1 -
-sigma): at equal sigma/alpha it sees the same input and gives the same answer, exactly.
-"""
+"""A small learned denoiser of 8x8 digits, and the classifier whose features its samples are judged by."""
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
-
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-WEIGHTS = Path(__file__).parent / "weights" / "digits.safetensors"
+from . import edm
+
+WEIGHTS = edm.WEIGHTS / "digits.safetensors"
 SIGMA_DATA = 0.75
 """Standard deviation of the digits' pixels, in [-1, 1]."""
 
@@ -36,31 +29,21 @@ class _Block(nn.Module):
         return h + self.down(nn.functional.silu(self.up(self.norm(h)) * (1 + scale) + shift))
 
 
-class Denoiser(nn.Module):
-    """D(x, sigma) of flat 8x8 images."""
+class Denoiser(edm.Denoiser):
+    """D(x, sigma) of 8x8 images, [B, 64] or [B, 1, 8, 8]."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(SIGMA_DATA)
         self.enter = nn.Linear(_PIXELS, _WIDTH)
         self.blocks = nn.ModuleList(_Block() for _ in range(_BLOCKS))
         self.leave = nn.Linear(_WIDTH, _PIXELS)
 
-    def forward(self, x: Tensor, sigma: Tensor, alpha: Tensor) -> Tensor:
-        """x [B, 64], sigma and alpha [B, 1] -> the denoised images [B, 64]."""
-        total = (alpha * SIGMA_DATA) ** 2 + sigma**2
-        network = self._network(x / total.sqrt(), sigma / alpha.clamp_min(1e-9))
-        return alpha * SIGMA_DATA**2 / total * x + sigma * SIGMA_DATA / total.sqrt() * network
-
-    def _network(self, x: Tensor, ratio: Tensor) -> Tensor:
-        """F of EDM. ratio = sigma/alpha, [B, 1]; a flow model starts where it is infinite."""
-        # Smooth in sigma up to there, as real models are: a kink or a steep rise would cost every solver its order.
-        bounded = ratio / (1 + ratio / 20) + 1e-3
-        angle = bounded.log() * torch.logspace(-1.0, 0.5, _FREQUENCIES, dtype=x.dtype)
-        level = torch.cat([angle.sin(), angle.cos()], dim=1)
-        h = self.enter(x)
+    def network(self, x: Tensor, ratio: Tensor, condition: Tensor | None) -> Tensor:
+        level = edm.level_features(ratio, _FREQUENCIES)
+        h = self.enter(x.flatten(1))
         for block in self.blocks:
             h = block(h, level)
-        return self.leave(nn.functional.silu(h))
+        return self.leave(nn.functional.silu(h)).view(x.shape)
 
 
 class Classifier(nn.Module):
@@ -86,24 +69,11 @@ class Classifier(nn.Module):
 
 def save(denoiser: Denoiser, classifier: Classifier) -> None:
     """Write both networks' weights to one file."""
-    parts = {"denoiser": denoiser, "classifier": classifier}
-    tensors = {f"{part}.{name}": t.contiguous() for part, network in parts.items() for name, t in network.state_dict().items()}
-    WEIGHTS.parent.mkdir(exist_ok=True)
-    save_file(tensors, WEIGHTS)
+    edm.save(WEIGHTS, torch.float32, denoiser=denoiser, classifier=classifier)
 
 
 def load() -> tuple[Denoiser, Classifier]:
     """Both networks, trained. Raises FileNotFoundError where they have not been."""
-    if not WEIGHTS.exists():
-        raise FileNotFoundError(f"{WEIGHTS} is missing: python -m bench.train_network makes it.")
-    tensors = load_file(WEIGHTS)
     networks = Denoiser(), Classifier()
-    for part, network in zip(("denoiser", "classifier"), networks, strict=True):
-        network.load_state_dict({name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")})
-        network.requires_grad_(False).eval()
+    edm.load(WEIGHTS, "train_network", ("denoiser", "classifier"), networks)
     return networks
-
-
-def weights(network: nn.Module) -> int:
-    """How many numbers were learned."""
-    return sum(math.prod(p.shape) for p in network.parameters())

@@ -18,18 +18,20 @@ class FetchError(Exception):
 
 @dataclass(frozen=True)
 class Package:
-    """A wheel on PyPI for every Python and platform.
+    """A wheel on PyPI, the same on every machine.
 
     sha256  of the wheel's file
+    tag     of the wheel: Python, ABI and platform; of a wheel with compiled parts only the data is of use here
     """
 
     name: str
     version: str
     sha256: str
+    tag: str = "py3-none-any"
 
     @property
     def file(self) -> str:
-        return f"{self.name}-{self.version}-py3-none-any.whl"
+        return f"{self.name}-{self.version}-{self.tag}.whl"
 
     def wheel(self, cache: Path = CACHE) -> Path:
         """The wheel's path, after fetching it where it is not there yet. Raises FetchError."""
@@ -41,8 +43,9 @@ class Package:
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
             command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--quiet", "--no-deps", "--dest", scratch]
             done = subprocess.run(
-                [*command, "--only-binary", ":all:", f"{self.name}=={self.version}"], capture_output=True, text=True, errors="replace"
-            )
+                [*command, "--only-binary", ":all:", *self._machine(), f"{self.name}=={self.version}"],
+                capture_output=True, text=True, errors="replace",
+            )  # fmt: skip
             fetched = Path(scratch) / self.file
             if done.returncode or not fetched.exists():
                 said = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
@@ -52,6 +55,14 @@ class Package:
                 raise FetchError(f"{self.file} has the checksum {digest} and not {self.sha256}: it is not the pinned one and is not used.")
             fetched.replace(path)
         return path
+
+    def _machine(self) -> list[str]:
+        """pip's options for a wheel of another Python or platform than the running one."""
+        python, abi, platforms = self.tag.split("-")
+        if abi == "none":
+            return []
+        options = ["--python-version", python.removeprefix("cp"), "--abi", abi]
+        return options + [part for platform in platforms.split(".") for part in ("--platform", platform)]
 
 
 def _digest(path: Path) -> str:

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from torch import Tensor
 
 # Okabe & Ito's palette without its yellow, which vanishes on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -110,6 +113,44 @@ def ratio_by_calls(points: Sequence[Ratio], path: Path, title: str, label: str, 
     figure.legend(handles=handles, loc="outside right center", frameon=False)
     figure.suptitle(title, color=INK)
     save(figure, path)
+
+
+def contact_sheet(
+    lines: Sequence[tuple[str, Sequence[Tensor]]], columns: Sequence[str], across: int, path: Path, title: str,
+    bounds: tuple[float, float] = (-1.0, 1.0), inches: float = 0.4,
+) -> None:  # fmt: skip
+    """Pictures side by side.
+
+    lines    label, and for each column the pictures [N, 1 or 3, H, W], shown ``across`` in a row
+    bounds   the values that are black and white
+    inches   width of a picture
+    """
+    down, wide = (length * inches for length in (len(lines[0][1][0]) // across, across))
+    figure, axes = new_figure((wide + 0.1) * len(columns) + 0.4, (down + 0.15) * len(lines) + 0.6, len(columns), len(lines))
+    for i, (label, cells) in enumerate(lines):
+        for j, pictures in enumerate(cells):
+            ax = axes[i * len(columns) + j]
+            ax.imshow(_tile(pictures, across, bounds), interpolation="nearest")
+            ax.grid(visible=False)
+            ax.set_xticks([])
+            ax.set_yticks([])
+            ax.spines[:].set_visible(False)
+            if i == 0:
+                ax.set_title(columns[j], color=INK)
+            if j == 0:
+                ax.set_ylabel(label, color=INK, fontsize=8)
+    figure.suptitle(title, color=INK)
+    save(figure, path)
+
+
+def _tile(pictures: Tensor, across: int, bounds: tuple[float, float]) -> np.ndarray:
+    """[N, C, H, W] -> [rows * height, across * width, 3], each picture framed in white; enlarged, so that every pixel is as wide."""
+    low, high = bounds
+    framed = torch.nn.functional.pad(((pictures.float() - low) / (high - low)).clamp(0, 1), (1, 1, 1, 1), value=1.0)
+    enlarged = framed.expand(-1, 3, -1, -1).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    height, width = enlarged.shape[2:]
+    tiles = enlarged.view(-1, across, 3, height, width).permute(0, 3, 1, 4, 2)
+    return tiles.reshape(-1, across * width, 3).numpy()
 
 
 def races(cells: Sequence[tuple[str, int, float]], mode: str, path: Path) -> None:

@@ -48,8 +48,9 @@ def converge(
     max_steps: int = 3200,
     breaks: Sequence[float] = (),
     min_steps: int = 200,
+    steps: int = 100,
 ) -> Reference:
-    """Double the steps until the mean error estimate is below ``tolerance``, or ``max_steps`` is reached.
+    """Double ``steps`` until the mean error estimate is below ``tolerance``, or ``max_steps`` is reached.
 
     start      [B, ...] the state at sigma_start, in any dtype
     breaks     levels at which the denoiser has a jump: steps end there, and ``denoise`` is asked on either side
@@ -57,7 +58,6 @@ def converge(
                show no error, which finer steps must rule out
     """
     start = start.double()
-    steps = 100
     coarse = solve(denoise, start, sigma_start, steps, breaks)
     while True:
         steps *= 2

@@ -1,0 +1,169 @@
+"""What the benchmarks' learned denoisers share: preconditioning, noise levels, training, files.
+
+Karras et al. 2022 (EDM, table 1), written for x = alpha * data + sigma * noise, so that one network serves
+sigma-space models (alpha = 1) and flow models (alpha = 1 - sigma): at equal sigma/alpha it sees the same
+input and gives the same answer, exactly.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+AVERAGE = 0.999
+"""Decay of the exponential average of the weights."""
+KEPT_EVERY = 250
+"""Steps after which the state of a training is kept."""
+
+
+class Denoiser(nn.Module):
+    """D(x, sigma) around a network F that a subclass brings.
+
+    sigma_data  standard deviation of the data's pixels
+    """
+
+    def __init__(self, sigma_data: float) -> None:
+        super().__init__()
+        self.sigma_data = sigma_data
+
+    def network(self, x: Tensor, ratio: Tensor, condition: Tensor | None) -> Tensor:
+        """F of EDM. x [B, ...] of unit variance, ratio = sigma/alpha [B, 1]: a flow model starts where it is infinite."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, sigma: Tensor, alpha: Tensor, condition: Tensor | None = None) -> Tensor:
+        """x [B, ...], sigma and alpha [B, 1], class weights [B, classes] or None -> the denoised data [B, ...]."""
+        ratio = sigma / alpha.clamp_min(1e-9)
+        sigma, alpha = (level.reshape(-1, *[1] * (x.ndim - 1)) for level in (sigma, alpha))
+        total = (alpha * self.sigma_data) ** 2 + sigma**2
+        network = self.network(x / total.sqrt(), ratio, condition)
+        return alpha * self.sigma_data**2 / total * x + sigma * self.sigma_data / total.sqrt() * network
+
+
+class Model:
+    """A trained denoiser as a benchmark's model: see :class:`bench.comfy_model.Predictor`.
+
+    classes  [B, classes] class weights of each sample, or None where the network knows no classes
+    """
+
+    def __init__(self, denoiser: Denoiser, cfg: float = 1.0, classes: Tensor | None = None) -> None:
+        self.denoiser, self.cfg, self.classes = denoiser, cfg, classes
+
+    def condition(self, batch: int) -> Tensor:
+        return torch.zeros(batch, 1) if self.classes is None else self.classes
+
+    @torch.no_grad()
+    def predict(self, x: Tensor, sigma: Tensor | float, flow: bool, condition: Tensor | None = None) -> Tensor:
+        sigma = torch.as_tensor(sigma, dtype=x.dtype).expand(len(x)).reshape(-1, 1)
+        alpha = 1 - sigma if flow else torch.ones_like(sigma)
+        return self.denoiser(x, sigma, alpha, None if self.classes is None else condition)
+
+    def guided(self, x: Tensor, sigma: float, flow: bool) -> Tensor:
+        """The prediction with classifier-free guidance."""
+        if self.cfg == 1.0:
+            return self.predict(x, sigma, flow, self.classes)
+        both = torch.cat([self.classes, torch.zeros_like(self.classes)])
+        wanted, unconditional = self.predict(x.repeat(2, *[1] * (x.ndim - 1)), sigma, flow, both).chunk(2)
+        return unconditional + self.cfg * (wanted - unconditional)
+
+
+def level_features(ratio: Tensor, frequencies: int) -> Tensor:
+    """Sines and cosines of the noise level, [B, 1] -> [B, 2 * frequencies].
+
+    Smooth in sigma up to where a flow model starts, as real models are: a kink or a steep rise would cost every
+    solver its order.
+    """
+    bounded = ratio / (1 + ratio / 20) + 1e-3
+    angle = bounded.log() * torch.logspace(-1.0, 0.5, frequencies, dtype=ratio.dtype)
+    return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
+def noise_levels(count: int) -> Tensor:
+    """Mostly where there is something to learn, a part over the whole range, [count, 1]."""
+    learned = (-1.0 + 1.3 * torch.randn(count, 1)).exp()
+    anywhere = (math.log(2e-3) + math.log(1000 / 2e-3) * torch.rand(count, 1)).exp()
+    return torch.where(torch.rand(count, 1) < 0.85, learned, anywhere)
+
+
+def train(
+    denoiser: Denoiser,
+    draw: Callable[[], tuple[Tensor, Tensor | None]],
+    steps: int,
+    rate: float,
+    watch: Callable[[int, Denoiser], None] | None = None,
+    resume: Path | None = None,
+) -> Denoiser:
+    """The denoiser's exponential average after training it: EDM's loss and weighting, Adam, a cosine schedule.
+
+    draw    a batch: data [B, ...] and its class weights [B, classes], or None
+    watch   called with the step and the average every thousandth step and after the last
+    resume  file in which the state is kept now and then; where it exists training goes on from it, to the same weights
+    """
+    average = copy.deepcopy(denoiser).requires_grad_(False)
+    optimiser = torch.optim.Adam(denoiser.parameters(), lr=rate, betas=(0.9, 0.99))
+    plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps, pct_start=0.03, final_div_factor=1e3)
+    parts = {"denoiser": denoiser, "average": average, "optimiser": optimiser, "plan": plan}
+    begin, done, mean_loss = time.monotonic(), 0, 0.0
+    if resume is not None and resume.exists():
+        state = torch.load(resume)
+        done, mean_loss = state["step"], state["loss"]
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        torch.set_rng_state(state["random"])
+        print(f"denoiser: going on from step {done}", file=sys.stderr)
+    for step in range(done + 1, steps + 1):
+        data, condition = draw()
+        sigma = noise_levels(len(data))
+        wide = sigma.reshape(-1, *[1] * (data.ndim - 1))
+        denoised = denoiser(data + wide * torch.randn_like(data), sigma, torch.ones_like(sigma), condition)
+        weight = (wide**2 + denoiser.sigma_data**2) / (wide * denoiser.sigma_data) ** 2
+        loss = (weight * (denoised - data).square()).mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        plan.step()
+        decay = min(AVERAGE, step / (9 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.parameters()), list(denoiser.parameters()), 1 - decay)
+        mean_loss += (float(loss.detach()) - mean_loss) * max(0.01, 1 / step)
+        if step % 500 == 0:
+            print(f"denoiser step {step}/{steps}, loss {mean_loss:.4f}, {time.monotonic() - begin:.0f} s", file=sys.stderr)
+        if watch is not None and (step % 1000 == 0 or step == steps):
+            watch(step, average)
+        if resume is not None and step % KEPT_EVERY == 0:
+            states = {name: part.state_dict() for name, part in parts.items()}
+            partial = resume.with_suffix(".partial")
+            torch.save({"step": step, "loss": mean_loss, "random": torch.get_rng_state(), **states}, partial)
+            partial.replace(resume)
+    return average
+
+
+def save(path: Path, dtype: torch.dtype, **networks: nn.Module) -> None:
+    """Write the weights of networks to one file, each under its name."""
+    tensors = {f"{part}.{name}": t.to(dtype).contiguous() for part, network in networks.items() for name, t in network.state_dict().items()}
+    path.parent.mkdir(exist_ok=True)
+    save_file(tensors, path)
+
+
+def load(path: Path, maker: str, parts: Sequence[str], networks: Sequence[nn.Module]) -> None:
+    """Give networks their trained weights, in float32. Raises FileNotFoundError where ``maker`` has not been run."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: python -m bench.{maker} makes it.")
+    tensors = load_file(path)
+    for part, network in zip(parts, networks, strict=True):
+        network.load_state_dict({name.removeprefix(f"{part}."): t.float() for name, t in tensors.items() if name.startswith(f"{part}.")})
+        network.requires_grad_(False).eval()
+
+
+def weights(network: nn.Module) -> int:
+    """How many numbers were learned."""
+    return sum(math.prod(p.shape) for p in network.parameters())
