@@ -53,5 +53,5 @@ def test_calibrated_adds_up_with_cfg_and_autoguidance(combination, sampler):
     off = {(row.problem, row.kind, row.budget): row.mean for row in rows if row.mode == "off"}
     ratios = [row.mean / off[row.problem, row.kind, row.budget] for row in rows if row.mode == "calibrated"]
     assert len(ratios) == len(off) == 8
-    assert statistics.geometric_mean(ratios) < 0.5
+    assert statistics.geometric_mean(ratios) < 0.6
     assert max(ratios) < 1.1, "no cell gets worse by a tenth"

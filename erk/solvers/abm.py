@@ -39,10 +39,17 @@ class ABM(Solver):
     def accept(self, evaluated: Evaluation, history: History) -> Evaluation:
         if not history or evaluated.sigma <= 0:
             return evaluated
-        x = self._across(history[0], (evaluated, *history), evaluated.sigma)
-        if len(history) > 1:
-            x = _within(x, evaluated.x, history[0].euler(evaluated.sigma))
-        return Evaluation(x, evaluated.sigma, add_scaled(evaluated.d, x - evaluated.x, 1.0 / evaluated.sigma))
+        start, sigma = history[0], evaluated.sigma
+        if sigma == start.sigma:
+            return Evaluation(start.x, sigma, add_scaled(evaluated.d, start.x - evaluated.x, 1.0 / sigma))
+        reach = norm((evaluated.x - start.euler(sigma)).float()) if len(history) > 1 else None
+        move = self._across(start, (evaluated, *history), sigma).sub_(evaluated.x)
+        if reach is not None:
+            # Each order's term must be smaller than the one before, or the series is not converging: under strong CFG, at
+            # long steps, the corrector would feed the model's steep answer back into the state, and pictures burst.
+            share = (reach / norm(move.float())).nan_to_num(1.0).clamp(max=1.0)
+            move.mul_(per_sample(share, move))
+        return Evaluation(evaluated.x + move, sigma, add_scaled(evaluated.d, move, 1.0 / sigma))
 
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
         if sigma_next <= 0 or not history:
@@ -75,14 +82,3 @@ class ABM(Solver):
         if not history:
             return None
         return EmbeddedPair(a=current, b=history[0], h=history[0].sigma - current.sigma, sign=1.0)
-
-
-def _within(corrected: Tensor, predicted: Tensor, euler: Tensor) -> Tensor:
-    """The corrected state, moved from the predicted one by no more than that differs from an Euler step, per sample.
-
-    Each order's term must be smaller than the one before, or the series is not converging: under strong CFG, at long steps,
-    the corrector feeds the model's steep answer back into the state and the run bursts.
-    """
-    move = corrected - predicted
-    share = (norm((predicted - euler).float()) / norm(move.float())).nan_to_num(1.0).clamp(max=1.0)
-    return predicted + per_sample(share, move).to(move.dtype) * move
