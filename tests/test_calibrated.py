@@ -167,6 +167,67 @@ class TestAgreement:
         assert (self.trust(zero, zero) == 0).all() and (self.trust(zero + 1, zero) == 0).all()
 
 
+def test_the_last_step_is_judged_by_how_the_prediction_changed():
+    """A Gaussian's denoiser down to sigma 1, and one that stands still below: the last step must not go on as before."""
+
+    def model(x, sigma):
+        return (0.49 / (0.49 + sigma.clamp(min=1.0) ** 2)).view(-1, 1, 1, 1) * decided
+
+    decided = start((2, 3, 16, 16), erk.SIGMA_SPACE) / 14.6
+    x, sigmas, trace = 14.6 * decided, schedule(erk.SIGMA_SPACE, 10), erk.Trace()
+    run(model, x, sigmas, "deis", erk.SIGMA_SPACE, "calibrated", trace=trace)
+    assert all(value < 0.05 for value in trace.steps[-1].believed)
+
+
+@BOTH
+@SOLVERS
+def test_what_is_kept_outside_a_mask_tells_nothing(name, process):
+    """Inpainting: what is sampled depends on what the model says there, and not on the noise estimate of the kept part."""
+    region = torch.zeros(1, 1, 8, 8)
+    region[..., :4] = 1
+    x, sigmas, results = start((2, 2, 8, 8), process), schedule(process, 8), []
+    for keep in (0.4, 30.0):
+
+        def model(x, sigma, keep=keep):
+            return region * bent(region * x, sigma) + (1 - region) * keep
+
+        results.append(run(model, x, sigmas, name, process, "calibrated", region=region)[..., :4])
+    # Trust looks at neighbours, and abm's corrector at the whole sample; neither may see more than a claim itself.
+    assert torch.allclose(*results, rtol=1e-3, atol=1e-3) or name == "abm"
+
+
+def test_a_claim_is_bounded_by_the_noise_that_its_step_takes_away(monkeypatch, trusting):
+    monkeypatch.setattr("erk.guidance.calibrated.TRUST_REGION", 1e-3)
+    x, sigmas, trace = start((2, 3, 8, 8), erk.FLOW), schedule(erk.FLOW, 6), erk.Trace()
+    run(gaussian(erk.FLOW), x, sigmas, "heun", erk.FLOW, "calibrated", trace=trace)
+    step = trace.steps[-1]
+    assert all(0 < kept < 0.1 for kept in step.kept)
+    # |claim| = 1e-3 |sigma| |eps|, and the step itself is sigma d, as large as that within a factor of a few.
+    assert all(1e-4 < correction < 1e-2 for correction in step.correction)
+
+
+def test_the_scale_told_is_the_whole_samples():
+    """Not that of the first band: here it has S = 3, and all others 0.1."""
+    x = start((2, 2, 16, 16), erk.SIGMA_SPACE)
+    spectrum, trace = Spectrum(x), erk.Trace()
+    deviations = torch.full((4, spectrum.bands), 0.1)
+    deviations[:, 0] = 3.0
+    variance = spectrum.spread(deviations**2)
+
+    def model(x, sigma):
+        return spectrum.inverse(variance / (variance + sigma[0] ** 2) * spectrum.forward(x))
+
+    run(model, x, schedule(erk.SIGMA_SPACE, 10), "dpm_2", erk.SIGMA_SPACE, "calibrated", trace=trace)
+    assert all(value < 0.5 for step in trace.steps[-4:-1] for value in step.data_std)
+
+
+def test_what_only_rounding_tells_is_no_data():
+    quotients = _Quotients(1.0, 0.9, euler=True)
+    q = torch.tensor([1.0, 1.0 - 3e-7, 1.0 - 3e-5])
+    positions = quotients.positions(q, torch.ones(3))
+    assert positions[0] == positions[1] == -1 < positions[2]
+
+
 @pytest.mark.parametrize("name", erk.SOLVERS)
 @pytest.mark.parametrize("steps", [8, 12, 20])
 def test_rounding_is_no_evidence(name, steps):
@@ -477,6 +538,9 @@ class TestSpectrum:
         found, side = Spectrum(product).about_each_place(product), NEIGHBOURS
         padded = torch.nn.functional.pad(product.sum(1), (side // 2,) * 4, value=math.nan).unfold(2, side, 1).unfold(3, side, 1)
         assert torch.allclose(found, padded.flatten(-2).nanmean(-1)[:, None], atol=1e-3)
+
+    def test_an_axis_as_long_as_a_large_latent_is_transformed(self):
+        assert Spectrum(torch.zeros(1, 1, 1, 2048)).bands > 15
 
     def test_an_endless_axis_is_left_alone(self):
         spectrum = Spectrum(torch.zeros(1, 1, 1, 50_000))

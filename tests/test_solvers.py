@@ -144,3 +144,31 @@ def test_unsampling_then_sampling_returns(name, process):
     back = run(gaussian(process), noisy, up.flip(0), name, process, "off")
     assert (noisy - x).norm() > 0.05 * x.norm()
     assert torch.allclose(back, x, rtol=0, atol=0.02)
+
+
+def test_abm_moves_a_state_no_further_than_its_prediction_differs_from_euler():
+    """A model whose answer jumps between two evaluations: what the corrector makes of it is cut down, sample by sample."""
+    solver = ABM()
+    x = start((2, 1, 4, 4), erk.SIGMA_SPACE)
+    history = [Evaluation.at(x, 4.0, torch.zeros_like(x)), Evaluation.at(2 * x, 8.0, 0.01 * x)]
+    predicted = solver.step(lambda x, sigma: None, history[0], 2.0, history[1:]).x_next
+    answer = torch.stack([100 * x[0], 1e-4 * x[1]])  # the first sample's jumps, the other's goes on as it was
+    accepted = solver.accept(Evaluation.at(predicted, 2.0, answer), history)
+    moved, reach = ((a - b).flatten(1).norm(dim=1) for a, b in ((accepted.x, predicted), (predicted, history[0].euler(2.0))))
+    assert moved[0] == pytest.approx(float(reach[0]), rel=1e-4)
+    assert 0 < moved[1] < 0.99 * reach[1]
+    assert torch.allclose(accepted.denoised, answer, rtol=1e-3, atol=1e-3), "the evaluation's answer stays what it is"
+
+
+@pytest.mark.parametrize("mode", ["off", "calibrated"])
+@pytest.mark.parametrize("first", [1e-5, 1e-4, 1e-2])
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+@pytest.mark.parametrize("steps", [8, 20])
+def test_abm_unsamples_flow_models(mode, first, shift, steps):
+    """FlipSigmas of a whole flow schedule, on a Gaussian: noise of deviation 1 comes out."""
+    t = torch.linspace(0, 1, steps + 1)
+    sigmas = shift * t / (1 + (shift - 1) * t)
+    sigmas[0] = first
+    x = 0.7 * start((2, 3, 16, 16), erk.FLOW)
+    result = run(gaussian(erk.FLOW), x, sigmas, "abm", erk.FLOW, mode)
+    assert float(result.std()) == pytest.approx(float(x.std()) / 0.7, rel=0.12)

@@ -105,7 +105,6 @@ class _Past(NamedTuple):
     """
 
     sigma: float
-    sigma_next: float
     eps: Tensor
     denoised: Tensor
     euler: bool
@@ -114,13 +113,11 @@ class _Past(NamedTuple):
 class _Claim(NamedTuple):
     """A claim that waits for the next evaluation to be judged.
 
-    sigma     noise level at which it is judged
     claimed   v, [B, ...]
     partial   what is known already of e: e = partial + weight D, with D of the evaluation to come
     surprise  weight of <e, e>
     """
 
-    sigma: float
     claimed: Tensor
     partial: Tensor
     weight: float
@@ -207,11 +204,9 @@ class CalibratedRule:
     def judge(self, evaluated: Evaluation) -> None:
         """Judge the last claim by the evaluation of the state that its step led to."""
         claim, self._claim = self._claim, None
-        if claim is None or claim.sigma != evaluated.sigma:
+        if claim is None:
             return
         found = add_scaled(claim.partial, evaluated.denoised.float(), claim.weight)
-        if self._run.region is not None:
-            found.mul_(self._run.region)
         self.trust = self._agreement(found, claim.claimed, claim.surprise)
 
     def correct(self, made: MadeStep) -> Correction:
@@ -226,7 +221,7 @@ class CalibratedRule:
         # Every multistep solver starts with an Euler step; so does, in effect, one whose first stage is still so near to
         # pure noise that it tells nothing new. A predictor-corrector leaves it behind when it makes the state anew.
         euler = stage is None and not made.levels and trust is None and not run.solver.corrects
-        self._past = _Past(made.sigma, made.sigma_next, eps, denoised, euler)
+        self._past = _Past(made.sigma, eps, denoised, euler)
         stiffness = h_stiffness = None
         if made.pair is not None:
             stiffness = made.pair.difference().stiffness
@@ -269,7 +264,7 @@ class CalibratedRule:
         """u from the step's own first stage, else from this step's start and the last one's; None where neither tells."""
         if stage is not None:
             return self._estimate(self._noise_estimate(stage), eps, self._quotients(stage.sigma, made.sigma, euler=True))
-        if past is not None and past.sigma_next == made.sigma and _tells(self._run.process, made.sigma):
+        if past is not None and _tells(self._run.process, made.sigma):
             return self._estimate(eps, past.eps, self._quotients(made.sigma, past.sigma, euler=past.euler))
         return None
 
@@ -314,7 +309,7 @@ class CalibratedRule:
             table = _change_of_denoised(self._run.process, made.sigma, made.sigma_next, estimate.quotients)
             assert self._past is not None
             change = self._latent(self._from_table(table, estimate, self._past.eps))
-            return _Claim(made.sigma_next, change, -self._past.denoised, 1.0, SURPRISE_LAST)
+            return _Claim(change, -self._past.denoised, 1.0, SURPRISE_LAST)
         # e = (sigma_next/sigma) x + sum of weight D - x_next, of which only the D of sigma_next is not known yet.
         assert self._past is not None
         known: list[tuple[float, Tensor]] = [(stage.sigma, stage.denoised.float()) for stage in made.stages[::-1]]
@@ -330,7 +325,7 @@ class CalibratedRule:
         partial = add_scaled(-made.x_next.float(), start.x.float(), made.sigma_next / made.sigma)
         for of_node, node in zip(weights, nodes, strict=True):
             add_scaled(partial, node, of_node, out=partial)
-        return _Claim(made.sigma_next, claimed, partial, weight, SURPRISE)
+        return _Claim(claimed, partial, weight, SURPRISE)
 
     def _agreement(self, found: Tensor, claimed: Tensor, surprise: float) -> Tensor:
         """T = <e, v>/max(<v, v>, surprise <e, e>) between 0 and 1, about each place; 0 where nothing can be told."""
