@@ -91,10 +91,11 @@ class TestMessages:
 
     @pytest.mark.parametrize("values", [[float("nan")], [float("inf")], [float("nan"), 2.0], [float("-inf"), float("nan")]])
     def test_json_never_holds_what_is_not_finite(self, values):
-        record = erk.StepRecord(0, float("inf"), 0.0, values, values, [False] * len(values), values, 1, values, values, values)
+        record = erk.StepRecord(0, float("inf"), 0.0, values, values, [False] * len(values), values, 1, *[values] * 4)
         info = erk.RunInfo("heun", "paper", "eps", [1.0, 0.0], w_con=float("inf"))
         message = json.loads(json.dumps(live.message(record, info, ORIGIN, "r"), allow_nan=False))
         assert message["stiffness"] == (2.0 if 2.0 in values else None)
+        assert message["believed"] == message["stiffness"]
         assert message["sigma"] is None and message["w_con"] is None
 
 
@@ -173,7 +174,7 @@ class _Arrival:
 
 class TestCopiesOnTheirWay:
     def steps(self, count: int) -> list[Any]:
-        return [erk.MeasuredStep(i, float(count - i), float(count - i - 1), i, torch.full((7, 1), float(i))) for i in range(count)]
+        return [erk.MeasuredStep(i, float(count - i), float(count - i - 1), i, torch.full((8, 1), float(i))) for i in range(count)]
 
     def test_sent_in_order_when_they_have_come_and_waited_for_at_the_end_alone(self, monkeypatch):
         messages: list[dict[str, Any]] = []
