@@ -54,7 +54,7 @@ def test_links_lead_somewhere(page):
 
 
 def test_the_page_on_adding_a_solver_adds_one(tmp_path):
-    """A copy of the pack, the page's file and its changes as git applies them, ComfyUI's loader, and a Gaussian: nearly exact once a claim has been judged."""
+    """A copy of the pack, the page's file and its changes as git applies them, ComfyUI's loader, and a Gaussian under guidance."""
     page = (ROOT / "docs/adding_a_solver.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
     (changes,) = re.findall(r"```diff\n(.*?)```", page, re.S)
