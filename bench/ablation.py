@@ -12,10 +12,9 @@ import logging
 import math
 import sys
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -67,12 +66,15 @@ def variants() -> dict[str, tuple[str, dict[str, Any]]]:
     rule = pack_module("erk.guidance.calibrated")
     believed = {"CalibratedRule._applied_trust": lambda self, x: x.new_ones(())}
     one_trust = {"Spectrum.about_each_place": _whole_sample}
+    as_before = {"CalibratedRule._to_be_judged": _as_before(rule.CalibratedRule._to_be_judged)}
+    as_others = {"CalibratedRule._agreement": _as_others(rule.CalibratedRule._agreement)}
     return {
         "none": ("the rule as it is", {}),
         "earned trust": ("every claim is believed", believed),
         "trust by place": ("one trust for a whole sample", one_trust),
-        "surprise": ("an error larger than the claim never lowers the trust", {"SURPRISE": 0.0, "SURPRISE_LAST": 0.0}),
-        "the last step's own judgement": ("it trusts what the steps before earned", {"_change_of_denoised": _never(rule)}),
+        "surprise": ("an error larger than the claim never lowers the trust", {"SURPRISE": 0.0}),
+        "the last step's own judgement": ("it trusts what the step before earned", as_before),
+        "the last step's caution": ("what is judged for it counts as it does elsewhere", as_others),
         "trust region": ("claims have no bound", {"TRUST_REGION": math.inf}),
         "expanding modes": ("u below 0 counts as all noise", {"NOISE_FRACTION_EXPANDING": 1.0}),
         "rounding": ("q next to 1 is taken at its word", {"_ROUNDING": 0.0}),
@@ -83,9 +85,13 @@ def _whole_sample(self: Any, product: Tensor) -> Tensor:
     return product.flatten(1).sum(1).view(-1, *(1,) * (product.ndim - 1))
 
 
-def _never(rule: ModuleType) -> Any:
-    """Predicts no change of D, so that nothing is judged by it."""
-    return lambda process, sigma, sigma_next, quotients: torch.full((rule.TABLE + 1,), math.nan)
+def _as_before(judged: Callable[..., Any]) -> Any:
+    """What is to be judged before the last step: its step's own claim, as elsewhere."""
+    return lambda self, made, *rest: judged(self, made if made.following != 0 else replace(made, following=made.sigma_next / 2), *rest)
+
+
+def _as_others(agreement: Callable[..., Tensor]) -> Any:
+    return lambda self, found, claimed, last: agreement(self, found, claimed, False)
 
 
 @contextlib.contextmanager

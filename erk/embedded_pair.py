@@ -56,8 +56,8 @@ class PairDifference:
 
 
 def norm(x: Tensor) -> Tensor:
-    """Euclidean norm of each sample, [B, ...] -> [B], accumulated in float32."""
-    return torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float32)
+    """Euclidean norm of each sample, [B, ...] -> [B], accumulated in float32, or in float64 where x is."""
+    return torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 def inner(x: Tensor, y: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .embedded_pair import norm
-from .guidance import Correction
+from .guidance import HELD, Correction
 
 Values = list[float]
 """One value per sample; NaN where a step has none (its solver had no embedded pair yet)."""
@@ -37,6 +37,8 @@ class StepRecord:
     valid        share of the evidence for which that estimate is possible, 0 to 1 (mode calibrated)
     kept         share of the claimed correction that the trust region let through, 0 to 1 (mode calibrated)
     believed     share of the rest that earlier claims had earned trust for, 0 to 1 (mode calibrated)
+    held         why the step was left plain: "repeated" where the model gave its last output again (or its last difference from the
+                 input), as step caches do; "strayed" where a step's error has been as large as the step; else "" (mode calibrated)
     """
 
     index: int
@@ -51,6 +53,7 @@ class StepRecord:
     valid: Values
     kept: Values
     believed: Values
+    held: list[str]
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class RunInfo:
 class MeasuredStep:
     """One step of a run, its values still on the device that computed them.
 
-    values  [8, B] float32: active, relative correction, stiffness, h * stiffness, S, valid, kept, believed
+    values  [9, B] float32: active, relative correction, stiffness, h * stiffness, S, valid, kept, believed, code of HELD
     """
 
     index: int
@@ -80,7 +83,7 @@ class MeasuredStep:
 
     def to_record(self, values: list[Values]) -> StepRecord:
         """The step for reading, from its values as they came to the host."""
-        active, correction, stiffness, h_stiffness, data_std, valid, kept, believed = values
+        active, correction, stiffness, h_stiffness, data_std, valid, kept, believed, held = values
         return StepRecord(
             index=self.index,
             sigma=self.sigma,
@@ -94,6 +97,7 @@ class MeasuredStep:
             valid=valid,
             kept=kept,
             believed=believed,
+            held=[dict(enumerate(HELD)).get(code, "") for code in held],
         )
 
 
@@ -106,7 +110,7 @@ class Observer(Protocol):
 
 
 def measure(x: Tensor, x_next: Tensor, correction: Correction) -> Tensor:
-    """The values of a step, [8, B] as in :class:`MeasuredStep`. x_next is the unguided state; nothing is read back."""
+    """The values of a step, [9, B] as in :class:`MeasuredStep`. x_next is the unguided state; nothing is read back."""
     unknown = torch.full((x.shape[0],), math.nan, device=x.device, dtype=torch.float32)
     zero = torch.zeros_like(unknown)
     relative = zero
@@ -118,6 +122,7 @@ def measure(x: Tensor, x_next: Tensor, correction: Correction) -> Tensor:
             zero if correction.active is None else correction.active.float(),
             relative,
             *(unknown if value is None else value for value in known),
+            zero if correction.held is None else correction.held.float(),
         ]
     )
 

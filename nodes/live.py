@@ -14,7 +14,7 @@ import math
 import statistics
 import sys
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -150,7 +150,7 @@ def message(step: erk.StepRecord, info: erk.RunInfo, origin: Origin, run: str) -
     """What the page is told of a step. Numbers are finite; None stands where there is none.
 
     stiffness and believed (how far the step's correction is believed, 0 to 1) are the medians over the batch, spread the
-    least and greatest stiffness where there is more than one sample.
+    least and greatest stiffness where there is more than one sample. held counts the samples left plain, by reason.
     """
     believed = [value for value in step.believed if math.isfinite(value)]
     known = sorted(value for value in step.stiffness if math.isfinite(value))
@@ -172,6 +172,7 @@ def message(step: erk.StepRecord, info: erk.RunInfo, origin: Origin, run: str) -
         "spread": [known[0], known[-1]] if known and len(step.stiffness) > 1 else None,
         "guided": any(step.active),
         "believed": statistics.median(believed) if believed else None,
+        "held": dict(Counter(reason for reason in step.held if reason)),
     }
 
 

@@ -56,6 +56,7 @@ def assert_tells(messages: list[dict[str, Any]], trace: dict[str, Any]) -> None:
         assert message["believed"] == (statistics.median(known_believed) if known_believed else None)
         assert message["spread"] == ([min(known), max(known)] if known and len(step["stiffness"]) > 1 else None)
         assert message["guided"] == any(step["active"])
+        assert sum(message["held"].values()) == sum(reason != "" for reason in step["held"])
         assert (message["sigma"], message["sigma_next"]) == (step["sigma"], step["sigma_next"])
         assert message["steps"] == len(trace["run"]["sigmas"]) - 1
         assert [message[name] for name in ("solver", "mode", "w_con")] == [trace["run"][name] for name in ("solver", "mode", "w_con")]
@@ -91,11 +92,23 @@ class TestMessages:
 
     @pytest.mark.parametrize("values", [[float("nan")], [float("inf")], [float("nan"), 2.0], [float("-inf"), float("nan")]])
     def test_json_never_holds_what_is_not_finite(self, values):
-        record = erk.StepRecord(0, float("inf"), 0.0, values, values, [False] * len(values), values, 1, *[values] * 4)
+        record = erk.StepRecord(
+            0,
+            float("inf"),
+            0.0,
+            values,
+            values,
+            [False] * len(values),
+            values,
+            1,
+            *[values] * 4,
+            ["strayed", "", "repeated"][: len(values)],
+        )
         info = erk.RunInfo("heun", "paper", "eps", [1.0, 0.0], w_con=float("inf"))
         message = json.loads(json.dumps(live.message(record, info, ORIGIN, "r"), allow_nan=False))
         assert message["stiffness"] == (2.0 if 2.0 in values else None)
         assert message["believed"] == message["stiffness"]
+        assert message["held"] == {"strayed": 1}
         assert message["sigma"] is None and message["w_con"] is None
 
 
@@ -174,7 +187,7 @@ class _Arrival:
 
 class TestCopiesOnTheirWay:
     def steps(self, count: int) -> list[Any]:
-        return [erk.MeasuredStep(i, float(count - i), float(count - i - 1), i, torch.full((8, 1), float(i))) for i in range(count)]
+        return [erk.MeasuredStep(i, float(count - i), float(count - i - 1), i, torch.full((9, 1), float(i))) for i in range(count)]
 
     def test_sent_in_order_when_they_have_come_and_waited_for_at_the_end_alone(self, monkeypatch):
         messages: list[dict[str, Any]] = []

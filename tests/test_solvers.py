@@ -146,18 +146,28 @@ def test_unsampling_then_sampling_returns(name, process):
     assert torch.allclose(back, x, rtol=0, atol=0.02)
 
 
-def test_abm_moves_a_state_no_further_than_its_prediction_differs_from_euler():
+def test_abm_damps_its_corrector_where_the_models_answer_is_steep():
     """A model whose answer jumps between two evaluations: what the corrector makes of it is cut down, sample by sample."""
-    solver = ABM()
+    solver = ABM(max_order=2)
     x = start((2, 1, 4, 4), erk.SIGMA_SPACE)
-    history = [Evaluation.at(x, 4.0, torch.zeros_like(x)), Evaluation.at(2 * x, 8.0, 0.01 * x)]
-    predicted = solver.step(lambda x, sigma: None, history[0], 2.0, history[1:]).x_next
+    history = [Evaluation.at(x, 4.0, torch.zeros_like(x))]
+    predicted = solver.step(lambda x, sigma: None, history[0], 2.0, []).x_next
     answer = torch.stack([100 * x[0], 1e-4 * x[1]])  # the first sample's jumps, the other's goes on as it was
     accepted = solver.accept(Evaluation.at(predicted, 2.0, answer), history)
-    moved, reach = ((a - b).flatten(1).norm(dim=1) for a, b in ((accepted.x, predicted), (predicted, history[0].euler(2.0))))
-    assert moved[0] == pytest.approx(float(reach[0]), rel=1e-4)
-    assert 0 < moved[1] < 0.99 * reach[1]
+    weight, _ = data_weights(erk.SIGMA_SPACE, (2.0, 4.0), 4.0, 2.0)
+    whole, moved, step = ((a).flatten(1).norm(dim=1) for a in (weight * answer, accepted.x - predicted, predicted - x))
+    assert moved.tolist() == pytest.approx((whole / (1 + 2 * whole / step)).tolist(), rel=1e-3)
+    assert moved[0] < 0.5 * step[0] and moved[1] > 0.99 * whole[1]
     assert torch.allclose(accepted.denoised, answer, rtol=1e-3, atol=1e-3), "the evaluation's answer stays what it is"
+
+
+def test_abm_does_not_extrapolate_a_curve_over_a_long_step():
+    """Short steps and then a long one, as linear_quadratic has: the second difference of a bend would be carried far beyond it."""
+    x = start((2, 1, 4, 4), erk.SIGMA_SPACE)
+    points = [Evaluation.at(x, sigma, bend * x) for sigma, bend in ((14.2, 0.5), (14.4, 0.1), (14.6, 0.0))]
+    line, curve = (ABM(max_order=order).step(lambda x, sigma: None, points[0], 7.0, points[1:]).x_next for order in (2, 3))
+    step = (points[0].euler(7.0) - x).flatten(1).norm(dim=1)
+    assert ((curve - line).flatten(1).norm(dim=1) / step).tolist() == pytest.approx([0.1, 0.1], rel=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["off", "calibrated"])

@@ -111,28 +111,31 @@ def _euler(model, x, sigmas, is_flow, w_stiff, w_con, order, weights):
 
 
 def _abm(model, x, sigmas, is_flow, w_stiff, w_con, order, weights):
-    """Predict, evaluate, correct by no more than the prediction differs from Euler's, go on; D a polynomial in sigma/alpha."""
+    """Predict, evaluate, correct (damped), go on; D a polynomial in sigma/alpha whose curvature may add a tenth of a step."""
     past, accepted = [], None
     for i, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
         denoised = x - sigma * _drift(model, x, sigma)
         past = [(sigma, denoised), *past][:order]
         before = accepted
         if i > 0:
-            predicted, x = x, _abm_step(before[0], sigmas[i - 1], sigma, past, is_flow)
-            if i > 1:
-                euler = before[0] + (sigma - sigmas[i - 1]) * before[1]
-                share = (predicted - euler).flatten(1).norm(dim=1) / (x - predicted).flatten(1).norm(dim=1)
-                x = predicted + share.clamp(max=1).view(-1, *[1] * (x.ndim - 1)) * (x - predicted)
+            move = _abm_step(before[0], sigmas[i - 1], sigma, past, is_flow) - x
+            euler_step = (sigma - sigmas[i - 1]) * before[1]
+            x = x + move / (1 + 2 * _ratio(move, euler_step))
         d = (x - denoised) / sigma
         if sigma_next == 0:
             return denoised
         accepted = (x, d)
-        if i == 0:
-            x = x + (sigma_next - sigma) * d
-        else:
-            x_next = _abm_step(x, sigma, sigma_next, past, is_flow)
-            x = _corrected(x_next, d, x - before[0], d - before[1], sigmas[i - 1] - sigma, 1, w_stiff, w_con)
+        x_next = _abm_step(x, sigma, sigma_next, past[:2], is_flow)
+        for terms in range(3, len(past) + 1):
+            more = _abm_step(x, sigma, sigma_next, past[:terms], is_flow) - _abm_step(x, sigma, sigma_next, past[: terms - 1], is_flow)
+            bound = 0.1 ** (terms - 2) / _ratio(more, (sigma_next - sigma) * d)
+            x_next = x_next + torch.minimum(bound, torch.ones_like(bound)) * more
+        x = x_next if i == 0 else _corrected(x_next, d, x - before[0], d - before[1], sigmas[i - 1] - sigma, 1, w_stiff, w_con)
     return x
+
+
+def _ratio(a, b):
+    return (a.flatten(1).norm(dim=1) / b.flatten(1).norm(dim=1)).view(-1, *[1] * (a.ndim - 1))
 
 
 def _abm_step(x, sigma, sigma_next, points, is_flow):

@@ -49,6 +49,10 @@ class MadeStep:
     pair: EmbeddedPair | None
 
 
+HELD = ("", "repeated", "strayed")
+"""Why a rule leaves a step plain, by its code: it does not; the model repeated its output; the run has left its trajectory."""
+
+
 class Correction(NamedTuple):
     """What guidance saw, and what it wants added to x_next. None stands for "nothing to tell".
 
@@ -61,6 +65,7 @@ class Correction(NamedTuple):
     valid        share of the evidence for which the estimate is possible, 0 to 1, [B] (calibrated)
     kept         share of the claimed correction that the trust region let through, 0 to 1, [B] (calibrated)
     believed     share of what was left that earlier claims had earned trust for, 0 to 1, [B] (calibrated)
+    held         code of ``HELD``, [B] (calibrated)
     """
 
     value: Tensor | None = None
@@ -72,6 +77,7 @@ class Correction(NamedTuple):
     valid: Tensor | None = None
     kept: Tensor | None = None
     believed: Tensor | None = None
+    held: Tensor | None = None
 
 
 class Rule(Protocol):

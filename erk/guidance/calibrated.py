@@ -36,9 +36,12 @@ every model's ODE reads d\bar x/ds = eps with the noise estimate eps = (x - alph
 
 5.  What the last step adds cannot be seen by a later one. It is the rest of D's way: x_0 = D(x_0, 0), so the step to
     0 misses D(0) - D(sigma). The same model says how D should have changed over the step before, and that is what is
-    judged: T with v the change it predicted, e the change seen, and <e, e> in place of <e, e>/4, for nobody comes after.
+    judged, with v the change it predicted and e the change seen. Nobody comes after who could tell chance from law, so T is
+    at most the share of e that v explains, <e, v>^2/(<e, e> <v, v>).
 
-A trust region bounds a claim by the noise that its step takes away.
+A trust region bounds a claim by the noise that its step takes away. Two kinds of step are left plain, sample by sample: one at which the
+model gave its last output again, or its last difference from the input, as step caches do, for that is no evidence; and all that
+follow one whose error, less the claim, was more than half of the noise that the step took away: such a run has left its trajectory.
 """
 
 from __future__ import annotations
@@ -52,7 +55,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ..embedded_pair import norm
+from ..embedded_pair import norm, per_sample
 from ..evaluation import Evaluation, add_scaled
 from ..noise_process import NoiseProcess
 from ..solvers import Solver
@@ -76,8 +79,11 @@ TRUST_REGION = 1.0
 SURPRISE = 0.25
 """Weight of <e, e> against <v, v>: an error of more than twice the claim is not what the model describes, and trust falls again."""
 
-SURPRISE_LAST = 1.0
-"""The same where a claim about the last step is judged, which no later evaluation can put right."""
+STRAYED = 0.5
+"""Share of the noise that a step takes away which an unexplained error may have: beyond, the evaluations do not hang together."""
+
+PROBES = 4096
+"""How many numbers of a model's output are compared with its last one, at most about."""
 
 _ROUNDING = 2.0**-23
 """float32's: a quotient this near to its bound may have been on it."""
@@ -115,13 +121,15 @@ class _Claim(NamedTuple):
 
     claimed   v, [B, ...]
     partial   what is known already of e: e = partial + weight D, with D of the evaluation to come
-    surprise  weight of <e, e>
+    last      whether what is judged is believed for the last step
+    length    noise that the step takes away, |sigma_next - sigma| |eps|, [B]
     """
 
     claimed: Tensor
     partial: Tensor
     weight: float
-    surprise: float
+    last: bool
+    length: Tensor
 
 
 class _Quotients(NamedTuple):
@@ -190,24 +198,35 @@ class _Estimate(NamedTuple):
 class CalibratedRule:
     """The rule on one run: it looks back one step.
 
-    trust  T of the newest judgement, broadcastable to the latent; None before the first
+    trust    T of the newest judgement, broadcastable to the latent; None before the first
+    strayed  which samples have left their trajectory, [B] bool; None before the first judgement
     """
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self.pairs = run.observed
         self.trust: Tensor | None = None
+        self.strayed: Tensor | None = None
+        self._last_output: tuple[float, Tensor] | None = None
+        self._repeats: list[Tensor] = []
         self._spectrum: Spectrum | None = None
         self._past: _Past | None = None
         self._claim: _Claim | None = None
 
     def judge(self, evaluated: Evaluation) -> None:
         """Judge the last claim by the evaluation of the state that its step led to."""
+        self._note(evaluated)
         claim, self._claim = self._claim, None
         if claim is None:
             return
         found = add_scaled(claim.partial, evaluated.denoised.float(), claim.weight)
-        self.trust = self._agreement(found, claim.claimed, claim.surprise)
+        if self._run.region is not None:
+            found = found * self._run.region
+        self.trust = self._agreement(found, claim.claimed, claim.last)
+        if not claim.last:
+            strayed = ~(norm(found.sub_(claim.claimed)) <= STRAYED * claim.length)
+            strayed &= ~torch.stack(self._repeats).any(0)  # what a step cache returns contradicts what comes after
+            self.strayed = strayed if self.strayed is None else self.strayed | strayed
 
     def correct(self, made: MadeStep) -> Correction:
         run, start = self._run, made.start
@@ -226,18 +245,20 @@ class CalibratedRule:
         if made.pair is not None:
             stiffness = made.pair.difference().stiffness
             h_stiffness = abs(made.pair.h) * stiffness
+        held = self._held(made.stages)
         if estimate is None:
             return Correction(stiffness=stiffness, h_stiffness=h_stiffness)
 
         table = _missed_by_step(run.solver, run.process, made.sigma, made.sigma_next, made.levels, estimate.quotients)
         coefficients = self._from_table(table, estimate, eps)
-        kept = _share_within(self._norm(coefficients), TRUST_REGION * abs(made.sigma_next - made.sigma) * self._norm(eps))
+        length = abs(made.sigma_next - made.sigma) * self._norm(eps)
+        kept = _share_within(self._norm(coefficients), TRUST_REGION * length)
         claimed = self._latent(self._scaled_(coefficients, kept))
         del coefficients
-        self._claim = self._to_be_judged(made, claimed, past, estimate)
+        self._claim = self._to_be_judged(made, claimed, length, past, estimate)
         value = size = active = believed = None
         if trust is not None:
-            value = claimed * trust
+            value = claimed * torch.where(per_sample(held, claimed) > 0, 0.0, trust)
         if run.observed:
             size = torch.zeros_like(kept) if value is None else norm(value)
             active = size > 0
@@ -252,11 +273,32 @@ class CalibratedRule:
             valid=estimate.valid,
             kept=kept,
             believed=believed,
+            held=held,
         )
 
     def _applied_trust(self, x: Tensor) -> Tensor | None:
         """What a claim about a step from x is multiplied by; None: nothing has been judged yet, and nothing is added."""
         return self.trust
+
+    # What leaves a step plain
+
+    def _note(self, evaluated: Evaluation) -> None:
+        """Whether the model repeats itself, of the newest evaluations that a judgement may look at: [B] bool each, newest first."""
+        output = _probe(evaluated)
+        sigma, last = self._last_output or (evaluated.sigma, torch.full_like(output, math.nan))
+        size = torch.linalg.vector_norm(output, ord=math.inf, dim=(1, 2))
+        same = torch.linalg.vector_norm(output - last, ord=math.inf, dim=2) <= (4 * _ROUNDING * size)[:, None]
+        if sigma == evaluated.sigma:  # the last stage and this step's start, whose outputs are rightly next to the same
+            same = torch.zeros_like(same)
+        self._repeats = [same.any(1), *self._repeats[:3]]
+        self._last_output = (evaluated.sigma, output)
+
+    def _held(self, stages: tuple[Evaluation, ...]) -> Tensor:
+        """Codes of ``HELD``, [B]."""
+        for stage in stages:
+            self._note(stage)
+        held = torch.stack(self._repeats[: 1 + len(stages)]).any(0).to(torch.uint8)
+        return held if self.strayed is None else torch.where(self.strayed, 2, held)
 
     # What is claimed
 
@@ -300,7 +342,7 @@ class CalibratedRule:
 
     # How it is judged
 
-    def _to_be_judged(self, made: MadeStep, claimed: Tensor, past: _Past | None, estimate: _Estimate) -> _Claim | None:
+    def _to_be_judged(self, made: MadeStep, claimed: Tensor, length: Tensor, past: _Past | None, estimate: _Estimate) -> _Claim | None:
         """What the next evaluation will judge: this claim, or, before the last step, how D should change on the way there."""
         if made.sigma_next == 0 or made.following is None:
             return None
@@ -309,7 +351,7 @@ class CalibratedRule:
             table = _change_of_denoised(self._run.process, made.sigma, made.sigma_next, estimate.quotients)
             assert self._past is not None
             change = self._latent(self._from_table(table, estimate, self._past.eps))
-            return _Claim(change, -self._past.denoised, 1.0, SURPRISE_LAST)
+            return _Claim(change, -self._past.denoised, 1.0, last=True, length=length)
         # e = (sigma_next/sigma) x + sum of weight D - x_next, of which only the D of sigma_next is not known yet.
         assert self._past is not None
         known: list[tuple[float, Tensor]] = [(stage.sigma, stage.denoised.float()) for stage in made.stages[::-1]]
@@ -325,15 +367,17 @@ class CalibratedRule:
         partial = add_scaled(-made.x_next.float(), start.x.float(), made.sigma_next / made.sigma)
         for of_node, node in zip(weights, nodes, strict=True):
             add_scaled(partial, node, of_node, out=partial)
-        return _Claim(claimed, partial, weight, SURPRISE)
+        return _Claim(claimed, partial, weight, last=False, length=length)
 
-    def _agreement(self, found: Tensor, claimed: Tensor, surprise: float) -> Tensor:
-        """T = <e, v>/max(<v, v>, surprise <e, e>) between 0 and 1, about each place; 0 where nothing can be told."""
+    def _agreement(self, found: Tensor, claimed: Tensor, last: bool) -> Tensor:
+        """T about each place (items 4 and 5 of the module's text); 0 where nothing can be told."""
         assert self._spectrum is not None
         about = self._spectrum.about_each_place
-        claimed_square = about(claimed * claimed)
-        bound = torch.maximum(claimed_square, surprise * about(found * found))
-        return (about(found * claimed) / bound).nan_to_num_(0.0, 0.0, 0.0).clamp_(0.0, 1.0)
+        claimed_square, found_square, product = about(claimed * claimed), about(found * found), about(found * claimed)
+        agreement = product / torch.maximum(claimed_square, SURPRISE * found_square)
+        if last:
+            agreement = torch.minimum(agreement, product * product.abs() / (claimed_square * found_square))
+        return agreement.nan_to_num_(0.0, 0.0, 0.0).clamp_(0.0, 1.0)
 
     # Coefficients and latents
 
@@ -367,6 +411,14 @@ class CalibratedRule:
         return coefficients
 
 
+def _probe(evaluated: Evaluation) -> Tensor:
+    """Some of D and of D - x, [B, 2, probes]. An odd stride, so that no column of a picture is left out."""
+    stride = (evaluated.x[0].numel() // PROBES) | 1
+    x, d = (part.flatten(1)[:, ::stride].float() for part in (evaluated.x, evaluated.d))
+    difference = d * -evaluated.sigma
+    return torch.stack([x + difference, difference], dim=1)
+
+
 def _tells(process: NoiseProcess, sigma: float) -> bool:
     """Whether noise estimates at this level can tell S: 1 - u = S^2/(S^2 + s^2) must stand out from rounding."""
     return process.alpha(sigma) > SIGNAL_TO_NOISE_MIN * sigma
@@ -393,7 +445,7 @@ class _ScalarProblems:
     """The local model for a grid of u."""
 
     def __init__(self, process: NoiseProcess, quotients: _Quotients) -> None:
-        u = quotients.grid()
+        u = quotients.grid()[None]  # one sample: what a solver bounds sample by sample is bounded by the whole, as on a latent
         self._process = process
         self._variance = (quotients.sigma / process.alpha(quotients.sigma)) ** 2 * ((1 - u) / u)  # S^2
 
@@ -415,7 +467,7 @@ class _ScalarProblems:
 
     def over_noise(self, difference: Tensor, sigma: float) -> Tensor:
         """A difference over the noise estimate eps = sigma/std of the exact solution at sigma: a table."""
-        return (difference * self.std(sigma) / sigma).float()
+        return (difference * self.std(sigma) / sigma)[0].float()
 
 
 @lru_cache(maxsize=1024)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from ..embedded_pair import EmbeddedPair, norm, per_sample
@@ -10,6 +13,9 @@ from ..evaluation import Denoise, Evaluation, add_scaled
 from ..noise_process import SIGMA_SPACE, NoiseProcess
 from .base import History, Solver, Step
 from .multistep import data_weights, distinct, drift_weights
+
+CURVATURE = 0.1
+"""What D's curvature adds to a predicted step is at most this share of the step; its third derivative, the share of that."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,9 @@ class ABM(Solver):
     at the predicted state, *corrected* with it, as UniPC (Zhao et al. 2023) does in half-logSNR. On the way up, from little
     noise to much, the drift is interpolated instead, as DEIS does. Not in the paper, nor in ComfyUI. Its pair: this step's
     start and the previous one's, as for DEIS.
+
+    Under strong CFG, at long steps, the model's steep answer would be fed back into the state until pictures burst. So the corrector is
+    damped by how fast it converges, and what the predictor adds to a straight line is bounded, sample by sample.
 
     max_order  2, 3 or 4: evaluations that predictor and corrector use
     """
@@ -42,43 +51,54 @@ class ABM(Solver):
         start, sigma = history[0], evaluated.sigma
         if sigma == start.sigma:
             return Evaluation(start.x, sigma, add_scaled(evaluated.d, start.x - evaluated.x, 1.0 / sigma))
-        reach = norm((evaluated.x - start.euler(sigma)).float()) if len(history) > 1 else None
-        move = self._across(start, (evaluated, *history), sigma).sub_(evaluated.x)
-        if reach is not None:
-            # Each order's term must be smaller than the one before, or the series is not converging: under strong CFG, at
-            # long steps, the corrector would feed the model's steep answer back into the state, and pictures burst.
-            share = (reach / norm(move.float())).nan_to_num(1.0).clamp(max=1.0)
-            move.mul_(per_sample(share, move))
+        points = distinct((evaluated, *history)[: self.max_order])
+        move = _combined(points, self._weights(points, start, sigma)).sub_(evaluated.x)
+        # D has been evaluated at the predicted state. |move|/|step| is how fast Picard's iteration converges: the share of this
+        # move that the next one would take back, once in the state and once in the D that goes on with it.
+        step = norm(start.d)  # over the step's length
+        share = step / torch.add(step, norm(move), alpha=2.0 / abs(sigma - start.sigma))  # 1/(1 + 2 |move|/|step|)
+        move.mul_(per_sample(share.nan_to_num(1.0), move))
         return Evaluation(evaluated.x + move, sigma, add_scaled(evaluated.d, move, 1.0 / sigma))
 
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
-        if sigma_next <= 0 or not history:
+        points = distinct((current, *history)[: self.max_order])
+        if sigma_next in (0.0, current.sigma) or len(points) < 2:
             return Step(current.euler(sigma_next))
-        return Step(self._across(current, (current, *history), sigma_next))
+        lower, limit = self._weights(points[:2], current, sigma_next), abs(sigma_next - current.sigma)
+        x_next = _combined(points, lower)
+        for order in range(3, len(points) + 1):
+            higher, limit = self._weights(points[:order], current, sigma_next), CURVATURE * limit
+            added = [(x - of_x, d - of_d) for (x, d), (of_x, of_d) in itertools.zip_longest(higher, lower, fillvalue=(0.0, 0.0))]
+            term = _combined(points, added)
+            share = (norm(current.d) / norm(term)).clamp(max=1.0 / limit).nan_to_num(1.0 / limit)
+            x_next.addcmul_(term, per_sample(share, term), value=limit)
+            lower = higher
+        return Step(x_next)
 
-    def _across(self, start: Evaluation, points: tuple[Evaluation, ...], sigma_next: float) -> Tensor:
-        """From ``start`` to ``sigma_next`` with D interpolated through ``points``."""
-        if sigma_next == start.sigma:
-            return start.x
-        points = distinct(points[: self.max_order])
+    def _weights(self, points: Sequence[Evaluation], start: Evaluation, sigma_next: float) -> list[tuple[float, float]]:
+        """Of each point's x and d in the step from ``start``, one of them, with D interpolated through all of them."""
+        sigmas = tuple(point.sigma for point in points)
         if sigma_next > start.sigma:
             # Upwards x_next = (t/s) x - ... would be the difference of two numbers t/s times as large as x itself.
-            weights = drift_weights(tuple(point.sigma for point in points), start.sigma, sigma_next)
-            x_next = add_scaled(start.x.to(start.d.dtype), points[0].d, weights[0])
-            for weight, point in zip(weights[1:], points[1:], strict=True):
-                add_scaled(x_next, point.d, weight, out=x_next)
-            return x_next
-        of_d = data_weights(self.process, tuple(point.sigma for point in points), start.sigma, sigma_next)
+            of_d = drift_weights(sigmas, start.sigma, sigma_next)
+            return [(1.0 if point is start else 0.0, weight) for point, weight in zip(points, of_d, strict=True)]
         # sigma_next/sigma x + sum of weight D, with D = x - sigma d.
-        of_x = [weight + (sigma_next / start.sigma if point is start else 0.0) for weight, point in zip(of_d, points, strict=True)]
-        x_next = of_x[0] * points[0].x.to(start.d.dtype)
-        for weight, point in zip(of_x[1:], points[1:], strict=True):
-            add_scaled(x_next, point.x, weight, out=x_next)
-        for weight, point in zip(of_d, points, strict=True):
-            add_scaled(x_next, point.d, -weight * point.sigma, out=x_next)
-        return x_next
+        of_data = data_weights(self.process, sigmas, start.sigma, sigma_next)
+        own = sigma_next / start.sigma
+        return [(w + (own if point is start else 0.0), -w * point.sigma) for point, w in zip(points, of_data, strict=True)]
 
     def pair(self, current: Evaluation, step: Step, sigma_next: float, history: History) -> EmbeddedPair | None:
         if not history:
             return None
         return EmbeddedPair(a=current, b=history[0], h=history[0].sigma - current.sigma, sign=1.0)
+
+
+def _combined(points: Sequence[Evaluation], weights: Sequence[tuple[float, float]]) -> Tensor:
+    """The sum of the first points' x and d, so weighted, in the dtype of d."""
+    (of_x, of_d), *others = weights
+    total = of_x * points[0].x.to(points[0].d.dtype)
+    add_scaled(total, points[0].d, of_d, out=total)
+    for point, (of_x, of_d) in zip(points[1:], others, strict=False):
+        add_scaled(total, point.x, of_x, out=total)
+        add_scaled(total, point.d, of_d, out=total)
+    return total

@@ -31,8 +31,8 @@ History = Sequence[Evaluation]
 class Solver(ABC):
     """A one-step or multistep method for dx/dsigma = d(x, sigma).
 
-    A solver is a value: no state lives in it between steps or runs. It does elementwise arithmetic
-    only, so it runs on tensors of any shape.
+    A solver is a value: no state lives in it between steps or runs. Its arithmetic is elementwise or, where it must
+    weigh states, sample by sample, so it runs on tensors [B, ...] of any shape.
 
     name             as in ``SOLVERS``
     memory           how many past evaluations ``step`` and ``accept`` look at

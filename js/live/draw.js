@@ -17,6 +17,7 @@ import { isComplete } from "./runs.js";
  * @property {[number, number] | null} spread least and greatest of the batch
  * @property {boolean} guided
  * @property {number | null} believed how far the correction is believed, 0 to 1
+ * @property {Record<string, number>} held how many of the batch are left plain, by reason
  * @property {number} x
  * @property {number} y
  * @property {[number, number] | null} band where the spread ends, as y
@@ -55,6 +56,9 @@ const LINE = 15;
 const MARK = 16;
 /** More marks than this would run into one another. */
 const ROOM_PER_MARK = 5;
+
+/** Why a step is left plain. */
+const HELD = { repeated: "the model repeated its output", strayed: "left its trajectory" };
 
 const SOLVERS = { heun: "Heun", dpm_2: "DPM-Solver-2", dpmpp_2s: "DPM++ 2S", deis: "DEIS", abm: "ABM", euler: "Euler" };
 
@@ -101,13 +105,14 @@ export function layout(current, previous, width, height) {
  * @returns {Point[]}
  */
 function place(run, plot, at) {
-    return run.steps.map(({ step, sigma, stiffness, spread, guided, believed }) => ({
+    return run.steps.map(({ step, sigma, stiffness, spread, guided, believed, held }) => ({
         step,
         sigma,
         value: stiffness,
         spread,
         guided,
         believed: believed ?? null,
+        held: held ?? {},
         x: stepPosition(step, run.total, plot),
         y: stiffness !== null && stiffness > 0 ? at(stiffness) : plot.bottom,
         band: spread && spread[0] > 0 ? [at(spread[0]), at(spread[1])] : null,
@@ -462,6 +467,7 @@ function tooltip(chart, point) {
         point.value === null ? "no estimate at this step" : `ρ̂ ${short(point.value)}${point.guided ? "  corrected" : "  not corrected"}`,
     ];
     if (point.believed !== null) lines.push(`correction believed to ${Math.round(100 * point.believed)} %`);
+    for (const [reason, count] of Object.entries(point.held)) lines.push(`${HELD[reason] ?? reason}: plain step${point.spread ? ` (${count})` : ""}`);
     if (point.spread) lines.push(`batch ${short(point.spread[0])} to ${short(point.spread[1])}`);
     const before = nearest(chart.previous, point.x);
     if (before?.value) lines.push(`previous run ${short(before.value)} at σ ${short(before.sigma)}`);

@@ -25,6 +25,7 @@
  * @property {[number, number] | null} spread least and greatest of the batch
  * @property {boolean} guided
  * @property {number | null} [believed] how far the correction is believed, 0 to 1, of mode calibrated
+ * @property {Record<string, number>} [held] how many of the batch are left plain, by reason: repeated, strayed
  */
 
 /**
@@ -36,6 +37,7 @@
  * @property {[number, number] | null} spread
  * @property {boolean} guided
  * @property {number | null} believed
+ * @property {Record<string, number>} held
  */
 
 /**
@@ -184,6 +186,7 @@ function insert(steps, message) {
         spread: message.spread,
         guided: message.guided,
         believed: message.believed ?? null,
+        held: message.held ?? {},
     };
     let at = steps.length;
     while (at > 0 && steps[at - 1].step >= step.step) at--;

@@ -128,6 +128,14 @@ test("hovering finds the nearest step and tells its values", () => {
     assert.equal(nearest([], 10), null);
 });
 
+test("a tooltip says why a step was left plain, and of how many of the batch", () => {
+    const steps = run().steps.map((step, i) => ({ ...step, held: [{}, { repeated: 1 }, { strayed: 2 }, {}][i], spread: i === 2 ? [0.1, 4] : null }));
+    const chart = layout({ ...run(), steps }, null, 400, 200);
+    assert.ok(toSVG(chart, chart.points[1]).includes("the model repeated its output: plain step<"));
+    assert.ok(toSVG(chart, chart.points[2]).includes("left its trajectory: plain step (2)"));
+    assert.ok(!toSVG(chart, chart.points[3]).includes("plain step"));
+});
+
 test("a tooltip says how far a correction is believed, where one was claimed", () => {
     const steps = run().steps.map((step, i) => ({ ...step, believed: i > 1 ? 0.724 : null }));
     const chart = layout({ ...run(), steps }, null, 400, 200);

@@ -29,7 +29,7 @@ test("steps gather to a run, in the order of their number whatever the order the
     for (const step of [0, 2, 1, 3, 3]) runs.add(message(step), "w", "3");
     const { current, previous } = runs.get("w", "3");
     assert.deepEqual(current.steps.map((step) => step.step), [0, 1, 2, 3]);
-    assert.deepEqual(current.steps[3], { step: 3, sigma: 7, sigmaNext: 6, stiffness: 0.1 * 3, spread: null, guided: true, believed: null });
+    assert.deepEqual(current.steps[3], { step: 3, sigma: 7, sigmaNext: 6, stiffness: 0.1 * 3, spread: null, guided: true, believed: null, held: {} });
     assert.ok(isComplete(current));
     assert.equal(previous, null);
 });
