@@ -75,7 +75,7 @@ def variants() -> dict[str, tuple[str, dict[str, Any]]]:
         "surprise": ("an error larger than the claim never lowers the trust", {"SURPRISE": 0.0}),
         "the last step's own judgement": ("it trusts what the step before earned", as_before),
         "the last step's caution": ("what is judged for it counts as it does elsewhere", as_others),
-        "trust region": ("claims have no bound", {"TRUST_REGION": math.inf}),
+        "strayed runs": ("a run is never given up", {"STRAYED": math.inf}),
         "expanding modes": ("u below 0 counts as all noise", {"NOISE_FRACTION_EXPANDING": 1.0}),
         "rounding": ("q next to 1 is taken at its word", {"_ROUNDING": 0.0}),
     }

@@ -35,8 +35,7 @@ class StepRecord:
     model_calls  model calls so far, this step included
     data_std     estimated S, the scale of the data; NaN where no S explains the pair (mode calibrated)
     valid        share of the evidence for which that estimate is possible, 0 to 1 (mode calibrated)
-    kept         share of the claimed correction that the trust region let through, 0 to 1 (mode calibrated)
-    believed     share of the rest that earlier claims had earned trust for, 0 to 1 (mode calibrated)
+    believed     share of the claimed correction that earlier claims had earned trust for, 0 to 1 (mode calibrated)
     held         why the step was left plain: "repeated" where the model gave its last output again (or its last difference from the
                  input), as step caches do; "strayed" where a step's error has been as large as the step; else "" (mode calibrated)
     """
@@ -51,7 +50,6 @@ class StepRecord:
     model_calls: int
     data_std: Values
     valid: Values
-    kept: Values
     believed: Values
     held: list[str]
 
@@ -72,7 +70,7 @@ class RunInfo:
 class MeasuredStep:
     """One step of a run, its values still on the device that computed them.
 
-    values  [9, B] float32: active, relative correction, stiffness, h * stiffness, S, valid, kept, believed, code of HELD
+    values  [8, B] float32: active, relative correction, stiffness, h * stiffness, S, valid, believed, code of HELD
     """
 
     index: int
@@ -83,7 +81,7 @@ class MeasuredStep:
 
     def to_record(self, values: list[Values]) -> StepRecord:
         """The step for reading, from its values as they came to the host."""
-        active, correction, stiffness, h_stiffness, data_std, valid, kept, believed, held = values
+        active, correction, stiffness, h_stiffness, data_std, valid, believed, held = values
         return StepRecord(
             index=self.index,
             sigma=self.sigma,
@@ -95,7 +93,6 @@ class MeasuredStep:
             model_calls=self.model_calls,
             data_std=data_std,
             valid=valid,
-            kept=kept,
             believed=believed,
             held=[dict(enumerate(HELD)).get(code, "") for code in held],
         )
@@ -110,13 +107,13 @@ class Observer(Protocol):
 
 
 def measure(x: Tensor, x_next: Tensor, correction: Correction) -> Tensor:
-    """The values of a step, [9, B] as in :class:`MeasuredStep`. x_next is the unguided state; nothing is read back."""
+    """The values of a step, [8, B] as in :class:`MeasuredStep`. x_next is the unguided state; nothing is read back."""
     unknown = torch.full((x.shape[0],), math.nan, device=x.device, dtype=torch.float32)
     zero = torch.zeros_like(unknown)
     relative = zero
     if correction.norm is not None:
         relative = torch.where(correction.norm > 0, correction.norm / norm(x_next - x), zero)
-    known = (correction.stiffness, correction.h_stiffness, correction.data_std, correction.valid, correction.kept, correction.believed)
+    known = (correction.stiffness, correction.h_stiffness, correction.data_std, correction.valid, correction.believed)
     return torch.stack(
         [
             zero if correction.active is None else correction.active.float(),

@@ -29,19 +29,19 @@ def test_each_mechanism_makes_a_difference(cell, mechanism):
 
 def test_names_are_put_back_after_an_error():
     rule = pack_module("erk.guidance.calibrated")
-    before = rule.TRUST_REGION
-    with pytest.raises(RuntimeError), without({"TRUST_REGION": 7.0}):
-        assert rule.TRUST_REGION == 7.0
+    before = rule.STRAYED
+    with pytest.raises(RuntimeError), without({"STRAYED": 7.0}):
+        assert rule.STRAYED == 7.0
         raise RuntimeError
-    assert before == rule.TRUST_REGION
+    assert before == rule.STRAYED
 
 
 def test_the_page_counts_what_got_worse():
     made = [
-        Row(mechanism, "sphere-64", kind, "erk_heun", 8, 1.0, 2.0 if mechanism == "trust region" else 0.5, 1.0)
+        Row(mechanism, "sphere-64", kind, "erk_heun", 8, 1.0, 2.0 if mechanism == "strayed runs" else 0.5, 1.0)
         for mechanism in variants()
         for kind in ("eps", "flow")
     ]
     lines = {line.split("**")[1]: line for line in report(made, "").splitlines() if line.startswith("| **") and "of 1" in line}
     assert lines["none"].count("0 of 1") == 2 and "| 0.50 |" in lines["none"]
-    assert lines["trust region"].count("1 of 1") == 2 and "| 2.00 |" in lines["trust region"]
+    assert lines["strayed runs"].count("1 of 1") == 2 and "| 2.00 |" in lines["strayed runs"]

@@ -101,7 +101,7 @@ class TestMessages:
             [False] * len(values),
             values,
             1,
-            *[values] * 4,
+            *[values] * 3,
             ["strayed", "", "repeated"][: len(values)],
         )
         info = erk.RunInfo("heun", "paper", "eps", [1.0, 0.0], w_con=float("inf"))
@@ -187,7 +187,7 @@ class _Arrival:
 
 class TestCopiesOnTheirWay:
     def steps(self, count: int) -> list[Any]:
-        return [erk.MeasuredStep(i, float(count - i), float(count - i - 1), i, torch.full((9, 1), float(i))) for i in range(count)]
+        return [erk.MeasuredStep(i, float(count - i), float(count - i - 1), i, torch.full((8, 1), float(i))) for i in range(count)]
 
     def test_sent_in_order_when_they_have_come_and_waited_for_at_the_end_alone(self, monkeypatch):
         messages: list[dict[str, Any]] = []

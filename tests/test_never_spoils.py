@@ -52,8 +52,8 @@ def test_other_solvers_do_not_burst(kind, scheduler, solver, cfg):
 
 
 def test_the_first_graph_has_few_clipped_values():
-    """Karras at 8 steps and CFG 8, where calibrated clipped 0.99 of all values once, and off 0.46."""
-    assert clipped("eps", "karras", "abm", 8, 8.0, "calibrated").mean() < 0.4
+    """Karras at 8 steps and CFG 8, where calibrated clipped 0.99 of all values once, and off 0.46; 0.21 with either today."""
+    assert clipped("eps", "karras", "abm", 8, 8.0, "calibrated").mean() < 0.25
 
 
 @pytest.mark.long

@@ -40,7 +40,7 @@ trace_runs = pack_module("nodes.trace_runs")
 # The pack imports it, and matplotlib with it, only when a plot is made.
 drawing = import_module(f"{load_pack().__name__}.nodes.plot")
 
-FIELDS = ("active", "correction", "stiffness", "h_stiffness", "data_std", "valid", "kept", "believed", "held")
+FIELDS = ("active", "correction", "stiffness", "h_stiffness", "data_std", "valid", "believed", "held")
 QUANTITIES = {"rho-hat": "stiffness", "h*rho-hat": "h_stiffness", "correction size": "correction", "estimated S": "data_std"}
 
 
@@ -56,7 +56,7 @@ def make_trace(steps: int = 8, batch: int = 1, solver: str = "heun", mode: str =
         values[1] = values[1].clamp(max=1) * values[0]
         if mode != "calibrated":
             values[4:] = math.nan
-        values[8] = float(i % 3) if mode == "calibrated" else 0.0
+        values[7] = float(i % 3) if mode == "calibrated" else 0.0
         if i == 0:
             values[2:4] = math.nan
         trace.record(erk.MeasuredStep(i, sigmas[i], sigmas[i + 1], 2 * i + 2, values))
@@ -305,7 +305,7 @@ def check_csv(text: str, traces: list[Any]) -> None:
         assert (int(row["run"]), int(row["step"]), int(row["sample"])) == (number, step.index, sample)
         assert (row["solver"], row["mode"], row["model"]) == (trace.info.solver, trace.info.mode, trace.info.model)
         assert int(row["model_calls"]) == step.model_calls and bool(int(row["active"])) is step.active[sample]
-        for name in ("stiffness", "h_stiffness", "correction", "data_std", "valid", "kept", "believed"):
+        for name in ("stiffness", "h_stiffness", "correction", "data_std", "valid", "believed"):
             value = getattr(step, name)[sample]
             assert float(row[name]) == value if math.isfinite(value) else row[name] == ""
         assert row["held"] == step.held[sample]
@@ -607,7 +607,6 @@ class TestHelp:
             "correction",
             "data_std",
             "valid",
-            "kept",
             "believed",
             "held",
             "sigma_next",

@@ -63,8 +63,7 @@ class Correction(NamedTuple):
     h_stiffness  the rule's h times rho-hat, [B], no unit
     data_std     estimated S, the scale of the data, [B]; NaN where no S explains the pair (calibrated)
     valid        share of the evidence for which the estimate is possible, 0 to 1, [B] (calibrated)
-    kept         share of the claimed correction that the trust region let through, 0 to 1, [B] (calibrated)
-    believed     share of what was left that earlier claims had earned trust for, 0 to 1, [B] (calibrated)
+    believed     share of the claimed correction that earlier claims had earned trust for, 0 to 1, [B] (calibrated)
     held         code of ``HELD``, [B] (calibrated)
     """
 
@@ -75,7 +74,6 @@ class Correction(NamedTuple):
     h_stiffness: Tensor | None = None
     data_std: Tensor | None = None
     valid: Tensor | None = None
-    kept: Tensor | None = None
     believed: Tensor | None = None
     held: Tensor | None = None
 

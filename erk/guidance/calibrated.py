@@ -39,7 +39,7 @@ every model's ODE reads d\bar x/ds = eps with the noise estimate eps = (x - alph
     judged, with v the change it predicted and e the change seen. Nobody comes after who could tell chance from law, so T is
     at most the share of e that v explains, <e, v>^2/(<e, e> <v, v>).
 
-A trust region bounds a claim by the noise that its step takes away. Two kinds of step are left plain, sample by sample: one at which the
+Two kinds of step are left plain, sample by sample: one at which the
 model gave its last output again, or its last difference from the input, as step caches do, for that is no evidence; and all that
 follow one whose error, less the claim, was more than half of the noise that the step took away: such a run has left its trajectory.
 """
@@ -72,9 +72,6 @@ data, which no Gaussian does. A wide one (S = 1.5 s) is near enough, and errs on
 
 SIGNAL_TO_NOISE_MIN = 1e-3
 """Least alpha/sigma at which a pair is read: below, float32 cannot tell the data from nothing."""
-
-TRUST_REGION = 1.0
-"""A claim is at most this times |sigma_next - sigma| |eps|, the noise that the step takes away."""
 
 SURPRISE = 0.25
 """Weight of <e, e> against <v, v>: an error of more than twice the claim is not what the model describes, and trust falls again."""
@@ -250,17 +247,14 @@ class CalibratedRule:
             return Correction(stiffness=stiffness, h_stiffness=h_stiffness)
 
         table = _missed_by_step(run.solver, run.process, made.sigma, made.sigma_next, made.levels, estimate.quotients)
-        coefficients = self._from_table(table, estimate, eps)
+        claimed = self._latent(self._from_table(table, estimate, eps))
         length = abs(made.sigma_next - made.sigma) * self._norm(eps)
-        kept = _share_within(self._norm(coefficients), TRUST_REGION * length)
-        claimed = self._latent(self._scaled_(coefficients, kept))
-        del coefficients
         self._claim = self._to_be_judged(made, claimed, length, past, estimate)
         value = size = active = believed = None
         if trust is not None:
             value = claimed * torch.where(per_sample(held, claimed) > 0, 0.0, trust)
         if run.observed:
-            size = torch.zeros_like(kept) if value is None else norm(value)
+            size = torch.zeros_like(length) if value is None else norm(value)
             active = size > 0
             believed = (size / norm(claimed)).nan_to_num(0.0)
         return Correction(
@@ -271,7 +265,6 @@ class CalibratedRule:
             h_stiffness=h_stiffness,
             data_std=estimate.data_std,
             valid=estimate.valid,
-            kept=kept,
             believed=believed,
             held=held,
         )
@@ -392,7 +385,7 @@ class CalibratedRule:
     def _latent(self, coefficients: Tensor) -> Tensor:
         """The latent of coefficients that are not needed any more."""
         assert self._spectrum is not None
-        latent = self._spectrum.inverse(coefficients, spent=True)
+        latent = self._spectrum.inverse(coefficients, spent=True).nan_to_num_(0.0, 0.0, 0.0)  # no claim where nothing can be told
         return latent if self._run.region is None else latent.mul_(self._run.region)
 
     def _quotients(self, sigma_a: float, sigma_b: float, *, euler: bool) -> _Quotients:
@@ -403,12 +396,6 @@ class CalibratedRule:
         """Of each sample's, [B]."""
         assert self._spectrum is not None
         return norm(self._spectrum.by_sample(coefficients))
-
-    def _scaled_(self, coefficients: Tensor, kept: Tensor) -> Tensor:
-        """The share of each sample's coefficients that is kept, in place. Where none is, they may hold NaN, and NaN times 0 is NaN."""
-        assert self._spectrum is not None
-        self._spectrum.by_sample(coefficients).mul_(kept[:, None]).nan_to_num_(0.0, 0.0, 0.0)
-        return coefficients
 
 
 def _probe(evaluated: Evaluation) -> Tensor:
@@ -422,11 +409,6 @@ def _probe(evaluated: Evaluation) -> Tensor:
 def _tells(process: NoiseProcess, sigma: float) -> bool:
     """Whether noise estimates at this level can tell S: 1 - u = S^2/(S^2 + s^2) must stand out from rounding."""
     return process.alpha(sigma) > SIGNAL_TO_NOISE_MIN * sigma
-
-
-def _share_within(size: Tensor, limit: Tensor) -> Tensor:
-    """The share of a correction of this size that lies within the limit, [B]; none where the size is not finite."""
-    return (limit / size).clamp_(max=1.0).nan_to_num_(0.0)
 
 
 def _interpolate(table: Tensor, positions: Tensor) -> Tensor:
