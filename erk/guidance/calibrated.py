@@ -278,12 +278,14 @@ class CalibratedRule:
     def _note(self, evaluated: Evaluation) -> None:
         """Whether the model repeats itself, of the newest evaluations that a judgement may look at: [B] bool each, newest first."""
         output = _probe(evaluated)
-        sigma, last = self._last_output or (evaluated.sigma, torch.full_like(output, math.nan))
-        size = torch.linalg.vector_norm(output, ord=math.inf, dim=(1, 2))
-        same = torch.linalg.vector_norm(output - last, ord=math.inf, dim=2) <= (4 * _ROUNDING * size)[:, None]
+        sigma, last = self._last_output or (evaluated.sigma, output)
         if sigma == evaluated.sigma:  # the last stage and this step's start, whose outputs are rightly next to the same
-            same = torch.zeros_like(same)
-        self._repeats = [same.any(1), *self._repeats[:3]]
+            same = output.new_zeros(len(output), dtype=torch.bool)
+        else:
+            size = torch.linalg.vector_norm(output, ord=math.inf, dim=(1, 2))
+            difference = torch.linalg.vector_norm(output - last, ord=math.inf, dim=2).amin(1)
+            same = difference <= 4 * _ROUNDING * size
+        self._repeats = [same, *self._repeats[:3]]
         self._last_output = (evaluated.sigma, output)
 
     def _held(self, stages: tuple[Evaluation, ...]) -> Tensor:
