@@ -81,8 +81,8 @@ def variants() -> dict[str, tuple[str, dict[str, Any]]]:
     }
 
 
-def _whole_sample(self: Any, product: Tensor) -> Tensor:
-    return product.flatten(1).sum(1).view(-1, *(1,) * (product.ndim - 1))
+def _whole_sample(self: Any, *pairs: tuple[Tensor, Tensor]) -> list[Tensor]:
+    return [(a * b).flatten(1).sum(1).view(-1, *(1,) * (a.ndim - 1)) for a, b in pairs]
 
 
 def _as_before(judged: Callable[..., Any]) -> Any:

@@ -106,17 +106,17 @@ class Spectrum:
         """[rows, ...] -> [B, all of a sample's]."""
         return values.view(self._shape[0], -1)
 
-    def about_each_place(self, product: Tensor) -> Tensor:
-        """A product of latents about each place: summed over the channels, mean of 5 by 5 neighbours. [B, ...] -> [B, 1, ...].
+    def about_each_place(self, *pairs: tuple[Tensor, Tensor]) -> list[Tensor]:
+        """Products of two latents about each place: summed over the channels, mean of 5 by 5 neighbours. [B, ...] -> [B, 1, ...].
 
         Where there is no space a sample is one place.
         """
         if not self.has_space:
-            return product.flatten(1).sum(1).view(-1, *(1,) * (product.ndim - 1))
-        total = product.sum(1, keepdim=True)
-        planes = total.view(-1, 1, *total.shape[-2:])
+            return [(a * b).flatten(1).sum(1).view(-1, *(1,) * (a.ndim - 1)) for a, b in pairs]
+        totals = torch.stack([(a * b).sum(1, keepdim=True) for a, b in pairs])
+        planes = totals.view(-1, 1, *totals.shape[-2:])
         means = torch.nn.functional.avg_pool2d(planes, NEIGHBOURS, stride=1, padding=NEIGHBOURS // 2, count_include_pad=False)
-        return means.view(total.shape)
+        return list(means.view(totals.shape))
 
     def band_means(self, sums: Tensor) -> Tensor:
         """Sums over blocks [..., blocks] -> means over bands [..., bands]."""

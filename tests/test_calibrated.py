@@ -584,7 +584,7 @@ class TestSpectrum:
 
     def test_about_each_place(self):
         product = torch.randn(3, 20, 16, 64, 10, generator=torch.Generator().manual_seed(0))
-        found, side = Spectrum(product).about_each_place(product), NEIGHBOURS
+        (found,), side = Spectrum(product).about_each_place((product, torch.ones_like(product))), NEIGHBOURS
         padded = torch.nn.functional.pad(product.sum(1), (side // 2,) * 4, value=math.nan).unfold(2, side, 1).unfold(3, side, 1)
         assert torch.allclose(found, padded.flatten(-2).nanmean(-1)[:, None], atol=1e-3)
 

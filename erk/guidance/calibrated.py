@@ -46,6 +46,7 @@ follow one whose error, less the claim, was more than half of the noise that the
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -119,14 +120,14 @@ class _Claim(NamedTuple):
     claimed   v, [B, ...]
     partial   what is known already of e: e = partial + weight D, with D of the evaluation to come
     last      whether what is judged is believed for the last step
-    length    noise that the step takes away, |sigma_next - sigma| |eps|, [B]
+    bearable  how large an error may be that the claim does not explain, [B]
     """
 
     claimed: Tensor
     partial: Tensor
     weight: float
     last: bool
-    length: Tensor
+    bearable: Tensor
 
 
 class _Quotients(NamedTuple):
@@ -221,9 +222,10 @@ class CalibratedRule:
             found = found * self._run.region
         self.trust = self._agreement(found, claim.claimed, claim.last)
         if not claim.last:
-            strayed = ~(norm(found.sub_(claim.claimed)) <= STRAYED * claim.length)
-            strayed &= ~torch.stack(self._repeats).any(0)  # what a step cache returns contradicts what comes after
-            self.strayed = strayed if self.strayed is None else self.strayed | strayed
+            strayed = norm(found.sub_(claim.claimed)) > claim.bearable
+            for repeated in self._repeats:  # what a step cache returns contradicts what comes after
+                strayed.masked_fill_(repeated, False)
+            self.strayed = strayed if self.strayed is None else strayed.logical_or_(self.strayed)
 
     def correct(self, made: MadeStep) -> Correction:
         run, start = self._run, made.start
@@ -242,19 +244,23 @@ class CalibratedRule:
         if made.pair is not None:
             stiffness = made.pair.difference().stiffness
             h_stiffness = abs(made.pair.h) * stiffness
-        held = self._held(made.stages)
+        for stage in made.stages:
+            self._note(stage)
+        repeated = functools.reduce(torch.logical_or, self._repeats[: 1 + len(made.stages)])
         if estimate is None:
             return Correction(stiffness=stiffness, h_stiffness=h_stiffness)
 
         table = _missed_by_step(run.solver, run.process, made.sigma, made.sigma_next, made.levels, estimate.quotients)
         claimed = self._latent(self._from_table(table, estimate, eps))
-        length = abs(made.sigma_next - made.sigma) * self._norm(eps)
-        self._claim = self._to_be_judged(made, claimed, length, past, estimate)
-        value = size = active = believed = None
+        bearable = self._norm(eps).mul_(STRAYED * abs(made.sigma_next - made.sigma))
+        self._claim = self._to_be_judged(made, claimed, bearable, past, estimate)
+        value = size = active = believed = held = None
         if trust is not None:
-            value = claimed * torch.where(per_sample(held, claimed) > 0, 0.0, trust)
+            plain = repeated if self.strayed is None else repeated | self.strayed
+            value = claimed * trust.masked_fill(per_sample(plain, claimed), 0.0)
         if run.observed:
-            size = torch.zeros_like(length) if value is None else norm(value)
+            held = repeated.float() if self.strayed is None else torch.where(self.strayed, 2.0, repeated.float())
+            size = torch.zeros_like(bearable) if value is None else norm(value)
             active = size > 0
             believed = (size / norm(claimed)).nan_to_num(0.0)
         return Correction(
@@ -287,13 +293,6 @@ class CalibratedRule:
             same = difference <= 4 * _ROUNDING * size
         self._repeats = [same, *self._repeats[:3]]
         self._last_output = (evaluated.sigma, output)
-
-    def _held(self, stages: tuple[Evaluation, ...]) -> Tensor:
-        """Codes of ``HELD``, [B]."""
-        for stage in stages:
-            self._note(stage)
-        held = torch.stack(self._repeats[: 1 + len(stages)]).any(0).to(torch.uint8)
-        return held if self.strayed is None else torch.where(self.strayed, 2, held)
 
     # What is claimed
 
@@ -337,7 +336,7 @@ class CalibratedRule:
 
     # How it is judged
 
-    def _to_be_judged(self, made: MadeStep, claimed: Tensor, length: Tensor, past: _Past | None, estimate: _Estimate) -> _Claim | None:
+    def _to_be_judged(self, made: MadeStep, claimed: Tensor, bearable: Tensor, past: _Past | None, estimate: _Estimate) -> _Claim | None:
         """What the next evaluation will judge: this claim, or, before the last step, how D should change on the way there."""
         if made.sigma_next == 0 or made.following is None:
             return None
@@ -346,7 +345,7 @@ class CalibratedRule:
             table = _change_of_denoised(self._run.process, made.sigma, made.sigma_next, estimate.quotients)
             assert self._past is not None
             change = self._latent(self._from_table(table, estimate, self._past.eps))
-            return _Claim(change, -self._past.denoised, 1.0, last=True, length=length)
+            return _Claim(change, -self._past.denoised, 1.0, last=True, bearable=bearable)
         # e = (sigma_next/sigma) x + sum of weight D - x_next, of which only the D of sigma_next is not known yet.
         assert self._past is not None
         known: list[tuple[float, Tensor]] = [(stage.sigma, stage.denoised.float()) for stage in made.stages[::-1]]
@@ -362,13 +361,13 @@ class CalibratedRule:
         partial = add_scaled(-made.x_next.float(), start.x.float(), made.sigma_next / made.sigma)
         for of_node, node in zip(weights, nodes, strict=True):
             add_scaled(partial, node, of_node, out=partial)
-        return _Claim(claimed, partial, weight, last=False, length=length)
+        return _Claim(claimed, partial, weight, last=False, bearable=bearable)
 
     def _agreement(self, found: Tensor, claimed: Tensor, last: bool) -> Tensor:
         """T about each place (items 4 and 5 of the module's text); 0 where nothing can be told."""
         assert self._spectrum is not None
         about = self._spectrum.about_each_place
-        claimed_square, found_square, product = about(claimed * claimed), about(found * found), about(found * claimed)
+        claimed_square, found_square, product = about((claimed, claimed), (found, found), (found, claimed))
         agreement = product / torch.maximum(claimed_square, SURPRISE * found_square)
         if last:
             agreement = torch.minimum(agreement, product * product.abs() / (claimed_square * found_square))
