@@ -139,6 +139,8 @@ def write_report(made: list[Row], with_sheet: bool, path: Path, sentence: str) -
         "inside. ComfyUI's flow schedules begin at sigma 1, where sigma/alpha is infinite and the network has no answer: their first "
         f"level, and it alone, is set to {HIGHEST:.4f}, which is sigma/alpha 140, for every sampler and the converged solution alike.",
         "",
+        "HSC 32 helped to choose how far the rule believes itself at the last step; the other two networks helped to choose nothing.",
+        "",
         f"{comparison.explain(made)} Halving the steps of the Runge-Kutta method tells it, taken as of order 2: these networks have kinks.",
         "",
         "Noise: the RMS, over blank sky, of a picture less its 3 x 3 mean, divided by the same of the converged solution; 1 is right, "
