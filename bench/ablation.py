@@ -122,7 +122,7 @@ def measure(names: tuple[str, ...], budgets: tuple[int, ...], path: Path) -> lis
         what = problem(name)
         scale = float(what.distribution.deviation)
         for kind, schedule in KINDS.items():
-            bench = Bench(what, kind, what.noise(min(what.samples, 16)))
+            bench = Bench(what, kind, what.noise()[:16])
             for budget in budgets:
                 cell = Cell(what, bench, schedule, budget)
                 for sampler in erk_samplers():

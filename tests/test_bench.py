@@ -61,7 +61,9 @@ class TestWhatAStepCosts:
             assert row.calls == row.stock_calls
             assert row.over_memory < bounds[row.mode], row
 
-    @pytest.mark.parametrize(("solver", "most"), [("heun", 105), ("dpm_2", 107), ("dpmpp_2s", 108), ("deis", 89), ("abm", 121), ("euler", 88)])
+    @pytest.mark.parametrize(
+        ("solver", "most"), [("heun", 105), ("dpm_2", 107), ("dpmpp_2s", 108), ("deis", 89), ("abm", 121), ("euler", 88)]
+    )
     def test_kernels(self, solver, most):
         """Of a latent that is worked on in one piece."""
         *_, calibrated = measure(solver, torch.randn(1, *LATENTS["SDXL 1024"]), "SDXL 1024", "fp32", repeats=1)
