@@ -57,7 +57,7 @@ const MARK = 16;
 /** More marks than this would run into one another. */
 const ROOM_PER_MARK = 5;
 
-/** Why a step is left plain. */
+/** @type {Record<string, string>} why a step is left plain, in words */
 const HELD = { repeated: "the model repeated its output", strayed: "left its trajectory" };
 
 const SOLVERS = { heun: "Heun", dpm_2: "DPM-Solver-2", dpmpp_2s: "DPM++ 2S", deis: "DEIS", abm: "ABM", euler: "Euler" };
