@@ -151,8 +151,10 @@ def test_split_schedule(model_server, kind):
             # Solvers without memory do the same again; Heun's pair in mode paper needs the step before.
             assert split.finite
             if solver in ("dpm_2", "dpmpp_2s") or (solver == "heun" and mode != "paper"):
-                # Calibrated begins without trust again, and a run that it had given up is taken up anew (dpm_2, flow: 2.3 %).
-                assert distance < (0.05 if mode == "calibrated" else 1e-3), f"{solver} {mode}: {distance:.1e}"
+                # A run that calibrated had given up is taken up anew (dpm_2, flow: 2.3 %).
+                assert distance < (0.05 if (solver, mode, kind) == ("dpm_2", "calibrated", "flow") else 1e-3), (
+                    f"{solver} {mode}: {distance:.1e}"
+                )
             elif mode != "paper":
                 # They begin anew with an Euler step, where steps are short: mostly 0.05 % away, 0.5 % at most (six seeds).
                 assert distance < 0.01, f"{solver} {mode}: {distance:.4f}"
@@ -163,14 +165,13 @@ def test_split_schedule(model_server, kind):
     )
 
 
-RESTARTED = {"deis": 0.1, "abm": 0.05, "dpm_2": 0.02}
+RESTARTED = {"deis": 0.1, "abm": 0.05}
 """How far from the whole run a multistep solver may end that starts its history anew three steps before the end of eight.
 
 The first of the three is an Euler step then, and calibrated corrects it in hindsight only. abm, eps and flow, six seeds each: 0.6 to
 2.7 % of the picture's scale with calibrated, 0.2 % at most with off, and as far from the converged picture as the whole run (to 0.8 %).
 deis with the seed used here: 2.0 and 4.7 %, 1.2 % with off; with other seeds it ends in another picture on the flow model, which eight
 steps leave undecided, with off as with calibrated.
-dpm_2 on flow: 0.9 %, where calibrated had given the whole run up and takes its second part up anew.
 """
 
 
@@ -207,7 +208,9 @@ def test_leftover_noise(model_server, kind):
         for mode in ("calibrated", "off"):
             split, whole = outcomes[f"{solver}_{mode}"], outcomes[f"{solver}_{mode}_whole"]
             distance = float((split.flat - whole.flat).square().mean().sqrt() / whole.flat.square().mean().sqrt())
-            assert split.finite and distance < RESTARTED.get(solver, 1e-3), f"{solver} {mode}: {distance:.3f}"
+            # dpm_2 on flow: calibrated had given the whole run up, and takes its second part up anew (0.9 %).
+            taken_up = (solver, mode, kind) == ("dpm_2", "calibrated", "flow")
+            assert split.finite and distance < (0.02 if taken_up else RESTARTED.get(solver, 1e-3)), f"{solver} {mode}: {distance:.3f}"
             if solver in MULTISTEP:
                 assert torch.equal(split.flat, outcomes[f"{solver}_{mode}_anew"].flat), f"{solver} {mode}"
             assert outcomes[f"{solver}_{mode}_first"].distance(whole) > 0.1, "the first half is not yet done"
