@@ -23,15 +23,12 @@ from . import plots
 from .accuracy import RESULTS, WORSE_BY
 from .comfy_model import Bench
 from .reference import Reference, rms
-from .report import geometric_mean, number, percent, ratio, table
+from .report import EXACT, geometric_mean, number, percent, ratio, table
 from .stock import DETERMINISTIC, erk_samplers, peers
 
 MODES = ("off", "calibrated")
 BOUND = 1.10
 """A cell above this ratio is listed."""
-EXACT = 1e-3
-"""Where mode off errs by less than this fraction of the data's scale it has solved the cell: a ratio there says nothing,
-and what counts is how much calibrated adds."""
 
 
 @dataclass(frozen=True)
