@@ -64,25 +64,18 @@ class Row:
 def variants() -> dict[str, tuple[str, dict[str, Any]]]:
     """Mechanism: (what is done without it, attributes to set on ``owner.name``)."""
     rule = pack_module("erk.guidance.calibrated")
-    believed = {"CalibratedRule._applied_trust": lambda self, x: x.new_ones(())}
-    one_trust = {"Spectrum.about_each_place": _whole_sample}
+    believed = {"CalibratedRule._applied_trust": lambda self, x: x.new_ones(len(x))}
     as_before = {"CalibratedRule._to_be_judged": _as_before(rule.CalibratedRule._to_be_judged)}
-    as_others = {"CalibratedRule._agreement": _as_others(rule.CalibratedRule._agreement)}
+    as_others = {"_agreement": _as_others(rule._agreement)}
     return {
         "none": ("the rule as it is", {}),
         "earned trust": ("every claim is believed", believed),
-        "trust by place": ("one trust for a whole sample", one_trust),
         "surprise": ("an error larger than the claim never lowers the trust", {"SURPRISE": 0.0}),
         "the last step's own judgement": ("it trusts what the step before earned", as_before),
         "the last step's caution": ("what is judged for it counts as it does elsewhere", as_others),
         "strayed runs": ("a run is never given up", {"STRAYED": math.inf}),
         "expanding modes": ("u below 0 counts as all noise", {"NOISE_FRACTION_EXPANDING": 1.0}),
-        "rounding": ("q next to 1 is taken at its word", {"_ROUNDING": 0.0}),
     }
-
-
-def _whole_sample(self: Any, *pairs: tuple[Tensor, Tensor]) -> list[Tensor]:
-    return [(a * b).flatten(1).sum(1).view(-1, *(1,) * (a.ndim - 1)) for a, b in pairs]
 
 
 def _as_before(judged: Callable[..., Any]) -> Any:
@@ -91,7 +84,7 @@ def _as_before(judged: Callable[..., Any]) -> Any:
 
 
 def _as_others(agreement: Callable[..., Tensor]) -> Any:
-    return lambda self, found, claimed, last: agreement(self, found, claimed, False)
+    return lambda product, claimed_square, found_square, last: agreement(product, claimed_square, found_square, False)
 
 
 @contextlib.contextmanager

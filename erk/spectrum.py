@@ -21,9 +21,6 @@ from torch import Tensor
 LONGEST_AXIS = 2048
 """Longer axes are left alone: the transform's matrix would outgrow the latent."""
 
-NEIGHBOURS = 5
-"""Side of the square about a place over which products are averaged."""
-
 _WIDEST_BLOCK = 64
 """Coefficients in a block at most: enough for a sum over a block to be as fast as one over everything."""
 
@@ -105,18 +102,6 @@ class Spectrum:
     def by_sample(self, values: Tensor) -> Tensor:
         """[rows, ...] -> [B, all of a sample's]."""
         return values.view(self._shape[0], -1)
-
-    def about_each_place(self, *pairs: tuple[Tensor, Tensor]) -> list[Tensor]:
-        """Products of two latents about each place: summed over the channels, mean of 5 by 5 neighbours. [B, ...] -> [B, 1, ...].
-
-        Where there is no space a sample is one place.
-        """
-        if not self.has_space:
-            return [(a * b).flatten(1).sum(1).view(-1, *(1,) * (a.ndim - 1)) for a, b in pairs]
-        totals = torch.stack([(a * b).sum(1, keepdim=True) for a, b in pairs])
-        planes = totals.view(-1, 1, *totals.shape[-2:])
-        means = torch.nn.functional.avg_pool2d(planes, NEIGHBOURS, stride=1, padding=NEIGHBOURS // 2, count_include_pad=False)
-        return list(means.view(totals.shape))
 
     def band_means(self, sums: Tensor) -> Tensor:
         """Sums over blocks [..., blocks] -> means over bands [..., bands]."""

@@ -25,13 +25,12 @@ every model's ODE reads d\bar x/ds = eps with the noise estimate eps = (x - alph
 
 4.  Data is not Gaussian, and the model cannot know where it fails. But a claim can be judged one evaluation
     later, without a model call: D interpolated through what the step used *and* the new evaluation gives the
-    step one order better, and so what the unguided step really missed, e. Place by place, the next claim
+    step one order better, and so what the unguided step really missed, e. Sample by sample, the next claim
     is believed as far as this one proved right:
 
         x_next += T v,        T = <e, v> / max(<v, v>, <e, e>/4), between 0 and 1
 
-    with the products summed over the channels and averaged over a place's neighbours. Before anything has been
-    judged nothing is corrected. Where there was nothing to correct (blank places, hard edges, a solver that is exact already,
+    Before anything has been judged nothing is corrected. Where there was nothing to correct (a solver that is exact already,
     a model's rounding) T is 0, and so it is where the claim pointed the wrong way.
 
 5.  What the last step adds cannot be seen by a later one. It is the rest of D's way: x_0 = D(x_0, 0), so the step to
@@ -39,9 +38,9 @@ every model's ODE reads d\bar x/ds = eps with the noise estimate eps = (x - alph
     judged, with v the change it predicted and e the change seen. Nobody comes after who could tell chance from law, so T is
     at most the share of e that v explains, <e, v>^2/(<e, e> <v, v>).
 
-Two kinds of step are left plain, sample by sample: one at which the
-model gave its last output again, or its last difference from the input, as step caches do, for that is no evidence; and all that
-follow one whose error, less the claim, was more than half of the noise that the step took away: such a run has left its trajectory.
+Two kinds of step are left plain, sample by sample: one at which the model gave its last output again, or its last
+difference from the input, as step caches do, for that is no evidence; and all that follow one whose error, less the claim,
+was more than half of the noise that the step took away: such a run has left its trajectory.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ..embedded_pair import norm, per_sample
+from ..embedded_pair import inner, norm, per_sample
 from ..evaluation import Evaluation, add_scaled
 from ..noise_process import NoiseProcess
 from ..solvers import Solver
@@ -166,7 +165,6 @@ class _Quotients(NamedTuple):
         """
         share = 2.0 / (1.0 - self.of(NOISE_FRACTION_MIN))
         position = torch.lerp(square, product, share).div_(square)  # 1 where q is 1, -1 at the bound; NaN where both are 0
-        position = torch.where(position > 1.0 - 8 * abs(share) * _ROUNDING, 1.0, position)  # no data to be seen, but for rounding
         beyond, instead = (1.0 + share * (self.of(u) - 1.0) for u in (0.0, NOISE_FRACTION_EXPANDING))
         torch.nn.functional.threshold_(position, beyond - _ROUNDING, instead)
         return position.clamp_(-1.0, 1.0).asin_().mul_(-2.0 / math.pi)
@@ -196,7 +194,7 @@ class _Estimate(NamedTuple):
 class CalibratedRule:
     """The rule on one run: it looks back one step.
 
-    trust    T of the newest judgement, broadcastable to the latent; None before the first
+    trust    T of the newest judgement, [B]; None before the first
     strayed  which samples have left their trajectory, [B] bool; None before the first judgement
     """
 
@@ -220,9 +218,10 @@ class CalibratedRule:
         found = add_scaled(claim.partial, evaluated.denoised.float(), claim.weight)
         if self._run.region is not None:
             found = found * self._run.region
-        self.trust = self._agreement(found, claim.claimed, claim.last)
+        product, claimed_square, found_square = inner(found, claim.claimed), inner(claim.claimed, claim.claimed), inner(found, found)
+        self.trust = _agreement(product, claimed_square, found_square, claim.last)
         if not claim.last:
-            strayed = norm(found.sub_(claim.claimed)) > claim.bearable
+            strayed = claimed_square - 2 * product + found_square > claim.bearable**2
             for repeated in self._repeats:  # what a step cache returns contradicts what comes after
                 strayed.masked_fill_(repeated, False)
             self.strayed = strayed if self.strayed is None else strayed.logical_or_(self.strayed)
@@ -257,12 +256,13 @@ class CalibratedRule:
         value = size = active = believed = held = None
         if trust is not None:
             plain = repeated if self.strayed is None else repeated | self.strayed
-            value = claimed * trust.masked_fill(per_sample(plain, claimed), 0.0)
+            believed = trust.masked_fill(plain, 0.0)
+            value = claimed * per_sample(believed, claimed)
         if run.observed:
             held = repeated.float() if self.strayed is None else torch.where(self.strayed, 2.0, repeated.float())
-            size = torch.zeros_like(bearable) if value is None else norm(value)
+            size = torch.zeros_like(bearable) if believed is None else believed * norm(claimed)
             active = size > 0
-            believed = (size / norm(claimed)).nan_to_num(0.0)
+            believed = torch.zeros_like(bearable) if believed is None else believed * active
         return Correction(
             value=value,
             norm=size,
@@ -363,16 +363,6 @@ class CalibratedRule:
             add_scaled(partial, node, of_node, out=partial)
         return _Claim(claimed, partial, weight, last=False, bearable=bearable)
 
-    def _agreement(self, found: Tensor, claimed: Tensor, last: bool) -> Tensor:
-        """T about each place (items 4 and 5 of the module's text); 0 where nothing can be told."""
-        assert self._spectrum is not None
-        about = self._spectrum.about_each_place
-        claimed_square, found_square, product = about((claimed, claimed), (found, found), (found, claimed))
-        agreement = product / torch.maximum(claimed_square, SURPRISE * found_square)
-        if last:
-            agreement = torch.minimum(agreement, product * product.abs() / (claimed_square * found_square))
-        return agreement.nan_to_num_(0.0, 0.0, 0.0).clamp_(0.0, 1.0)
-
     # Coefficients and latents
 
     def _noise_estimate(self, evaluation: Evaluation) -> Tensor:
@@ -397,6 +387,14 @@ class CalibratedRule:
         """Of each sample's, [B]."""
         assert self._spectrum is not None
         return norm(self._spectrum.by_sample(coefficients))
+
+
+def _agreement(product: Tensor, claimed_square: Tensor, found_square: Tensor, last: bool) -> Tensor:
+    """T (items 4 and 5 of the module's text) from <e, v>, <v, v> and <e, e>, any shape; 0 where nothing can be told."""
+    agreement = product / torch.maximum(claimed_square, SURPRISE * found_square)
+    if last:
+        agreement = torch.minimum(agreement, product * product.abs() / (claimed_square * found_square))
+    return agreement.nan_to_num_(0.0, 0.0, 0.0).clamp_(0.0, 1.0)
 
 
 def _probe(evaluated: Evaluation) -> Tensor:
