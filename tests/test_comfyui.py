@@ -215,3 +215,26 @@ class TestDemoModel:
         tiles = pictures._to_tiles(result).flatten(0, 1)
         nearest = torch.cdist(tiles, mixture.means).argmin(1)
         assert mixture.membership[0, nearest].gt(0).all()
+
+
+@KINDS
+@pytest.mark.parametrize("mode", erk.MODES)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sampler_is_its_solver_on_the_model(name, mode, kind):
+    """What tests of ``erk`` show of a solver holds for the sampler: the same numbers, on eps, v and flow models."""
+    model = demo.build_demo_model(kind)
+    sigmas, process = sigmas_for(model, 6), erk.FLOW if kind == "flow" else erk.SIGMA_SPACE
+    results = []
+
+    coefficients = samplers._comfy_deis_coefficients if name == "erk_deis" else None
+    solver, guidance = erk.make_solver(name.removeprefix("erk_"), process, None, coefficients), erk.make_guidance(mode, None, None, 6)
+
+    def alone(model, x, sigmas, extra_args, callback, disable):
+        results.append(erk.integrate(lambda x, sigma: model(x, sigma, **extra_args), x, sigmas, solver, guidance, process))
+        return samplers.SAMPLERS[name](model, x, sigmas, extra_args, callback, disable, mode=mode)
+
+    noise = torch.randn((2, 3, 32, 32), generator=torch.Generator().manual_seed(5))
+    positive, negative = demo.class_conditioning("arcs"), demo.class_conditioning("everything")
+    kind_of = comfy.samplers.KSAMPLER(alone)
+    result = comfy.sample.sample_custom(model, noise, 3.0, kind_of, sigmas, positive, negative, torch.zeros_like(noise), disable_pbar=True)
+    assert torch.equal(result, results[0])
