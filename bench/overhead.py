@@ -29,7 +29,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import erk
 from devtools.inprocess import load_pack
+from devtools.twins import TWINS, counterpart
 
 from . import environment
 from .rows import Writer
@@ -38,8 +40,6 @@ RESULTS = Path(__file__).parent / "results"
 LATENTS = {"SDXL 1024": (4, 128, 128), "FLUX 1024": (16, 128, 128), "Wan 480p": (16, 21, 60, 104)}
 BATCHES = (1, 4)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-STOCK = {"heun": "heun", "dpm_2": "dpm_2", "dpmpp_2s": "dpmpp_2s_ancestral", "deis": "deis", "abm": "deis", "euler": "euler"}
-"""What each solver is compared with; abm has no counterpart, and one call a step as deis."""
 WARM, SHORT, LONG = 3, 5, 21
 """Steps until a multistep solver has its history; and of two runs whose kernels' difference is taken, of which the longer is timed."""
 
@@ -141,7 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not (plain and name == "FLUX 1024" if options.quick else plain or everything or name == "SDXL 1024"):
             continue
         x = torch.randn((batch, *LATENTS[name]), device=device).mul_(14.6).to(DTYPES[dtype])
-        for solver in STOCK:
+        for solver in erk.SOLVERS:
             for row in measure(solver, x, name, dtype, options.repeats):
                 writer.write(row)
                 made.append(row)
@@ -160,8 +160,7 @@ def measure(solver: str, x: Tensor, latent: str, dtype: str, repeats: int) -> li
     def run(mode: str, steps: int = LONG, timed: bool = False) -> Zero:
         model = Zero(x, timed)
         sigmas = torch.cat([torch.linspace(14.6, 0.1, steps), torch.zeros(1)]).to(x.device)
-        name = STOCK[solver] if mode == "stock" else f"erk_{solver}"
-        options = {"eta": 0.0} if name.endswith("ancestral") else {} if mode == "stock" else {"mode": mode}
+        name, options = TWINS[counterpart(solver) or "euler"] if mode == "stock" else (f"erk_{solver}", {"mode": mode})
         getattr(k_diffusion, f"sample_{name}")(model, x, sigmas, disable=True, **options)
         return model
 
@@ -270,7 +269,7 @@ def report(made: list[Row], sentence: str) -> str:
     lines += [line.strip() for line in __doc__.splitlines()[2:]]
     lines += ["", "## Median over the latents, batches and precisions", "", "| solver | mode | kernels a step | passes over the latent | memory, latents | model calls |"]  # fmt: skip  # noqa: E501
     lines += ["|---|---|---:|---:|---:|---|"]
-    for solver in STOCK:
+    for solver in erk.SOLVERS:
         for mode in ("off", "paper", "calibrated"):
             rows = [row for row in made if (row.solver, row.mode) == (solver, mode)]
             median = {name: statistics.median(getattr(row, name) for row in rows) for name in ("kernels", "over_passes", "over_memory")}

@@ -23,6 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from devtools.twins import TWINS
+
 from . import crops, distances, edm, environment, photo_network, plots, rows
 from .accuracy import RESULTS, WORSE_BY
 from .comfy_model import Bench
@@ -38,8 +40,6 @@ SCHEDULES = {"eps": "karras", "flow": "simple"}
 FAMILY = {"eps": "sigma-space, 14.6 to 0.029", "flow": "flow, shift 3"}
 MODES = ("off", "calibrated")
 PEERS = ("euler", "heun", "dpmpp_2s_ancestral", "dpmpp_2m", "ipndm_v", "deis", "res_multistep", "uni_pc")
-TWINS = {"erk_euler": "euler", "erk_heun": "heun", "erk_dpmpp_2s": "dpmpp_2s_ancestral", "erk_deis": "deis"}
-"""With mode off this pack's sampler does the arithmetic of ComfyUI's, at eta 0: its run is both, and tests hold it to that."""
 METRICS = {"error": "error", "features": "Frechet", "patches": "sliced Wasserstein"}
 BOUND = 1.05
 """A cell above this ratio is listed."""
@@ -179,8 +179,8 @@ class Setting:
             noise = grain(samples, self.flat) / self.grain
             row = Row(self.kind, self.cfg, budget, sampler, mode, calls, float(errors.mean()), worse, *judge(samples), noise)
             yield row
-            if mode == "off" and sampler in TWINS:
-                yield replace(row, sampler=TWINS[sampler], mode="stock", worse=math.nan)
+            if mode == "off" and _twin(sampler):  # tests hold the two to being equal: one run is both
+                yield replace(row, sampler=_twin(sampler), mode="stock", worse=math.nan)
 
     def converged(self, judge: Judge) -> Row:
         return Row(self.kind, self.cfg, 0, "", "converged", 0, 0.0, 0.0, *judge(self.reference.samples), 1.0)
@@ -234,6 +234,11 @@ def measure(samples: int, budgets: Sequence[int], path: Path) -> tuple[list[Row]
     return made, sheets, statistics.fmean(flat_share)
 
 
+def _twin(sampler: str) -> str:
+    """ComfyUI's sampler with the arithmetic of this pack's at mode off; "" where it has none."""
+    return TWINS.get(sampler.removeprefix("erk_"), ("",))[0]
+
+
 def _say(text: str, begin: float) -> None:
     print(f"{text}, {time.monotonic() - begin:.0f} s", file=sys.stderr)
 
@@ -241,7 +246,7 @@ def _say(text: str, begin: float) -> None:
 def runs() -> list[tuple[str, str, dict]]:
     """(sampler, mode, options), mode off of each of this pack's samplers before the others."""
     ours = [(sampler, mode, {"mode": mode}) for sampler in erk_samplers() for mode in MODES]
-    done = {TWINS.get(sampler) for sampler in erk_samplers()}
+    done = {_twin(sampler) for sampler in erk_samplers()}
     return ours + [(sampler, "stock", DETERMINISTIC[sampler]) for sampler in PEERS if sampler not in done]
 
 

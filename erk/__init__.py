@@ -13,16 +13,17 @@ Torch and the standard library only. The way of the data through one step:
 A solver knows nothing of guidance, and guidance nothing of which solver it corrects.
 """
 
-from .embedded_pair import EmbeddedPair
 from .evaluation import Evaluation
 from .guidance import MODES, paper_preset
 from .integrate import integrate
 from .noise_process import FLOW, SIGMA_SPACE, NoiseProcess
 from .options import make_guidance, make_solver
-from .solvers import SOLVERS
+from .pair import EmbeddedPair
+from .solvers import DEIS, SOLVERS, Multistep, Solver
 from .trace import MeasuredStep, Observer, RunInfo, StepRecord, Trace
 
 __all__ = [
+    "DEIS",
     "FLOW",
     "MODES",
     "SIGMA_SPACE",
@@ -30,9 +31,11 @@ __all__ = [
     "EmbeddedPair",
     "Evaluation",
     "MeasuredStep",
+    "Multistep",
     "NoiseProcess",
     "Observer",
     "RunInfo",
+    "Solver",
     "StepRecord",
     "Trace",
     "integrate",

@@ -8,7 +8,7 @@ from numbers import Real
 
 from .guidance import MODES, Calibrated, Guidance, Off, Paper, paper_preset
 from .noise_process import NoiseProcess
-from .solvers import DEIS, MULTISTEP, SOLVERS, Solver
+from .solvers import DEIS, SOLVERS, Multistep, Solver
 from .solvers.deis import Coefficients
 
 
@@ -39,24 +39,26 @@ def make_guidance(mode: str, w_stiff: float | None, w_con: float | None, steps: 
 def make_solver(name: str, process: NoiseProcess, max_order: int | None = None, coefficients: Coefficients | None = None) -> Solver:
     """The solver of that name for that kind of model.
 
-    max_order     order of DEIS and ABM, 2 to 4 (None: 3); the other solvers take none
+    max_order     order of a multistep method, 2 to 4 (None: 3); the other solvers take none
     coefficients  DEIS weights of another implementation
 
-    Raises ValueError for an unknown solver or an order out of range, TypeError for an order that is
-    no whole number.
+    Raises ValueError for an unknown solver, an order out of range or an option that the solver does not have, TypeError for
+    an order that is no whole number.
     """
     if name not in SOLVERS:
         raise ValueError(f"ERK-Guid: solver is {name!r}, but must be one of {', '.join(map(repr, SOLVERS))}.")
     solver = SOLVERS[name](process)
     if max_order is not None:
-        if not isinstance(solver, MULTISTEP):
+        if not isinstance(solver, Multistep):
             raise ValueError(f"ERK-Guid: max_order is {max_order!r}, but {name} has a fixed order: leave it out.")
         if isinstance(max_order, bool) or not isinstance(max_order, int):
             raise TypeError(f"ERK-Guid: max_order is {max_order!r}, but must be a whole number from 2 to 4.")
         if not 2 <= max_order <= 4:
             raise ValueError(f"ERK-Guid: max_order is {max_order}, but must lie between 2 and 4.")
         solver = replace(solver, max_order=max_order)
-    if isinstance(solver, DEIS) and coefficients is not None:
+    if coefficients is not None:
+        if not isinstance(solver, DEIS):
+            raise ValueError(f"ERK-Guid: coefficients are weights of DEIS, and {name} takes none: leave them out.")
         solver = replace(solver, coefficients=coefficients)
     return solver
 

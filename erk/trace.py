@@ -14,8 +14,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .embedded_pair import norm
 from .guidance import HELD, Correction
+from .norms import norm
+from .solvers import SOLVERS
 
 Values = list[float]
 """One value per sample; NaN where a step has none (its solver had no embedded pair yet)."""
@@ -64,6 +65,12 @@ class RunInfo:
     sigmas: list[float]
     w_stiff: float | None = None
     w_con: float | None = None
+
+    @property
+    def title(self) -> str:
+        """The solver's, for people."""
+        solver = SOLVERS.get(self.solver)
+        return solver.title if solver else self.solver
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 
 from .. import erk
 from .compat import SAMPLERS_CATEGORY, SAMPLING, Trace, core_nodes, make
-from .samplers import MULTISTEP, SAMPLERS
+from .samplers import PREFIX, SAMPLERS
 
 _ALIASES = [
     "erk",
@@ -20,12 +20,7 @@ _ALIASES = [
     "sampler error",
     "ode",
     "ode solver",
-    "heun",
-    "dpm_2",
-    "dpmpp_2s",
-    "deis",
-    "abm",
-    "euler",
+    *erk.SOLVERS,
 ]
 _PRESET, _CUSTOM = "preset", "custom"
 
@@ -173,7 +168,7 @@ class KSamplerERKGuid(io.ComfyNode):
         trace = erk.Trace()
         model = _with_sampler_options(model, _options(mode, strengths, w_stiff, w_con, trace, steps))
         (latent,) = core_nodes.common_ksampler(
-            model, seed, steps, cfg, f"erk_{solver}", scheduler, positive, negative, latent_image, denoise=denoise
+            model, seed, steps, cfg, f"{PREFIX}{solver}", scheduler, positive, negative, latent_image, denoise=denoise
         )
         return io.NodeOutput(latent, trace)
 
@@ -236,7 +231,7 @@ class KSamplerAdvancedERKGuid(io.ComfyNode):
         trace = erk.Trace()
         model = _with_sampler_options(model, _options(mode, strengths, w_stiff, w_con, trace, steps))
         (latent,) = core_nodes.common_ksampler(
-            model, noise_seed, steps, cfg, f"erk_{solver}", scheduler, positive, negative, latent_image,
+            model, noise_seed, steps, cfg, f"{PREFIX}{solver}", scheduler, positive, negative, latent_image,
             disable_noise=add_noise == "disable", start_step=start_at_step, last_step=end_at_step,
             force_full_denoise=return_with_leftover_noise == "disable",
         )  # fmt: skip
@@ -281,6 +276,6 @@ class SamplerERKGuid(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         trace = erk.Trace(source=cls.hidden.unique_id if cls.hidden is not None else None)
         options = _options(mode, strengths, w_stiff, w_con, trace)
-        if f"erk_{solver}" in MULTISTEP:
+        if issubclass(erk.SOLVERS[solver], erk.Multistep):
             options["max_order"] = max_order
-        return io.NodeOutput(comfy.samplers.KSAMPLER(SAMPLERS[f"erk_{solver}"], options), trace)
+        return io.NodeOutput(comfy.samplers.KSAMPLER(SAMPLERS[f"{PREFIX}{solver}"], options), trace)

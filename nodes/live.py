@@ -162,6 +162,7 @@ def message(step: erk.StepRecord, info: erk.RunInfo, origin: Origin, run: str) -
         "type": origin.type,
         "views": list(origin.views),
         "solver": info.solver,
+        "title": info.title,
         "mode": info.mode,
         "w_con": _finite(info.w_con),
         "step": step.index,

@@ -21,67 +21,33 @@ ExtraArgs = dict[str, Any] | None
 Callback = Callable[[dict[str, Any]], None] | None
 
 
-def sample_erk_heun(
-    model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None, disable: bool | None = None, *,
-    mode: str = erk.MODES[0], w_stiff: float | None = None, w_con: float | None = None, trace: erk.Trace | None = None,
-) -> Tensor:  # fmt: skip
-    """Heun with embedded Runge-Kutta guidance; see :func:`_sample`."""
-    return _sample("heun", model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace)
+PREFIX = "erk_"
+"""Of the samplers' names, so that they stand together in every list."""
 
 
-def sample_erk_dpm_2(
-    model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None, disable: bool | None = None, *,
-    mode: str = erk.MODES[0], w_stiff: float | None = None, w_con: float | None = None, trace: erk.Trace | None = None,
-) -> Tensor:  # fmt: skip
-    """DPM-Solver-2 with embedded Runge-Kutta guidance; see :func:`_sample`."""
-    return _sample("dpm_2", model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace)
+def _sampler(solver: type[erk.Solver]) -> Callable[..., Tensor]:
+    """The k-diffusion function of a solver; ComfyUI reads its options from the signature."""
+
+    def sample(
+        model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None, disable: bool | None = None, *,
+        mode: str = erk.MODES[0], w_stiff: float | None = None, w_con: float | None = None, trace: erk.Trace | None = None,
+    ) -> Tensor:  # fmt: skip
+        return _sample(solver, model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace)
+
+    def sample_in_order(
+        model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None, disable: bool | None = None, *,
+        mode: str = erk.MODES[0], w_stiff: float | None = None, w_con: float | None = None, trace: erk.Trace | None = None,
+        max_order: int = 3,
+    ) -> Tensor:  # fmt: skip
+        return _sample(solver, model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace, max_order)
+
+    function = sample_in_order if issubclass(solver, erk.Multistep) else sample
+    function.__name__ = function.__qualname__ = f"sample_{PREFIX}{solver.name}"
+    function.__doc__ = f"{solver.title} with embedded Runge-Kutta guidance; see :func:`_sample`."
+    return function
 
 
-def sample_erk_dpmpp_2s(
-    model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None, disable: bool | None = None, *,
-    mode: str = erk.MODES[0], w_stiff: float | None = None, w_con: float | None = None, trace: erk.Trace | None = None,
-) -> Tensor:  # fmt: skip
-    """DPM-Solver++(2S) with embedded Runge-Kutta guidance; see :func:`_sample`."""
-    return _sample("dpmpp_2s", model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace)
-
-
-def sample_erk_deis(
-    model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None, disable: bool | None = None, *,
-    mode: str = erk.MODES[0], w_stiff: float | None = None, w_con: float | None = None, trace: erk.Trace | None = None,
-    max_order: int = 3,
-) -> Tensor:  # fmt: skip
-    """DEIS (order 2 to 4) with embedded Runge-Kutta guidance; see :func:`_sample`."""
-    return _sample("deis", model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace, max_order)
-
-
-def sample_erk_abm(
-    model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None, disable: bool | None = None, *,
-    mode: str = erk.MODES[0], w_stiff: float | None = None, w_con: float | None = None, trace: erk.Trace | None = None,
-    max_order: int = 3,
-) -> Tensor:  # fmt: skip
-    """Adams-Bashforth-Moulton on the data prediction (order 2 to 4) with embedded Runge-Kutta guidance; see :func:`_sample`."""
-    return _sample("abm", model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace, max_order)
-
-
-def sample_erk_euler(
-    model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None, disable: bool | None = None, *,
-    mode: str = erk.MODES[0], w_stiff: float | None = None, w_con: float | None = None, trace: erk.Trace | None = None,
-) -> Tensor:  # fmt: skip
-    """Euler with embedded Runge-Kutta guidance; see :func:`_sample`."""
-    return _sample("euler", model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace)
-
-
-SAMPLERS: dict[str, Callable[..., Tensor]] = {
-    "erk_heun": sample_erk_heun,
-    "erk_dpm_2": sample_erk_dpm_2,
-    "erk_dpmpp_2s": sample_erk_dpmpp_2s,
-    "erk_deis": sample_erk_deis,
-    "erk_abm": sample_erk_abm,
-    "erk_euler": sample_erk_euler,
-}
-
-MULTISTEP = ("erk_deis", "erk_abm")
-"""Those that take max_order."""
+SAMPLERS: dict[str, Callable[..., Tensor]] = {f"{PREFIX}{name}": _sampler(solver) for name, solver in erk.SOLVERS.items()}
 
 
 def register_samplers() -> None:
@@ -98,7 +64,7 @@ def register_samplers() -> None:
 
 
 def _sample(
-    solver_name: str,
+    solver: type[erk.Solver],
     model: Any,
     x: Tensor,
     sigmas: Tensor,
@@ -125,7 +91,7 @@ def _sample(
         raise TypeError(f"ERK-Guid: trace is a {type(trace).__name__}, but must be an erk.Trace, or None for no record.")
     process = noise_process(model)
     guidance = erk.make_guidance(mode, w_stiff, w_con, steps=max(len(sigmas) - 1, 1))
-    solver = erk.make_solver(solver_name, process, max_order, _comfy_deis_coefficients if solver_name == "deis" else None)
+    made = erk.make_solver(solver.name, process, max_order, _comfy_deis_coefficients if issubclass(solver, erk.DEIS) else None)
     extra_args = extra_args or {}
 
     with live.watching(trace) as view:
@@ -140,7 +106,7 @@ def _sample(
             lambda x, sigma: model(x, sigma, **extra_args),
             x,
             sigmas,
-            solver,
+            made,
             guidance,
             process,
             report=report,

@@ -10,8 +10,6 @@ from typing import Any
 
 from .. import erk
 
-SOLVER_TITLES = {"heun": "Heun", "dpm_2": "DPM-Solver-2", "dpmpp_2s": "DPM++ 2S", "deis": "DEIS", "abm": "ABM", "euler": "Euler"}
-
 SEPARATOR = "  \N{MIDDLE DOT}  "
 
 
@@ -59,7 +57,7 @@ def _facts(trace: erk.Trace, steps: list[erk.StepRecord]) -> dict[str, str]:
     info = trace.info
     if info is None:
         return {}
-    facts = {"solver": SOLVER_TITLES.get(info.solver, info.solver), "mode": f"mode {info.mode}"}
+    facts = {"solver": info.title, "mode": f"mode {info.mode}"}
     if info.w_stiff is not None:
         facts["w_stiff"] = f"w_stiff {info.w_stiff:.3g}"
     if info.w_con is not None:

@@ -13,18 +13,17 @@ import torch
 from test_server import node
 from torch import Tensor
 
+import erk
 from devtools import tiny_models
 from devtools.comfyui import Server
 from devtools.tiny_models import Architecture
+from devtools.twins import TWINS, counterpart
 
-SOLVERS = ["heun", "dpm_2", "dpmpp_2s", "deis", "abm"]
-MULTISTEP = ["deis", "abm"]
-"""One model call a step; what they remember is lost where a run is handed on to a second sampler."""
+SOLVERS = list(erk.SOLVERS)
+MULTISTEP = [name for name, solver in erk.SOLVERS.items() if issubclass(solver, erk.Multistep)]
+"""What they remember is lost where a run is handed on to a second sampler."""
 
-NOT_IN_COMFYUI = {"abm": "deis"}
-"""Solvers that ComfyUI has none of, and the one of its own that calls the model as often."""
-
-MODES = ["calibrated", "paper", "off"]
+MODES = list(erk.MODES)
 
 LONG = os.environ.get("ERK_GUID_LONG") == "1"
 _SLOW = ("sd15", "sd2_v")
@@ -71,9 +70,8 @@ def tiny(server: Server, what: Architecture) -> Graph:
 
 def stock_sampler(solver: str) -> Graph:
     """ComfyUI's own solver, without noise."""
-    if solver == "dpmpp_2s":
-        return node("SamplerDPMPP_2S_Ancestral", eta=0.0, s_noise=1.0)
-    return node("KSamplerSelect", sampler_name=solver)
+    name, options = TWINS[solver]
+    return node("SamplerDPMPP_2S_Ancestral", **options, s_noise=1.0) if options else node("KSamplerSelect", sampler_name=name)
 
 
 def erk_sampler(solver: str, mode: str, **options: Any) -> Graph:
@@ -93,12 +91,12 @@ def solvers_for(model: str, number: int = 0) -> list[str]:
 
 
 def every_way(add: Callable[[str, Graph], None], w_stiff: float = 5.0, solvers: Sequence[str] = SOLVERS) -> None:
-    """Call ``add(label, sampler)`` for each solver as ComfyUI's own ("heun_stock"; not of NOT_IN_COMFYUI) and in each mode ("heun_off").
+    """Call ``add(label, sampler)`` for each solver as ComfyUI's own ("heun_stock", where it has it) and in each mode ("heun_off").
 
     Mode paper gets a strength that is felt: what the preset was tuned for, random weights are not.
     """
     for solver in solvers:
-        if solver not in NOT_IN_COMFYUI:
+        if solver in TWINS:
             add(f"{solver}_stock", stock_sampler(solver))
         for mode in MODES:
             add(f"{solver}_{mode}", erk_sampler(solver, mode, **(paper(w_stiff) if mode == "paper" else {})))
@@ -111,36 +109,35 @@ def paper(w_stiff: float) -> Graph:
 def check_every_way(outcomes: dict[str, Outcome], solvers: Sequence[str] = SOLVERS, closeness: float = 2e-3) -> None:
     """Finite, off equal to ComfyUI's own within rounding, guided modes not equal to it, and as many model calls.
 
-    A solver of NOT_IN_COMFYUI has no equal there. Its off is compared by its calls alone with the one that calls as often,
-    from which it must differ, as its guided modes must from its off; what rounding can do is that other one's difference.
+    A solver without a twin there is compared with that of its counterpart, from which its off must differ, as its guided modes
+    must from its off; what rounding can do is the counterpart's difference. One that calls the model as no sampler of
+    ComfyUI's does is counted by what it says of itself.
     """
     corrected = 0
     for solver in solvers:
-        stock, off = outcomes[f"{counterpart(solver)}_stock"], outcomes[f"{solver}_off"]
+        of, off = counterpart(solver) or MULTISTEP[0], outcomes[f"{solver}_off"]
+        stock = outcomes[f"{of}_stock"]
         assert stock.finite and stock.flat.std() > 0.1, f"{solver}: ComfyUI's own gives nothing to compare with"
-        assert off.counts == stock.counts, f"{solver}: other model calls than ComfyUI's own"
-        rounding = outcomes[f"{counterpart(solver)}_off"].distance(stock)
-        assert rounding < closeness, f"{counterpart(solver)}: mode off is {rounding:.1e} away from ComfyUI's own"
+        assert off.counts == stock.counts or counterpart(solver) is None, f"{solver}: other model calls than ComfyUI's own"
+        calls = [(of_run.counts["sampler"] - 1) / erk.SOLVERS[name].calls for name, of_run in ((of, stock), (solver, off))]
+        assert calls[0] == calls[1], f"{solver}: other model calls than it says"
+        rounding = outcomes[f"{of}_off"].distance(stock)
+        assert rounding < closeness, f"{of}: mode off is {rounding:.1e} away from ComfyUI's own"
         least = max(10 * rounding, 1e-6)
         plain = stock
-        if solver in NOT_IN_COMFYUI:
+        if solver not in TWINS:
             plain = off
             assert off.finite and off.flat.std() > 0.1, f"{solver} off"
-            assert off.distance(stock) > least, f"{solver}: mode off is ComfyUI's {counterpart(solver)}"
+            assert off.distance(stock) > least, f"{solver}: mode off is ComfyUI's {of}"
         for mode in ("calibrated", "paper"):
             guided = outcomes[f"{solver}_{mode}"]
             assert guided.finite, f"{solver} {mode}"
             shown = guided.distance(plain) > least
             assert shown or mode == "calibrated", f"{solver} {mode}: guidance shows nothing"
             corrected += shown and mode == "calibrated"
-            assert guided.counts["sampler"] == stock.counts["sampler"], f"{solver} {mode}: other model calls than ComfyUI's own"
+            assert guided.counts["sampler"] == off.counts["sampler"], f"{solver} {mode}: other model calls than with mode off"
     # On weights that nobody trained a claim may rightly never prove itself with one solver, but not with all.
     assert corrected or len(solvers) == 1, "calibrated shows nothing with any solver"
-
-
-def counterpart(solver: str) -> str:
-    """The solver whose ComfyUI version makes as many model calls: itself where ComfyUI has it."""
-    return NOT_IN_COMFYUI.get(solver, solver)
 
 
 class Runs:

@@ -13,7 +13,6 @@ import torch
 from problems import PROCESSES, Counted, bent, gaussian, gaussian_std, mixture, run, schedule, spoiled, start
 
 import erk
-from erk.embedded_pair import inner
 from erk.evaluation import Evaluation
 from erk.guidance import Calibrated
 from erk.guidance.calibrated import (
@@ -25,6 +24,7 @@ from erk.guidance.calibrated import (
     _missed_by_step,
     _Quotients,
 )
+from erk.norms import inner
 from erk.solvers import Solver, Step
 from erk.spectrum import Spectrum
 
@@ -37,6 +37,9 @@ class Kutta3(Solver):
     """Kutta's third-order method: a solver the package does not have, to see that it is calibrated all the same."""
 
     name: ClassVar[str] = "kutta_3"
+    title: ClassVar[str] = "Kutta 3"
+    calls: ClassVar[int] = 3
+    order: ClassVar[int] = 3
 
     def step(self, denoise, current, sigma_next, history):
         if sigma_next == 0:
@@ -61,8 +64,8 @@ def trusting(monkeypatch):
     monkeypatch.setattr("erk.guidance.calibrated.STRAYED", math.inf)
 
 
-CORRECTED = pytest.mark.parametrize("name", [name for name in erk.SOLVERS if name != "abm"])
-"""Solvers that take a state as it is. abm makes it anew, and its last word on a step is its own corrector's."""
+CORRECTED = pytest.mark.parametrize("name", [name for name, solver in erk.SOLVERS.items() if not solver.corrects])
+"""Solvers that take a state as it is. A predictor-corrector makes it anew, and its last word on a step is its own corrector's."""
 
 
 def second_state(solver, mode, model, x, sigmas, process):
@@ -465,7 +468,7 @@ def test_inverting_then_sampling_returns(name, process):
     for mode in ("off", "calibrated"):
         there = run(gaussian(process), x, up, name, process, mode)
         distance[mode] = (run(gaussian(process), there, up.flip(0), name, process, mode) - x).norm()
-    assert distance["calibrated"] < max(1.02 * distance["off"], 0.01 * x.norm()), distance
+    assert distance["calibrated"] < max(1.05 * distance["off"], 0.01 * x.norm()), distance
 
 
 @BOTH

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from devtools.inprocess import load_pack, pack_module
+from devtools.twins import TWINS
 
 load_pack()
 
@@ -23,7 +24,7 @@ demo: ModuleType = pack_module("nodes.demo_model")
 pictures: ModuleType = pack_module("nodes.demo_pictures")
 erk: ModuleType = pack_module("erk")
 
-NAMES = ["erk_heun", "erk_dpm_2", "erk_dpmpp_2s", "erk_deis", "erk_abm", "erk_euler"]
+NAMES = [f"erk_{name}" for name in erk.SOLVERS]
 KINDS = pytest.mark.parametrize("kind", ["eps", "v", "flow"])
 
 
@@ -43,17 +44,9 @@ def sample(model, sampler: str, sigmas, options=None, cfg=3.0, size=64, batch=2,
 
 
 @KINDS
-@pytest.mark.parametrize(
-    ("ours", "stock", "stock_options"),
-    [
-        ("erk_heun", "heun", {}),
-        ("erk_dpm_2", "dpm_2", {}),
-        ("erk_dpmpp_2s", "dpmpp_2s_ancestral", {"eta": 0.0}),
-        ("erk_deis", "deis", {}),
-        ("erk_euler", "euler", {}),
-    ],
-)
-def test_off_is_the_stock_sampler(kind, ours, stock, stock_options):
+@pytest.mark.parametrize("solver", TWINS)
+def test_off_is_the_stock_sampler(kind, solver):
+    ours, (stock, stock_options) = f"erk_{solver}", TWINS[solver]
     model = demo.build_demo_model(kind)
     sigmas = sigmas_for(model, 12)
     expected = sample(model, stock, sigmas, stock_options)
@@ -74,10 +67,10 @@ def test_off_is_the_stock_deis_at_each_order(kind, order):
     assert torch.allclose(sample(model, "erk_deis", sigmas, {"mode": "off", "max_order": order}), expected, rtol=1e-4, atol=2e-4)
 
 
-@pytest.mark.parametrize("ours", [name for name in NAMES if name != "erk_abm"])  # which has no stock counterpart
+@pytest.mark.parametrize("solver", TWINS)
 @KINDS
-def test_as_many_model_calls_and_callbacks_as_stock(ours, kind, monkeypatch):
-    stock, options = {"erk_dpmpp_2s": ("dpmpp_2s_ancestral", {"eta": 0.0})}.get(ours, (ours.removeprefix("erk_"), {}))
+def test_as_many_model_calls_and_callbacks_as_stock(solver, kind, monkeypatch):
+    ours, (stock, options) = f"erk_{solver}", TWINS[solver]
     calls = []
     original = demo.DemoDenoiser._apply_model
     monkeypatch.setattr(demo.DemoDenoiser, "_apply_model", lambda self, *a, **k: calls.append(1) or original(self, *a, **k))
@@ -112,7 +105,7 @@ def test_signature(name):
     assert list(parameters)[:6] == ["model", "x", "sigmas", "extra_args", "callback", "disable"]
     for option, default in {"mode": "calibrated", "w_stiff": None, "w_con": None, "trace": None}.items():
         assert parameters[option].kind is inspect.Parameter.KEYWORD_ONLY and parameters[option].default == default
-    assert ("max_order" in parameters) == (name in ("erk_deis", "erk_abm"))
+    assert ("max_order" in parameters) == issubclass(erk.SOLVERS[name.removeprefix("erk_")], erk.Multistep)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import erk
 from devtools.comfyui import ROOT
 
 
@@ -192,7 +193,7 @@ def test_demo(tmp_path):
     table = (tmp_path / "out" / "error_table.txt").read_text()
     assert table in done.stderr and "calibrated" in table and "paper" in table
     rows = [line.split() for line in table.splitlines()[1:-1]]
-    assert {row[1] for row in rows} == {"heun", "dpm_2", "dpmpp_2s", "deis", "abm", "euler"}
+    assert {row[1] for row in rows} == set(erk.SOLVERS)
     for row in rows:
         calls, off, on, ratio = int(row[2]), *map(float, row[3:6])
         assert calls in (15, 16, 31, 32) and 0 < off < 1 and 0 < on < 1

@@ -24,7 +24,7 @@ from test_server import custom, demo, erk_ksampler, node, saved, stock_ksampler 
 live: ModuleType = pack_module("nodes.live")
 samplers: ModuleType = pack_module("nodes.samplers")
 demo_model: ModuleType = pack_module("nodes.demo_model")
-embedded_pair: ModuleType = pack_module("erk.embedded_pair")
+pair: ModuleType = pack_module("erk.pair")
 integrate: ModuleType = pack_module("erk.integrate")
 erk: ModuleType = pack_module("erk")
 
@@ -121,7 +121,7 @@ class TestNobodyLooksOn:
             raise AssertionError("measured for nobody")
 
         monkeypatch.setattr(integrate, "measure", never)
-        monkeypatch.setattr(embedded_pair.EmbeddedPair, "difference", never)
+        monkeypatch.setattr(pair.EmbeddedPair, "difference", never)
         run(solver, "off")
         server = type("Server", (), {"client_id": "gone", "sockets": {}})()
         monkeypatch.setattr(live, "_server", lambda: server)

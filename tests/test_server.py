@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import erk
 from devtools.comfyui import Server, error_message
 
 NODES = ["KSamplerERKGuid", "KSamplerAdvancedERKGuid", "SamplerERKGuid", "StiffnessVisualizerERKGuid", "DemoModelERKGuid"]
-SAMPLERS = ["erk_heun", "erk_dpm_2", "erk_dpmpp_2s", "erk_deis", "erk_abm", "erk_euler"]
-SOLVERS = ["heun", "dpm_2", "dpmpp_2s", "deis", "abm", "euler"]
+SOLVERS = list(erk.SOLVERS)
+SAMPLERS = [f"erk_{name}" for name in SOLVERS]
 
 
 def node(class_type: str, /, **inputs: Any) -> dict[str, Any]:

@@ -172,12 +172,6 @@ class TestDrawing:
 
 
 class TestLabels:
-    def test_each_solver_has_one_title_in_the_plot_and_in_the_chart(self):
-        source = (Path(__file__).parent.parent / "js" / "live" / "draw.js").read_text(encoding="utf-8")
-        (table,) = re.findall(r"^const SOLVERS = \{ (.*) \};$", source, re.M)
-        assert dict(re.findall(r'(\w+): "([^"]+)"', table)) == trace_runs.SOLVER_TITLES
-        assert list(trace_runs.SOLVER_TITLES) == list(erk.SOLVERS)
-
     def test_made_from_what_differs(self):
         title, runs = trace_runs.label_runs([make_trace(8), make_trace(8, mode="off")])
         assert [run.label for run in runs] == ["mode calibrated", "mode off"]

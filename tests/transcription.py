@@ -16,7 +16,7 @@ def sample(model, x: Tensor, sigmas: list[float], solver: str, is_flow: bool, w_
     out = []
     for b in range(x.shape[0]):
         one = x[b : b + 1].double()
-        out.append(_SOLVERS[solver](model, one, sigmas, is_flow, w_stiff, w_con, order, weights))
+        out.append(SOLVERS[solver](model, one, sigmas, is_flow, w_stiff, w_con, order, weights))
     return torch.cat(out)
 
 
@@ -153,7 +153,7 @@ def _abm_step(x, sigma, sigma_next, points, is_flow):
     return sigma_next / sigma * x - sigma_next * total
 
 
-_SOLVERS = {
+SOLVERS = {
     "heun": _heun,
     "dpm_2": _two_stage(False),
     "dpmpp_2s": _two_stage(True),

@@ -7,9 +7,9 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from ..embedded_pair import EmbeddedPair
 from ..evaluation import Evaluation
 from ..noise_process import NoiseProcess
+from ..pair import EmbeddedPair
 from ..solvers import Solver
 
 

@@ -55,9 +55,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ..embedded_pair import inner, norm, per_sample
 from ..evaluation import Evaluation, add_scaled
 from ..noise_process import NoiseProcess
+from ..norms import inner, norm, per_sample
 from ..solvers import Solver
 from ..solvers.multistep import data_weights
 from ..spectrum import Spectrum

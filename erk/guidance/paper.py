@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from ..embedded_pair import FLOOR, inner, per_sample
 from ..evaluation import Evaluation
+from ..norms import inner, per_sample
+from ..pair import FLOOR
 from .base import Correction, MadeStep, Run
 
 

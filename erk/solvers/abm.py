@@ -8,42 +8,32 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..embedded_pair import EmbeddedPair, norm, per_sample
 from ..evaluation import Denoise, Evaluation, add_scaled
-from ..noise_process import SIGMA_SPACE, NoiseProcess
-from .base import History, Solver, Step
-from .multistep import data_weights, distinct, drift_weights
+from ..norms import norm, per_sample
+from .base import History, Step
+from .multistep import Multistep, data_weights, distinct, drift_weights
 
 CURVATURE = 0.1
 """What D's curvature adds to a predicted step is at most this share of the step; its third derivative, the share of that."""
 
 
 @dataclass(frozen=True)
-class ABM(Solver):
+class ABM(Multistep):
     """Adams-Bashforth-Moulton on the data prediction, one model call. Order 2 to 4 after a warm-up.
 
     The step from s to t has the exact form x_t = (t/s) x_s - t * integral from s to t of D/sigma^2 dsigma, in
     which nothing stiff is left but D itself (Lu et al. 2022, DPM-Solver++, eq. 8). D is interpolated by a
     polynomial in sigma/alpha through the newest evaluations: *predicted* without the one at t, and when that has been made
     at the predicted state, *corrected* with it, as UniPC (Zhao et al. 2023) does in half-logSNR. On the way up, from little
-    noise to much, the drift is interpolated instead, as DEIS does. Not in the paper, nor in ComfyUI. Its pair: this step's
-    start and the previous one's, as for DEIS.
+    noise to much, the drift is interpolated instead, as DEIS does. Not in the paper, nor in ComfyUI.
 
     Under strong CFG, at long steps, the model's steep answer would be fed back into the state until pictures burst. So the corrector is
     damped by how fast it converges, and what the predictor adds to a straight line is bounded, sample by sample.
-
-    max_order  2, 3 or 4: evaluations that predictor and corrector use
     """
 
     name: ClassVar[str] = "abm"
-    pair_looks_back: ClassVar[bool] = True
+    title: ClassVar[str] = "ABM"
     corrects: ClassVar[bool] = True
-    process: NoiseProcess = SIGMA_SPACE
-    max_order: int = 3
-
-    @property
-    def memory(self) -> int:
-        return self.max_order - 1
 
     def accept(self, evaluated: Evaluation, history: History) -> Evaluation:
         if not history or evaluated.sigma <= 0:
@@ -86,11 +76,6 @@ class ABM(Solver):
         of_data = data_weights(self.process, sigmas, start.sigma, sigma_next)
         own = sigma_next / start.sigma
         return [(w + (own if point is start else 0.0), -w * point.sigma) for point, w in zip(points, of_data, strict=True)]
-
-    def pair(self, current: Evaluation, step: Step, sigma_next: float, history: History) -> EmbeddedPair | None:
-        if not history:
-            return None
-        return EmbeddedPair(a=current, b=history[0], h=history[0].sigma - current.sigma, sign=1.0)
 
 
 def _combined(points: Sequence[Evaluation], weights: Sequence[tuple[float, float]]) -> Tensor:

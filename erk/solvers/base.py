@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
-from ..embedded_pair import EmbeddedPair
 from ..evaluation import Denoise, Evaluation
+from ..noise_process import SIGMA_SPACE, NoiseProcess
+from ..pair import EmbeddedPair
 
 
 class Step(NamedTuple):
@@ -28,26 +30,38 @@ History = Sequence[Evaluation]
 ``Solver.memory``, and the newest for ``Solver.pair`` where that looks back; at the start fewer."""
 
 
+@dataclass(frozen=True)
 class Solver(ABC):
     """A one-step or multistep method for dx/dsigma = d(x, sigma).
 
     A solver is a value: no state lives in it between steps or runs. Its arithmetic is elementwise or, where it must
-    weigh states, sample by sample, so it runs on tensors [B, ...] of any shape.
+    weigh states, sample by sample, so it runs on tensors [B, ...] of any shape. All that others know of it stands in its class.
 
-    name             as in ``SOLVERS``
-    memory           how many past evaluations ``step`` and ``accept`` look at
-    past_states      whether they look at their states too, or at their drifts alone
+    name             behind ``erk_`` in ComfyUI's list
+    title            for people, in plots and pages
+    calls            model calls a step; the last step, to sigma 0, makes one
+    past_states      whether ``step`` and ``accept`` look at the states of past evaluations too, or at their drifts alone
     pair_looks_back  whether ``pair`` looks at the newest past evaluation
     corrects         whether ``accept`` makes a state anew that has been evaluated
+    process          of the model that is sampled
     """
 
     name: ClassVar[str]
+    title: ClassVar[str]
+    calls: ClassVar[int]
     past_states: ClassVar[bool] = True
     pair_looks_back: ClassVar[bool] = False
     corrects: ClassVar[bool] = False
+    process: NoiseProcess = SIGMA_SPACE
+
+    @property
+    @abstractmethod
+    def order(self) -> int:
+        """Of the error at the end, after a warm-up."""
 
     @property
     def memory(self) -> int:
+        """How many past evaluations ``step`` and ``accept`` look at."""
         return 0
 
     def accept(self, evaluated: Evaluation, history: History) -> Evaluation:

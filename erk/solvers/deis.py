@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
-from ..embedded_pair import EmbeddedPair
 from ..evaluation import Denoise, Evaluation, add_scaled
-from .base import History, Solver, Step
-from .multistep import distinct, drift_weights
+from .base import History, Step
+from .multistep import Multistep, distinct, drift_weights
 
 Coefficients = Callable[[tuple[float, ...], float], tuple[float, ...]]
 """(noise levels of the evaluations, newest first; sigma_next) -> their weights."""
@@ -20,25 +19,18 @@ def adams_bashforth_vp(sigmas: tuple[float, ...], sigma_next: float) -> tuple[fl
 
 
 @dataclass(frozen=True)
-class DEIS(Solver):
+class DEIS(Multistep):
     """DEIS (tAB): Adams-Bashforth in the VP time, one model call. Order 2 to 4 after a warm-up.
 
-    Zhang & Chen 2023. Its pair: this step's start and the previous step's; the rule's h is the
-    interval between the two, and its sign is +1 (section 3 of the rule).
+    Zhang & Chen 2023.
 
-    max_order     2, 3 or 4
     coefficients  the multistep weights, to use those of another implementation
     """
 
     name: ClassVar[str] = "deis"
+    title: ClassVar[str] = "DEIS"
     past_states: ClassVar[bool] = False
-    pair_looks_back: ClassVar[bool] = True
-    max_order: int = 3
     coefficients: Coefficients = adams_bashforth_vp
-
-    @property
-    def memory(self) -> int:
-        return self.max_order - 1
 
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
         if sigma_next <= 0 or not history:
@@ -49,11 +41,6 @@ class DEIS(Solver):
         for weight, point in zip(weights[1:], points[1:], strict=True):
             add_scaled(x_next, point.d, weight, out=x_next)
         return Step(x_next)
-
-    def pair(self, current: Evaluation, step: Step, sigma_next: float, history: History) -> EmbeddedPair | None:
-        if not history:
-            return None
-        return EmbeddedPair(a=current, b=history[0], h=history[0].sigma - current.sigma, sign=1.0)
 
 
 @lru_cache(maxsize=4096)

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..embedded_pair import EmbeddedPair
 from ..evaluation import Denoise, Evaluation, add_scaled
+from ..pair import EmbeddedPair
 from .base import History, Solver, Step
 
 
@@ -18,6 +18,12 @@ class DPM2(Solver):
     """
 
     name: ClassVar[str] = "dpm_2"
+    title: ClassVar[str] = "DPM-Solver-2"
+    calls: ClassVar[int] = 2
+
+    @property
+    def order(self) -> int:
+        return 2
 
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
         if sigma_next == 0:
@@ -27,6 +33,4 @@ class DPM2(Solver):
         return Step(add_scaled(current.x, stage.d, sigma_next - current.sigma), (stage,))
 
     def pair(self, current: Evaluation, step: Step, sigma_next: float, history: History) -> EmbeddedPair | None:
-        if not step.stages:
-            return None
-        return EmbeddedPair(a=current, b=step.stages[0], h=current.sigma - sigma_next, sign=-1.0)
+        return EmbeddedPair.of_start_and_stage(current, step.stages, sigma_next)

@@ -3,9 +3,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..embedded_pair import EmbeddedPair
 from ..evaluation import Denoise, Evaluation
-from ..noise_process import SIGMA_SPACE, NoiseProcess
+from ..pair import EmbeddedPair
 from .base import History, Solver, Step
 
 
@@ -20,7 +19,12 @@ class DPMpp2S(Solver):
     """
 
     name: ClassVar[str] = "dpmpp_2s"
-    process: NoiseProcess = SIGMA_SPACE
+    title: ClassVar[str] = "DPM++ 2S"
+    calls: ClassVar[int] = 2
+
+    @property
+    def order(self) -> int:
+        return 2
 
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
         if sigma_next == 0:
@@ -39,6 +43,4 @@ class DPMpp2S(Solver):
         return self.process.sigma_at((half_log_snr(sigma) + half_log_snr(sigma_next)) / 2)
 
     def pair(self, current: Evaluation, step: Step, sigma_next: float, history: History) -> EmbeddedPair | None:
-        if not step.stages:
-            return None
-        return EmbeddedPair(a=current, b=step.stages[0], h=current.sigma - sigma_next, sign=-1.0)
+        return EmbeddedPair.of_start_and_stage(current, step.stages, sigma_next)

@@ -3,8 +3,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..embedded_pair import EmbeddedPair
 from ..evaluation import Denoise, Evaluation
+from ..pair import EmbeddedPair
 from .base import History, Solver, Step
 
 
@@ -17,13 +17,17 @@ class Euler(Solver):
     """
 
     name: ClassVar[str] = "euler"
+    title: ClassVar[str] = "Euler"
+    calls: ClassVar[int] = 1
     past_states: ClassVar[bool] = False
     pair_looks_back: ClassVar[bool] = True
+
+    @property
+    def order(self) -> int:
+        return 1
 
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
         return Step(current.euler(sigma_next))
 
     def pair(self, current: Evaluation, step: Step, sigma_next: float, history: History) -> EmbeddedPair | None:
-        if not history:
-            return None
-        return EmbeddedPair(a=current, b=history[0], h=history[0].sigma - current.sigma, sign=1.0)
+        return EmbeddedPair.of_last_two(current, history)

@@ -3,8 +3,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..embedded_pair import EmbeddedPair
 from ..evaluation import Denoise, Evaluation
+from ..pair import EmbeddedPair
 from .base import History, Solver, Step
 
 
@@ -18,7 +18,13 @@ class Heun(Solver):
     """
 
     name: ClassVar[str] = "heun"
+    title: ClassVar[str] = "Heun"
+    calls: ClassVar[int] = 2
     pair_looks_back: ClassVar[bool] = True
+
+    @property
+    def order(self) -> int:
+        return 2
 
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
         predicted = current.euler(sigma_next)

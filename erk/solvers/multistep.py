@@ -1,13 +1,40 @@
-"""What multistep methods share: weights of interpolatory quadrature, on the host."""
+"""What multistep methods share: a class, and weights of interpolatory quadrature, on the host."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 from ..evaluation import Evaluation
 from ..noise_process import NoiseProcess
+from ..pair import EmbeddedPair
+from .base import History, Solver, Step
+
+
+@dataclass(frozen=True)
+class Multistep(Solver):
+    """One model call a step, and the evaluations of earlier steps. Its pair: this step's start and the previous one's.
+
+    max_order  2, 3 or 4: how many evaluations are used, once there are as many
+    """
+
+    calls: ClassVar[int] = 1
+    pair_looks_back: ClassVar[bool] = True
+    max_order: int = 3
+
+    @property
+    def order(self) -> int:
+        return self.max_order
+
+    @property
+    def memory(self) -> int:
+        return self.max_order - 1
+
+    def pair(self, current: Evaluation, step: Step, sigma_next: float, history: History) -> EmbeddedPair | None:
+        return EmbeddedPair.of_last_two(current, history)
 
 
 def interpolatory_weights(

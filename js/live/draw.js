@@ -60,7 +60,6 @@ const ROOM_PER_MARK = 5;
 /** @type {Record<string, string>} why a step is left plain, in words */
 const HELD = { repeated: "the model repeated its output", strayed: "left its trajectory" };
 
-const SOLVERS = { heun: "Heun", dpm_2: "DPM-Solver-2", dpmpp_2s: "DPM++ 2S", deis: "DEIS", abm: "ABM", euler: "Euler" };
 
 /**
  * Place everything.
@@ -228,10 +227,9 @@ function sigmaEnds(run, plot) {
  * @param {number} width
  */
 function title(run, width) {
-    const solver = SOLVERS[/** @type {keyof typeof SOLVERS} */ (run.solver)] ?? run.solver;
     const room = (width - 16) / CHARACTER - progress(run).length - 2;
-    const full = `Stiffness ρ̂ · ${solver} · ${run.mode}`;
-    return full.length <= room ? full : `${solver} · ${run.mode}`;
+    const full = `Stiffness ρ̂ · ${run.solver} · ${run.mode}`;
+    return full.length <= room ? full : `${run.solver} · ${run.mode}`;
 }
 
 /** @param {Run} run */
@@ -258,8 +256,7 @@ function legendTexts(current, previous) {
     if (current.threshold) entries.push({ kind: "threshold", text: `threshold ${short(current.threshold)}` });
     if (previous?.steps.some((step) => step.stiffness !== null)) {
         const differs = previous.mode !== current.mode || previous.solver !== current.solver;
-        const solver = SOLVERS[/** @type {keyof typeof SOLVERS} */ (previous.solver)] ?? previous.solver;
-        const what = differs ? `${previous.solver === current.solver ? "" : `${solver}, `}${previous.mode}` : "";
+        const what = differs ? `${previous.solver === current.solver ? "" : `${previous.solver}, `}${previous.mode}` : "";
         const steps = previous.total === current.total ? "" : `${what ? ", " : ""}${previous.total} steps`;
         entries.push({ kind: "previous", text: `previous run${what || steps ? ` (${what}${steps})` : ""}` });
     }

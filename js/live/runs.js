@@ -14,7 +14,7 @@
  * @property {string} node id of the node that samples; "7:3" is node 3 in the subgraph node 7
  * @property {string | null} type class of that node
  * @property {string[]} views ids of the visualizers connected to the run's trace
- * @property {string} solver
+ * @property {string} title of the solver
  * @property {string} mode
  * @property {number | null} w_con threshold, in mode paper
  * @property {number} step
@@ -44,7 +44,7 @@
  * @typedef {object} Run
  * @property {string} id
  * @property {string | null} prompt
- * @property {string} solver
+ * @property {string} solver its title
  * @property {string} mode
  * @property {number | null} threshold
  * @property {number} total number of steps of the whole run
@@ -164,7 +164,7 @@ function begin(message) {
     return {
         id: message.run,
         prompt: message.prompt_id,
-        solver: message.solver,
+        solver: message.title,
         mode: message.mode,
         threshold: message.w_con,
         total: message.steps,

@@ -11,7 +11,7 @@ const message = (step, more = {}) => ({
     node: "3",
     type: "KSampler",
     views: [],
-    solver: "heun",
+    title: "Heun",
     mode: "paper",
     w_con: 0.3,
     step,

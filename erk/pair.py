@@ -8,12 +8,13 @@ along its eigenvector.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from .evaluation import Evaluation
+from .norms import norm
 
 FLOOR = 1e-8
 """Added to norms before dividing (DESIGN of the rule: |delta| + 1e-8)."""
@@ -32,6 +33,20 @@ class EmbeddedPair:
     b: Evaluation
     h: float
     sign: float
+
+    @classmethod
+    def of_last_two(cls, current: Evaluation, history: Sequence[Evaluation]) -> EmbeddedPair | None:
+        """This step's start and the newest past evaluation; None while there is none. h is the interval between the two."""
+        if not history:
+            return None
+        return cls(a=current, b=history[0], h=history[0].sigma - current.sigma, sign=1.0)
+
+    @classmethod
+    def of_start_and_stage(cls, current: Evaluation, stages: Sequence[Evaluation], sigma_next: float) -> EmbeddedPair | None:
+        """The step's start and its first stage; None where it has none."""
+        if not stages:
+            return None
+        return cls(a=current, b=stages[0], h=current.sigma - sigma_next, sign=-1.0)
 
     def difference(self) -> PairDifference:
         """Differences in float32: in half precision their norms would overflow or vanish."""
@@ -53,18 +68,3 @@ class PairDifference:
     delta_d: Tensor
     delta_d_norm: Tensor
     stiffness: Tensor
-
-
-def norm(x: Tensor) -> Tensor:
-    """Euclidean norm of each sample, [B, ...] -> [B], accumulated in float32, or in float64 where x is."""
-    return torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.promote_types(x.dtype, torch.float32))
-
-
-def inner(x: Tensor, y: Tensor) -> Tensor:
-    """Inner product of each pair of samples, [B, ...] -> [B], accumulated in float32."""
-    return (x.float() * y.float()).flatten(1).sum(dim=1)
-
-
-def per_sample(values: Tensor, like: Tensor) -> Tensor:
-    """[B] -> [B, 1, ...], to scale the samples of ``like``."""
-    return values.view(-1, *(1,) * (like.ndim - 1))
