@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import logging
 import math
 import sys
@@ -62,20 +63,24 @@ class Row:
 
 
 def variants() -> dict[str, tuple[str, dict[str, Any]]]:
-    """Mechanism: (what is done without it, attributes to set on ``owner.name``)."""
-    rule = pack_module("erk.guidance.calibrated")
-    believed = {"CalibratedRule._applied_trust": lambda self, x: x.new_ones(len(x))}
-    as_before = {"CalibratedRule._to_be_judged": _as_before(rule.CalibratedRule._to_be_judged)}
-    as_others = {"_agreement": _as_others(rule._agreement)}
+    """Mechanism: (what is done without it, what to set to which value, as ``module.owner.name``)."""
+    rule, claim = _module("rule"), _module("claim")
+    believed = {"rule.CalibratedRule._trust": lambda self, x: x.new_ones(len(x))}
+    as_before = {"rule.CalibratedRule._to_be_judged": _as_before(rule.CalibratedRule._to_be_judged)}
+    as_others = {"claim.agreement": _as_others(claim.agreement)}
     return {
         "none": ("the rule as it is", {}),
         "earned trust": ("every claim is believed", believed),
-        "surprise": ("an error larger than the claim never lowers the trust", {"SURPRISE": 0.0}),
+        "surprise": ("an error larger than the claim never lowers the trust", {"claim.SURPRISE": 0.0}),
         "the last step's own judgement": ("it trusts what the step before earned", as_before),
         "the last step's caution": ("what is judged for it counts as it does elsewhere", as_others),
-        "strayed runs": ("a run is never given up", {"STRAYED": math.inf}),
-        "expanding modes": ("u below 0 counts as all noise", {"NOISE_FRACTION_EXPANDING": 1.0}),
+        "strayed runs": ("a run is never given up", {"rule.STRAYED": math.inf}),
+        "expanding modes": ("u below 0 counts as all noise", {"quotient.NOISE_FRACTION_EXPANDING": 1.0}),
     }
+
+
+def _module(name: str) -> Any:
+    return pack_module(f"erk.guidance.calibrated.{name}")
 
 
 def _as_before(judged: Callable[..., Any]) -> Any:
@@ -90,22 +95,19 @@ def _as_others(agreement: Callable[..., Tensor]) -> Any:
 @contextlib.contextmanager
 def without(changes: dict[str, Any]) -> Iterator[None]:
     """The calibrated rule with some of its names set to other values."""
-    rule = pack_module("erk.guidance.calibrated")
     before: list[tuple[Any, str, Any]] = []
     for path, value in changes.items():
-        owner, name = rule, path
-        if "." in path:
-            holder, name = path.split(".")
-            owner = getattr(rule, holder)
+        module, *holders, name = path.split(".")
+        owner = functools.reduce(getattr, holders, _module(module))
         before.append((owner, name, getattr(owner, name)))
         setattr(owner, name, value)
-    rule._missed_by_step.cache_clear()
+    _module("local_model").missed_by_step.cache_clear()
     try:
         yield
     finally:
         for owner, name, value in before:
             setattr(owner, name, value)
-        rule._missed_by_step.cache_clear()
+        _module("local_model").missed_by_step.cache_clear()
 
 
 def measure(names: tuple[str, ...], budgets: tuple[int, ...], path: Path) -> list[Row]:

@@ -5,19 +5,21 @@ Runge-Kutta Guidance", ICLR 2026, arXiv 2603.03692.
 
 Torch and the standard library only. The way of the data through one step:
 
+    inputs         checks what people give
     integrate      evaluates the model, reports, and drives
+    history        remembers what a solver looks back on
     solvers        make the unguided step and name its embedded pair
-    guidance       turns the pair into a correction
+    guidance       turns what the step tells into a correction
     trace          keeps what was seen
 
 A solver knows nothing of guidance, and guidance nothing of which solver it corrects.
 """
 
 from .evaluation import Evaluation
-from .guidance import MODES, paper_preset
+from .guidance import MODES, SETTINGS, paper_preset
+from .inputs import make_guidance, make_solver
 from .integrate import integrate
 from .noise_process import FLOW, SIGMA_SPACE, NoiseProcess
-from .options import make_guidance, make_solver
 from .pair import EmbeddedPair
 from .solvers import DEIS, SOLVERS, Multistep, Solver
 from .trace import MeasuredStep, Observer, RunInfo, StepRecord, Trace
@@ -26,6 +28,7 @@ __all__ = [
     "DEIS",
     "FLOW",
     "MODES",
+    "SETTINGS",
     "SIGMA_SPACE",
     "SOLVERS",
     "EmbeddedPair",

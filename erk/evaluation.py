@@ -51,19 +51,5 @@ def add_scaled(x: Tensor, y: Tensor, scale: float, out: Tensor | None = None) ->
     return torch.add(x, y, alpha=scale, out=out)
 
 
-def corrected(x: Tensor, correction: Tensor) -> Tensor:
-    """x plus a correction, in the correction's memory where that has x's precision."""
-    has_precision = torch.promote_types(x.dtype, correction.dtype) is correction.dtype
-    return correction.add_(x) if has_precision else x + correction
-
-
-def narrowed(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """A state in the latent's dtype. What lies beyond float16's end is brought back to it; what is not finite stays so."""
-    if dtype is torch.float16 and x.dtype is not dtype:
-        end = torch.finfo(dtype).max
-        x = x.clamp(-end, end).add_(x, alpha=0.0)  # infinity times 0 is NaN
-    return x.to(dtype)
-
-
 Denoise = Callable[[Tensor, float], Evaluation]
 """Evaluates the model at (x, sigma): one model call."""

@@ -1,19 +1,19 @@
-"""The loop that drives a solver, its guidance and its trace along a schedule."""
+"""The run: a model, a solver and its guidance along a schedule."""
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections import deque
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
-from .evaluation import Evaluation, corrected, narrowed
-from .guidance import Correction, Guidance, MadeStep, Off, Run
+from .evaluation import Evaluation
+from .guidance import Correction, Guidance, MadeStep, RunFacts
+from .history import History
+from .inputs import check_schedule
 from .noise_process import NoiseProcess
-from .solvers import Solver
+from .precision import Precision, corrected
+from .solvers import Solver, Step
 from .trace import MeasuredStep, Observer, RunInfo, Trace, measure
 
 Model = Callable[[Tensor, Tensor], Tensor]
@@ -53,113 +53,104 @@ def integrate(
     for it. Raises ValueError for a schedule that no solver can follow, before any model call.
     """
     schedule = check_schedule(sigmas)
-    steps = len(schedule) - 1
-    observers: list[Observer] = [observer for observer in (trace, watch) if observer is not None]
+    observers = [observer for observer in (trace, watch) if observer is not None]
+    info = RunInfo(solver.name, guidance.mode, process.name, schedule, dict(guidance.settings))
     for observer in observers:
-        observer.begin(
-            RunInfo(
-                solver=solver.name,
-                mode=guidance.mode,
-                model=process.name,
-                sigmas=schedule,
-                w_stiff=getattr(guidance, "w_stiff", None),
-                w_con=getattr(guidance, "w_con", None),
-            )
-        )
-    if steps < 1:
+        observer.begin(info)
+    if len(schedule) < 2:
         return x
+    run = _Run(model, x, schedule, solver, guidance, process, report, observers, region)
+    for i in progress(len(schedule) - 1):
+        run.advance(i)
+    return run.x
 
-    calls, dtype = 0, x.dtype
-    # A corrected state may be larger than the plain solver's, and at sigma 1e-4 one of 7 has a drift beyond float16's end:
-    # what the plain solver keeps finite must not be lost by guidance.
-    guided = not isinstance(guidance, Off)
-    wide = torch.float32 if guided and dtype is torch.float16 else dtype
-    fit = narrowed if guided else Tensor.to
 
-    def call(x: Tensor, sigma: float) -> Tensor:
-        nonlocal calls
-        calls += 1
-        return model(x, x.new_full((x.shape[0],), sigma))
+class _Run:
+    """One method for each thing that happens in a step.
 
-    def denoise(x: Tensor, sigma: float) -> Evaluation:
-        x = fit(x, dtype)
-        return Evaluation.at(x, sigma, call(x, sigma), wide)
+    x  the state, [B, ...]
+    """
 
-    def tell(i: int, x: Tensor, x_next: Tensor, correction: Correction) -> None:
-        if observers:
-            step = MeasuredStep(i, schedule[i], schedule[i + 1], calls, measure(x, x_next, correction))
-            for observer in observers:
-                observer.record(step)
+    def __init__(
+        self,
+        model: Model,
+        x: Tensor,
+        schedule: list[float],
+        solver: Solver,
+        guidance: Guidance,
+        process: NoiseProcess,
+        report: Report | None,
+        observers: list[Observer],
+        region: Tensor | None,
+    ) -> None:
+        self.x = x
+        self._model, self._schedule, self._solver = model, schedule, solver
+        self._report, self._observers = report, observers
+        self._precision, self._calls = Precision(x.dtype, guidance.corrects), 0
+        looked_at = bool(observers) or guidance.corrects
+        self._rule = guidance.begin(RunFacts(solver, process, x.shape, x.device, bool(observers), region)) if looked_at else None
+        self._history = History(solver, paired=self._rule is not None and self._rule.pairs)
 
-    observed = bool(observers)
-    rule = guidance.begin(Run(solver, process, observed, region)) if observed or not isinstance(guidance, Off) else None
-    paired = rule is not None and rule.pairs
-    history: deque[Evaluation] = deque(maxlen=max(solver.memory, 1) if paired and solver.pair_looks_back else solver.memory)
-
-    def remember(point: Evaluation) -> None:
-        """A state that nobody will look at again is not kept: it is as large as the latent."""
-        if not solver.past_states:
-            if history:
-                history[0] = history[0].drift_only()
-            if not paired:
-                point = point.drift_only()
-        history.appendleft(point)
-
-    for i in progress(steps):
-        sigma, sigma_next = schedule[i], schedule[i + 1]
-        denoised = call(x, sigma)
-        if report is not None:
-            report(i, x, denoised)
-        evaluated = Evaluation.at(x, sigma, denoised, wide)
-        del denoised
-        if rule is not None and sigma_next != sigma:
-            rule.judge(evaluated)
-        current = solver.accept(evaluated, history)
-        if current.x.dtype is not dtype:
-            current = current._replace(x=fit(current.x, dtype))
-        del evaluated
-        if not observers and sigma_next != sigma:
-            x = current.x  # and no more what it was before
-        step = solver.step(denoise, current, sigma_next, history)
-        if sigma_next == sigma:
+    def advance(self, i: int) -> None:
+        """From the state at one level to that at the next."""
+        current = self._accept(i, self._evaluate(i))
+        step = self._solver.step(self._denoise, current, self._schedule[i + 1], self._history.points)
+        if self._schedule[i + 1] == self._schedule[i]:
             # Nothing to integrate. The model was called as often as elsewhere, but the latent stays
             # exactly what it is, and a second evaluation at one level stays out of the history.
-            tell(i, x, x, Correction())
-            continue
-        x_next, stages = step
-        levels = tuple(point.sigma for point in history)[: solver.memory]
-        pair = solver.pair(current, step, sigma_next, history) if paired else None
-        following = next((level for level in schedule[i + 2 :] if level != sigma_next), None)
-        made = MadeStep(sigma, sigma_next, following, current, x_next, stages, levels, pair)
-        remember(stages[-1] if stages else current)
-        del step, stages, pair, current
-        if not observers:
-            del x  # what nobody needs makes room for the correction
-        if rule is not None:
-            correction = rule.correct(made)
-            if observers:
-                tell(i, x, x_next, correction)
-            if correction.value is not None:
-                x_next = corrected(x_next, correction.value)
-            del correction
-        del made
-        x = fit(x_next, dtype)
-        del x_next
-    return x
+            self._tell(i, self.x, self.x, Correction())
+        else:
+            self.x = self._precision.state(self._correct(i, self._made(i, current, step)))
 
+    def _call(self, x: Tensor, sigma: float) -> Tensor:
+        self._calls += 1
+        return self._model(x, x.new_full((x.shape[0],), sigma))
 
-def check_schedule(sigmas: Tensor) -> list[float]:
-    """The noise levels as floats. Raises ValueError if no solver can follow them."""
-    if sigmas.ndim != 1:
-        raise ValueError(f"ERK-Guid: sigmas has the shape {tuple(sigmas.shape)}, but must be a list of noise levels, one dimension.")
-    levels = sigmas.tolist()
-    for level in levels:
-        if not math.isfinite(level) or level < 0:
-            raise ValueError(f"ERK-Guid: sigmas holds {level}, but noise levels are finite and not negative: check the scheduler.")
-    for i, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
-        if sigma == 0 and sigma_next > 0:
-            raise ValueError(
-                f"ERK-Guid: step {i} starts at sigma 0, where the drift (x - denoised)/sigma is not defined: "
-                "start from a small value such as 0.0001 (FlipSigmas does so)."
-            )
-    return levels
+    def _evaluate(self, i: int) -> Evaluation:
+        """The evaluation that a step begins with."""
+        denoised = self._call(self.x, self._schedule[i])
+        if self._report is not None:
+            self._report(i, self.x, denoised)
+        return self._precision.evaluation(self.x, self._schedule[i], denoised)
+
+    def _denoise(self, x: Tensor, sigma: float) -> Evaluation:
+        """The evaluation of a stage."""
+        x = self._precision.state(x)
+        return self._precision.evaluation(x, sigma, self._call(x, sigma))
+
+    def _accept(self, i: int, evaluated: Evaluation) -> Evaluation:
+        """What the step starts from: judged by the rule, and made anew by a solver that corrects its predictions."""
+        moves = self._schedule[i + 1] != self._schedule[i]
+        if self._rule is not None and moves:
+            self._rule.judge(evaluated)
+        current = self._solver.accept(evaluated, self._history.points)
+        if current.x.dtype is not self._precision.latent:
+            current = current._replace(x=self._precision.state(current.x))
+        if moves and not self._observers:  # who looks on compares with the state as it was reached
+            self.x = current.x
+        return current
+
+    def _made(self, i: int, current: Evaluation, step: Step) -> MadeStep:
+        """The step as guidance sees it; and what is remembered of it."""
+        sigma, sigma_next = self._schedule[i : i + 2]
+        following = next((level for level in self._schedule[i + 2 :] if level != sigma_next), None)
+        paired = self._rule is not None and self._rule.pairs
+        pair = self._solver.pair(current, step, sigma_next, self._history.points) if paired else None
+        made = MadeStep(sigma, sigma_next, following, current, step.x_next, step.stages, self._history.levels, pair)
+        self._history.remember(step.stages[-1] if step.stages else current)
+        return made
+
+    def _correct(self, i: int, made: MadeStep) -> Tensor:
+        """The next state."""
+        if self._rule is None:
+            return made.x_next
+        correction = self._rule.correct(made)
+        self._tell(i, self.x, made.x_next, correction)
+        return made.x_next if correction.value is None else corrected(made.x_next, correction.value)
+
+    def _tell(self, i: int, x: Tensor, x_next: Tensor, correction: Correction) -> None:
+        if not self._observers:
+            return
+        step = MeasuredStep(i, self._schedule[i], self._schedule[i + 1], self._calls, measure(x, x_next, correction))
+        for observer in self._observers:
+            observer.record(step)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from .guidance import HELD, Correction
+from .guidance import HELD, SETTINGS, Correction
 from .norms import norm
 from .solvers import SOLVERS
 
@@ -57,20 +58,27 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What was run: enough to label a plot and to run it again."""
+    """What was run: enough to label a plot and to run it again.
+
+    settings  the guidance's own, by name
+    """
 
     solver: str
     mode: str
     model: str
     sigmas: list[float]
-    w_stiff: float | None = None
-    w_con: float | None = None
+    settings: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
         """The solver's, for people."""
         solver = SOLVERS.get(self.solver)
         return solver.title if solver else self.solver
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, with every setting that a rule has; None stands for what this one does not."""
+        known = {name: self.settings.get(name) for name in SETTINGS}
+        return {"solver": self.solver, "mode": self.mode, "model": self.model, "sigmas": self.sigmas, **known}
 
 
 @dataclass(frozen=True)
@@ -164,7 +172,7 @@ class Trace:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data; values that are not finite become None, for JSON has no word for them."""
-        info = None if self.info is None else {f.name: getattr(self.info, f.name) for f in fields(RunInfo)}
+        info = None if self.info is None else self.info.as_dict()
         steps = [{f.name: getattr(step, f.name) for f in fields(StepRecord)} for step in self.steps]
         return _finite({"run": info, "steps": steps})
 

@@ -90,14 +90,16 @@ def _trace_output() -> Any:
     return Trace.Output("trace", display_name="trace", tooltip="The stiffness per step, for the Stiffness Visualizer.")
 
 
-def _options(
-    mode: str, strengths: str | None, w_stiff: float | None, w_con: float | None, trace: erk.Trace, steps: int = 1
-) -> dict[str, Any]:
-    """The sampler function's options, checked here so that a mistake is told before a model is loaded."""
+def _options(mode: str, strengths: str | None, settings: dict[str, float | None], trace: erk.Trace, steps: int = 1) -> dict[str, Any]:
+    """The sampler function's options, checked here so that a mistake is told before a model is loaded.
+
+    settings  the rules' own, as the node's inputs have them; with the preset those of mode paper are left to it
+    """
+    settings = {"w_stiff": None, "w_con": None, **settings}
     if strengths == _PRESET:
-        w_stiff = w_con = None
-    erk.make_guidance(mode, w_stiff, w_con, steps)
-    return {"mode": mode, "w_stiff": w_stiff, "w_con": w_con, "trace": trace}
+        settings |= {"w_stiff": None, "w_con": None}
+    erk.make_guidance(mode, steps=steps, **settings)
+    return {"mode": mode, "trace": trace, **settings}
 
 
 def _with_sampler_options(model: Any, options: dict[str, Any]) -> Any:
@@ -163,10 +165,10 @@ class KSamplerERKGuid(io.ComfyNode):
     def execute(
         cls, model: Any, seed: int, steps: int, cfg: float, solver: str, scheduler: str, positive: Any, negative: Any,
         latent_image: dict[str, Any], denoise: float, mode: str,
-        strengths: str | None = None, w_stiff: float | None = None, w_con: float | None = None,
+        strengths: str | None = None, **settings: float | None,
     ) -> io.NodeOutput:  # fmt: skip
         trace = erk.Trace()
-        model = _with_sampler_options(model, _options(mode, strengths, w_stiff, w_con, trace, steps))
+        model = _with_sampler_options(model, _options(mode, strengths, settings, trace, steps))
         (latent,) = core_nodes.common_ksampler(
             model, seed, steps, cfg, f"{PREFIX}{solver}", scheduler, positive, negative, latent_image, denoise=denoise
         )
@@ -226,10 +228,10 @@ class KSamplerAdvancedERKGuid(io.ComfyNode):
         cls, model: Any, add_noise: str, noise_seed: int, steps: int, cfg: float, solver: str, scheduler: str,
         positive: Any, negative: Any, latent_image: dict[str, Any], start_at_step: int, end_at_step: int,
         return_with_leftover_noise: str, mode: str,
-        strengths: str | None = None, w_stiff: float | None = None, w_con: float | None = None,
+        strengths: str | None = None, **settings: float | None,
     ) -> io.NodeOutput:  # fmt: skip
         trace = erk.Trace()
-        model = _with_sampler_options(model, _options(mode, strengths, w_stiff, w_con, trace, steps))
+        model = _with_sampler_options(model, _options(mode, strengths, settings, trace, steps))
         (latent,) = core_nodes.common_ksampler(
             model, noise_seed, steps, cfg, f"{PREFIX}{solver}", scheduler, positive, negative, latent_image,
             disable_noise=add_noise == "disable", start_step=start_at_step, last_step=end_at_step,
@@ -271,11 +273,10 @@ class SamplerERKGuid(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, solver: str, mode: str, strengths: str | None = None, w_stiff: float | None = None, w_con: float | None = None,
-        max_order: int = 3,
+        cls, solver: str, mode: str, strengths: str | None = None, max_order: int = 3, **settings: float | None,
     ) -> io.NodeOutput:  # fmt: skip
         trace = erk.Trace(source=cls.hidden.unique_id if cls.hidden is not None else None)
-        options = _options(mode, strengths, w_stiff, w_con, trace)
+        options = _options(mode, strengths, settings, trace)
         if issubclass(erk.SOLVERS[solver], erk.Multistep):
             options["max_order"] = max_order
         return io.NodeOutput(comfy.samplers.KSAMPLER(SAMPLERS[f"{PREFIX}{solver}"], options), trace)

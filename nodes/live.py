@@ -164,7 +164,7 @@ def message(step: erk.StepRecord, info: erk.RunInfo, origin: Origin, run: str) -
         "solver": info.solver,
         "title": info.title,
         "mode": info.mode,
-        "w_con": _finite(info.w_con),
+        **{name: _finite(info.settings.get(name)) for name in erk.SETTINGS},
         "step": step.index,
         "steps": len(info.sigmas) - 1,
         "sigma": _finite(step.sigma),

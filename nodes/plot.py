@@ -479,7 +479,8 @@ def _name(quantity: Quantity) -> str:
 
 def _threshold(run: Run) -> float | None:
     info = run.trace.info
-    return None if info is None or info.w_con is None or not 0 < info.w_con < math.inf else info.w_con
+    w_con = info.settings.get("w_con", 0.0) if info else 0.0
+    return w_con if 0 < w_con < math.inf else None
 
 
 def _over_batch(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

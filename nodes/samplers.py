@@ -31,15 +31,16 @@ def _sampler(solver: type[erk.Solver]) -> Callable[..., Tensor]:
     def sample(
         model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None, disable: bool | None = None, *,
         mode: str = erk.MODES[0], w_stiff: float | None = None, w_con: float | None = None, trace: erk.Trace | None = None,
+        **settings: float | None,
     ) -> Tensor:  # fmt: skip
-        return _sample(solver, model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace)
+        return _sample(solver, model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace, settings)
 
     def sample_in_order(
         model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None, disable: bool | None = None, *,
         mode: str = erk.MODES[0], w_stiff: float | None = None, w_con: float | None = None, trace: erk.Trace | None = None,
-        max_order: int = 3,
+        max_order: int = 3, **settings: float | None,
     ) -> Tensor:  # fmt: skip
-        return _sample(solver, model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace, max_order)
+        return _sample(solver, model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace, settings, max_order)
 
     function = sample_in_order if issubclass(solver, erk.Multistep) else sample
     function.__name__ = function.__qualname__ = f"sample_{PREFIX}{solver.name}"
@@ -75,6 +76,7 @@ def _sample(
     w_stiff: float | None,
     w_con: float | None,
     trace: erk.Trace | None,
+    settings: dict[str, float | None],
     max_order: int | None = None,
 ) -> Tensor:
     """Sample as a k-diffusion sampler does.
@@ -83,6 +85,7 @@ def _sample(
     sigmas   [n + 1] noise levels
     mode     one of ``erk.MODES``
     w_stiff, w_con  strengths of mode "paper"; None: the paper's preset for n steps
+    settings        of other rules, by name
     trace    an ``erk.Trace`` to fill
 
     Raises ValueError or TypeError for options and schedules that cannot be, before any model call.
@@ -90,7 +93,7 @@ def _sample(
     if trace is not None and not isinstance(trace, erk.Trace):
         raise TypeError(f"ERK-Guid: trace is a {type(trace).__name__}, but must be an erk.Trace, or None for no record.")
     process = noise_process(model)
-    guidance = erk.make_guidance(mode, w_stiff, w_con, steps=max(len(sigmas) - 1, 1))
+    guidance = erk.make_guidance(mode, w_stiff, w_con, max(len(sigmas) - 1, 1), **settings)
     made = erk.make_solver(solver.name, process, max_order, _comfy_deis_coefficients if issubclass(solver, erk.DEIS) else None)
     extra_args = extra_args or {}
 

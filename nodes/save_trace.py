@@ -29,7 +29,7 @@ _DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{digit}" for name in ("com", "
 _LONGEST = 200
 """Bytes of one name; file systems take 255, and a counter and an ending come behind it."""
 
-_RUN_COLUMNS = ("solver", "mode", "model", "w_stiff", "w_con")
+_RUN_COLUMNS = ("solver", "mode", "model", *erk.SETTINGS)
 
 
 def as_csv(runs: Sequence[Run]) -> str:
@@ -39,7 +39,8 @@ def as_csv(runs: Sequence[Run]) -> str:
     columns = [field.name for field in fields(erk.StepRecord)]
     writer.writerow(["run", "label", *_RUN_COLUMNS, "sample", *("step" if name == "index" else name for name in columns)])
     for number, run in enumerate(runs, start=1):
-        about = [None if run.trace.info is None else getattr(run.trace.info, name) for name in _RUN_COLUMNS]
+        known = {} if run.trace.info is None else run.trace.info.as_dict()
+        about = [known.get(name) for name in _RUN_COLUMNS]
         for step in run.steps:
             for sample in range(run.batch):
                 values = (getattr(step, name) for name in columns)

@@ -58,10 +58,7 @@ def _facts(trace: erk.Trace, steps: list[erk.StepRecord]) -> dict[str, str]:
     if info is None:
         return {}
     facts = {"solver": info.title, "mode": f"mode {info.mode}"}
-    if info.w_stiff is not None:
-        facts["w_stiff"] = f"w_stiff {info.w_stiff:.3g}"
-    if info.w_con is not None:
-        facts["w_con"] = f"w_con {info.w_con:.3g}"
+    facts |= {name: f"{name} {value:.3g}" for name, value in info.settings.items()}
     facts["steps"] = counted(len(steps), "step")
     if steps:
         facts["calls"] = counted(steps[-1].model_calls, "model call")

@@ -28,9 +28,9 @@ def test_each_mechanism_makes_a_difference(cell, mechanism):
 
 
 def test_names_are_put_back_after_an_error():
-    rule = pack_module("erk.guidance.calibrated")
+    rule = pack_module("erk.guidance.calibrated.rule")
     before = rule.STRAYED
-    with pytest.raises(RuntimeError), without({"STRAYED": 7.0}):
+    with pytest.raises(RuntimeError), without({"rule.STRAYED": 7.0}):
         assert rule.STRAYED == 7.0
         raise RuntimeError
     assert before == rule.STRAYED

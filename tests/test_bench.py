@@ -63,7 +63,7 @@ class TestWhatAStepCosts:
             assert row.over_memory < bounds[row.mode], row
 
     @pytest.mark.parametrize(
-        ("solver", "most"), [("heun", 105), ("dpm_2", 107), ("dpmpp_2s", 108), ("deis", 89), ("abm", 121), ("euler", 88)]
+        ("solver", "most"), [("heun", 101), ("dpm_2", 103), ("dpmpp_2s", 104), ("deis", 85), ("abm", 117), ("euler", 84)]
     )
     def test_kernels(self, solver, most):
         """Of a latent that is worked on in one piece."""

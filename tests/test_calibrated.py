@@ -15,18 +15,13 @@ from problems import PROCESSES, Counted, bent, gaussian, gaussian_std, mixture, 
 import erk
 from erk.evaluation import Evaluation
 from erk.guidance import Calibrated
-from erk.guidance.calibrated import (
-    NOISE_FRACTION_EXPANDING,
-    NOISE_FRACTION_MIN,
-    CalibratedRule,
-    _agreement,
-    _interpolate,
-    _missed_by_step,
-    _Quotients,
-)
+from erk.guidance.calibrated.claim import agreement
+from erk.guidance.calibrated.local_model import interpolate, missed_by_step
+from erk.guidance.calibrated.quotient import NOISE_FRACTION_EXPANDING, NOISE_FRACTION_MIN, Quotients
+from erk.guidance.calibrated.rule import CalibratedRule
+from erk.guidance.calibrated.spectrum import Spectrum
 from erk.norms import inner
 from erk.solvers import Solver, Step
-from erk.spectrum import Spectrum
 
 BOTH = pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
 SOLVERS = pytest.mark.parametrize("name", erk.SOLVERS)
@@ -53,6 +48,10 @@ class Kutta3(Solver):
         return erk.EmbeddedPair(current, step.stages[0], current.sigma - sigma_next, -1.0) if step.stages else None
 
 
+def spectrum_of(x):
+    return Spectrum(x.shape, x.device)
+
+
 def solve(solver, mode, model, x, sigmas, process, **options):
     return erk.integrate(model, x, sigmas, solver, erk.make_guidance(mode, None, None, len(sigmas) - 1), process, **options)
 
@@ -60,8 +59,8 @@ def solve(solver, mode, model, x, sigmas, process, **options):
 @pytest.fixture
 def trusting(monkeypatch):
     """Every claim is believed from the start: the rule without its judgement."""
-    monkeypatch.setattr(CalibratedRule, "_applied_trust", lambda self, x: x.new_ones(len(x)))
-    monkeypatch.setattr("erk.guidance.calibrated.STRAYED", math.inf)
+    monkeypatch.setattr(CalibratedRule, "_trust", lambda self, x: x.new_ones(len(x)))
+    monkeypatch.setattr("erk.guidance.calibrated.rule.STRAYED", math.inf)
 
 
 CORRECTED = pytest.mark.parametrize("name", [name for name, solver in erk.SOLVERS.items() if not solver.corrects])
@@ -97,7 +96,7 @@ def test_claims_are_exact_on_a_gaussian(solver, scale, process, shape, trusting)
 def test_claims_are_exact_where_each_band_has_a_variance_of_its_own(name, process, trusting):
     """A Gaussian whose variance falls with the frequency: one number would not do."""
     x = start((2, 2, 8, 8), process)
-    spectrum = Spectrum(x)
+    spectrum = spectrum_of(x)
     variance = spectrum.spread(torch.logspace(0, -3, spectrum.bands).expand(4, -1))  # S^2 of each coefficient
 
     def model(x, sigma):
@@ -143,7 +142,7 @@ class TestAgreement:
 
     @staticmethod
     def trust(found, claimed, last=False):
-        return _agreement(inner(found, claimed), inner(claimed, claimed), inner(found, found), last)
+        return agreement(inner(found, claimed), inner(claimed, claimed), inner(found, found), last)
 
     @pytest.mark.parametrize(
         ("factor", "expected"), [(1.0, 1.0), (0.3, 0.3), (0.0, 0.0), (-1.0, 0.0), (2.0, 1.0), (8.0, 0.5), (math.nan, 0.0)]
@@ -256,7 +255,7 @@ def test_what_is_kept_outside_a_mask_tells_nothing(name, process):
 def test_the_scale_told_is_the_whole_samples():
     """Not that of the first band: here it has S = 3, and all others 0.1."""
     x = start((2, 2, 16, 16), erk.SIGMA_SPACE)
-    spectrum, trace = Spectrum(x), erk.Trace()
+    spectrum, trace = spectrum_of(x), erk.Trace()
     deviations = torch.full((4, spectrum.bands), 0.1)
     deviations[:, 0] = 3.0
     variance = spectrum.spread(deviations**2)
@@ -406,7 +405,7 @@ def test_blank_places_stay_blank(name, monkeypatch):
 
     blank, textured = (..., slice(12, 16)), (..., slice(0, 4))
     assert error(calibrated, textured) < 0.9 * error(off, textured)
-    monkeypatch.setattr(CalibratedRule, "_applied_trust", lambda self, x: x.new_ones(len(x)))
+    monkeypatch.setattr(CalibratedRule, "_trust", lambda self, x: x.new_ones(len(x)))
     blind = run(model, x, sigmas, name, process, "calibrated")
     assert error(blind, blank) > 0.02
     assert error(calibrated, blank) < 0.5 * error(blind, blank)
@@ -442,8 +441,8 @@ def test_large_latents_in_pieces(name, process, shape, piece, monkeypatch):
     """What is worked on at a time makes no difference, neither to the result nor to what is told of it."""
     x, sigmas, whole, parts = start(shape, process), schedule(process, 8), erk.Trace(), erk.Trace()
     expected = run(bent, x, sigmas, name, process, "calibrated", trace=whole)
-    monkeypatch.setattr("erk.spectrum._PIECE", {"cpu": piece})
-    assert len(Spectrum(x).pieces) > 1
+    monkeypatch.setattr("erk.guidance.calibrated.spectrum._PIECE", {"cpu": piece})
+    assert len(spectrum_of(x).pieces) > 1
     assert torch.allclose(run(bent, x, sigmas, name, process, "calibrated", trace=parts), expected, rtol=1e-5, atol=1e-5)
     for a, b in zip(whole.steps, parts.steps, strict=True):
         for told in ("data_std", "valid", "believed", "correction"):
@@ -509,7 +508,7 @@ class TestSpectrum:
     @pytest.mark.parametrize("shape", SHAPES)
     def test_orthonormal(self, shape):
         x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-        spectrum = Spectrum(x)
+        spectrum = spectrum_of(x)
         coefficients = spectrum.forward(x)
         assert spectrum.by_sample(coefficients).norm(dim=1) == pytest.approx(x.flatten(1).norm(dim=1), rel=1e-5)
         assert torch.allclose(spectrum.inverse(coefficients), x, atol=1e-5)
@@ -519,7 +518,7 @@ class TestSpectrum:
     def test_coefficients_are_in_memory_of_their_own(self, shape):
         """They are worked on in place, and the latent, or its drift, must not change with them."""
         x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-        before, spectrum = x.clone(), Spectrum(x)
+        before, spectrum = x.clone(), spectrum_of(x)
         coefficients = spectrum.forward(x)
         latent = spectrum.inverse(coefficients)
         coefficients.zero_()
@@ -528,21 +527,21 @@ class TestSpectrum:
     @pytest.mark.parametrize("shape", SHAPES)
     def test_pieces_are_the_rows(self, shape):
         """Each row in one piece, in order; a piece holds whole samples or lies in one."""
-        spectrum, channels = Spectrum(torch.zeros(shape)), shape[1] if len(shape) > 2 else 1
+        spectrum, channels = spectrum_of(torch.zeros(shape)), shape[1] if len(shape) > 2 else 1
         rows = [list(range(shape[0] * channels))[piece] for piece in spectrum.pieces]
         assert [row for piece in rows for row in piece] == list(range(shape[0] * channels))
         assert all(len(piece) % channels == 0 or piece[0] // channels == piece[-1] // channels for piece in rows)
         assert (len(rows) > 1) == (shape in [(3, 20, 64, 64)])
 
     def test_a_constant_picture_is_one_coefficient_in_the_first_band(self):
-        spectrum = Spectrum(torch.zeros(1, 1, 8, 8))
+        spectrum = spectrum_of(torch.zeros(1, 1, 8, 8))
         coefficients = spectrum.forward(torch.ones(1, 1, 8, 8))
         assert coefficients[0, 0, 0] == pytest.approx(8.0) and coefficients.flatten()[1:].abs().max() < 1e-5
         assert spectrum.spread(torch.arange(spectrum.bands).float())[0] == 0
 
     def test_cosines_are_eigenvectors_of_the_mirrored_difference(self):
         """What defines the DCT-II, without its formula: second differences with mirrored ends. And bands are in the order of frequency."""
-        spectrum, n = Spectrum(torch.zeros(1, 1, 1, 9)), 9
+        spectrum, n = spectrum_of(torch.zeros(1, 1, 1, 9)), 9
         shape = spectrum.forward(torch.zeros(1, 1, 1, 9)).shape
         basis = torch.stack([spectrum.inverse(row.view(shape)).flatten() for row in torch.eye(shape.numel())])
         basis = basis[basis.norm(dim=1) > 0.5]  # places that only fill up a block reach nothing
@@ -554,7 +553,7 @@ class TestSpectrum:
     def test_band_means(self):
         """Against bands worked out anew from each cosine's frequency."""
         height, width = 6, 10
-        spectrum = Spectrum(torch.zeros(2, 3, height, width))
+        spectrum = spectrum_of(torch.zeros(2, 3, height, width))
         latent = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))
         coefficients = spectrum.forward(latent)
         means = spectrum.band_means(coefficients.square().sum(-1))
@@ -573,10 +572,10 @@ class TestSpectrum:
         assert ones.sum(dim=(1, 2)) == pytest.approx(float(((band[:, None] == band.unique()).float().argmax(1) + 1).sum()))
 
     def test_an_axis_as_long_as_a_large_latent_is_transformed(self):
-        assert Spectrum(torch.zeros(1, 1, 1, 2048)).bands > 15
+        assert spectrum_of(torch.zeros(1, 1, 1, 2048)).bands > 15
 
     def test_an_endless_axis_is_left_alone(self):
-        spectrum = Spectrum(torch.zeros(1, 1, 1, 50_000))
+        spectrum = spectrum_of(torch.zeros(1, 1, 1, 50_000))
         assert not spectrum.has_space
         assert torch.equal(spectrum.forward(torch.ones(1, 1, 1, 50_000)).flatten(), torch.ones(50_000))
 
@@ -588,21 +587,21 @@ U = [0.001, 0.0011, 0.0015, 0.004, 0.02, 0.2, 0.5, 0.8, 0.97, 0.999, 0.9999, 1.0
 @pytest.mark.parametrize("euler", [True, False])
 def test_positions_find_the_noise_fraction(r, euler):
     """From q to a position and from the grid of positions back to u, over the whole range, for both relations."""
-    quotients, u = _Quotients(1.0, r, euler), torch.tensor(U, dtype=torch.float64)
+    quotients, u = Quotients(1.0, r, euler), torch.tensor(U, dtype=torch.float64)
     q = r + u * (1 - r) if euler else (r**2 + u * (1 - r**2)).sqrt()
     positions = quotients.positions(q.float() * 3, torch.full_like(u, 3).float())
     assert positions.abs().max() <= 1
     tolerance = 2e-5 + 1.2e-6 / abs(1 - r)  # what float32 tells of q so near to r and to 1
-    assert torch.allclose(_interpolate(quotients.grid().float(), positions).double(), u, rtol=5e-3, atol=tolerance)
+    assert torch.allclose(interpolate(quotients.grid().float(), positions).double(), u, rtol=5e-3, atol=tolerance)
 
 
 @pytest.mark.parametrize("euler", [True, False])
 def test_positions_beyond_the_range(euler):
     """u above 1 counts as 1, a little below its least as that, and below 0 as an expanding mode; NaN does no harm."""
     for r in (0.3, 3.0):
-        quotients = _Quotients(1.0, r, euler)
+        quotients = Quotients(1.0, r, euler)
         q = torch.tensor([quotients.of(u) for u in (1.5, 0.5 * NOISE_FRACTION_MIN, -0.01, -5.0)] + [math.nan, math.inf])
-        u = _interpolate(quotients.grid().float(), quotients.positions(q.clone(), torch.ones_like(q)))
+        u = interpolate(quotients.grid().float(), quotients.positions(q.clone(), torch.ones_like(q)))
         expected = [1.0, NOISE_FRACTION_MIN, NOISE_FRACTION_EXPANDING, NOISE_FRACTION_EXPANDING, 1.0]
         assert u[:5].tolist() == pytest.approx(expected, rel=1e-3)
         assert math.isfinite(u[5])
@@ -614,8 +613,8 @@ def test_tabulated_correction_is_the_solvers_own_defect():
     for name in erk.SOLVERS:
         solver = erk.make_solver(name, process)
         levels = (0.75, 1.0)[: solver.memory]  # 1.0: where a flow model starts, and its solution bends most
-        quotients = _Quotients(sigma, 0.4, False)
-        table = _missed_by_step(solver, process, sigma, sigma_next, levels, quotients)
+        quotients = Quotients(sigma, 0.4, False)
+        table = missed_by_step(solver, process, sigma, sigma_next, levels, quotients)
         for u in U[:-1]:
             variance = (sigma / (1 - sigma)) ** 2 * (1 - u) / u
 
@@ -632,4 +631,4 @@ def test_tabulated_correction_is_the_solvers_own_defect():
             noise = (current.x - (1 - sigma) * current.denoised) / sigma
             expected = ((std(sigma_next) - reached) / noise).item()
             position = quotients.positions(torch.tensor([quotients.of(u)]), torch.ones(1))
-            assert _interpolate(table, position).item() == pytest.approx(expected, rel=5e-4, abs=1e-5 * table.abs().max().item())
+            assert interpolate(table, position).item() == pytest.approx(expected, rel=5e-4, abs=1e-5 * table.abs().max().item())

@@ -104,7 +104,7 @@ class TestMessages:
             *[values] * 3,
             ["strayed", "", "repeated"][: len(values)],
         )
-        info = erk.RunInfo("heun", "paper", "eps", [1.0, 0.0], w_con=float("inf"))
+        info = erk.RunInfo("heun", "paper", "eps", [1.0, 0.0], {"w_con": float("inf")})
         message = json.loads(json.dumps(live.message(record, info, ORIGIN, "r"), allow_nan=False))
         assert message["stiffness"] == (2.0 if 2.0 in values else None)
         assert message["believed"] == message["stiffness"]

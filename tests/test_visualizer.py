@@ -49,7 +49,7 @@ def make_trace(steps: int = 8, batch: int = 1, solver: str = "heun", mode: str =
     generator = torch.Generator().manual_seed(seed)
     sigmas = [*torch.logspace(1.2, -1.5, steps).tolist(), 0.0]
     trace = erk.Trace()
-    trace.begin(erk.RunInfo(solver, mode, "sigma-space", sigmas, **more))
+    trace.begin(erk.RunInfo(solver, mode, "sigma-space", sigmas, more))
     for i in range(steps):
         values = torch.rand((len(FIELDS), batch), generator=generator) * torch.logspace(-2, 1, steps)[i] + 1e-3
         values[0] = float(mode != "off" and i % 2)

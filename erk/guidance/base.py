@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from ..evaluation import Evaluation
@@ -14,15 +16,18 @@ from ..solvers import Solver
 
 
 @dataclass(frozen=True)
-class Run:
+class RunFacts:
     """What holds for a whole run.
 
+    shape     of the latent, [B, ...]
     observed  whether somebody looks on (a trace, a live view): what only they want to know is then worked out
     region    where the picture is being sampled at all (1) and where it is kept (0), broadcastable to x
     """
 
     solver: Solver
     process: NoiseProcess
+    shape: torch.Size
+    device: torch.device
     observed: bool = False
     region: Tensor | None = None
 
@@ -97,9 +102,24 @@ class Rule(Protocol):
 
 
 class Guidance(Protocol):
-    """A rule that corrects steps. A value, like a solver: what a run must remember lives in the run."""
+    """A rule that corrects steps. A value, like a solver: what a run must remember lives in the :class:`Rule` that it begins.
+
+    mode      its name among ``MODES``
+    corrects  whether it corrects at all
+    options   the names of its settings, which are numbers
+    settings  their values: they label plots, and go into trace, CSV and the live chart
+    """
+
+    mode: ClassVar[str]
+    corrects: ClassVar[bool]
+    options: ClassVar[tuple[str, ...]]
 
     @property
-    def mode(self) -> str: ...
+    def settings(self) -> Mapping[str, float]: ...
 
-    def begin(self, run: Run) -> Rule: ...
+    @classmethod
+    def of(cls, settings: Mapping[str, float], steps: int) -> Guidance:
+        """The rule for a run of so many steps; what is not among the settings, it chooses itself."""
+        ...
+
+    def begin(self, run: RunFacts) -> Rule: ...

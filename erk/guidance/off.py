@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ..evaluation import Evaluation
-from .base import Correction, MadeStep, Run
+from .base import Correction, MadeStep, RunFacts
 
 
 @dataclass(frozen=True)
@@ -12,9 +13,19 @@ class Off:
     """No guidance: tells the stiffness (for a trace) and corrects nothing."""
 
     mode: ClassVar[str] = "off"
+    corrects: ClassVar[bool] = False
+    options: ClassVar[tuple[str, ...]] = ()
     pairs: ClassVar[bool] = True
 
-    def begin(self, run: Run) -> Off:
+    @property
+    def settings(self) -> Mapping[str, float]:
+        return {}
+
+    @classmethod
+    def of(cls, settings: Mapping[str, float], steps: int) -> Off:
+        return cls()
+
+    def begin(self, run: RunFacts) -> Off:
         return self
 
     def judge(self, evaluated: Evaluation) -> None:

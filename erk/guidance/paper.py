@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ import torch
 from ..evaluation import Evaluation
 from ..norms import inner, per_sample
 from ..pair import FLOOR
-from .base import Correction, MadeStep, Run
+from .base import Correction, MadeStep, RunFacts
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,22 @@ class Paper:
     """
 
     mode: ClassVar[str] = "paper"
+    corrects: ClassVar[bool] = True
+    options: ClassVar[tuple[str, ...]] = ("w_stiff", "w_con")
     pairs: ClassVar[bool] = True
     w_stiff: float
     w_con: float
 
-    def begin(self, run: Run) -> Paper:
+    @property
+    def settings(self) -> Mapping[str, float]:
+        return {"w_stiff": self.w_stiff, "w_con": self.w_con}
+
+    @classmethod
+    def of(cls, settings: Mapping[str, float], steps: int) -> Paper:
+        w_stiff, w_con = paper_preset(steps)
+        return cls(settings.get("w_stiff", w_stiff), settings.get("w_con", w_con))
+
+    def begin(self, run: RunFacts) -> Paper:
         return self
 
     def judge(self, evaluated: Evaluation) -> None:

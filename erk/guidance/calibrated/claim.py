@@ -1,0 +1,82 @@
+"""A claim about a step, and its judgement by the next evaluation (items 4 and 5 of the package's text)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...evaluation import Evaluation, add_scaled
+from ...noise_process import NoiseProcess
+from ...norms import inner
+from ...solvers.multistep import data_weights
+
+SURPRISE = 0.25
+"""Weight of <e, e> against <v, v>: an error of more than twice the claim is not what the model describes, and trust falls again."""
+
+
+class Judgement(NamedTuple):
+    """What an evaluation says of a claim.
+
+    trust    T, [B], 0 to 1
+    strayed  whether the error is larger than a claim can be wrong by, [B] bool; None where that cannot be told
+    """
+
+    trust: Tensor
+    strayed: Tensor | None
+
+
+class Claim(NamedTuple):
+    """A claim that waits for the next evaluation.
+
+    claimed   v, [B, ...]
+    partial   what is known already of e: e = partial + weight D, with D of the evaluation to come
+    last      whether what is judged is believed for the last step: then it is how D changed
+    bearable  how large an error may be that the claim does not explain, [B]
+    """
+
+    claimed: Tensor
+    partial: Tensor
+    weight: float
+    last: bool
+    bearable: Tensor
+
+    def judged(self, evaluated: Evaluation, region: Tensor | None) -> Judgement:
+        """By the evaluation of the state that the step led to, where the picture is being sampled."""
+        found = add_scaled(self.partial, evaluated.denoised.float(), self.weight)
+        if region is not None:
+            found = found * region
+        product, claimed_square, found_square = inner(found, self.claimed), inner(self.claimed, self.claimed), inner(found, found)
+        trust = agreement(product, claimed_square, found_square, self.last)
+        if self.last:
+            return Judgement(trust, None)
+        return Judgement(trust, claimed_square - 2 * product + found_square > self.bearable**2)
+
+
+def agreement(product: Tensor, claimed_square: Tensor, found_square: Tensor, last: bool) -> Tensor:
+    """T from <e, v>, <v, v> and <e, e>, any shape; 0 where nothing can be told."""
+    trust = product / torch.maximum(claimed_square, SURPRISE * found_square)
+    if last:
+        trust = torch.minimum(trust, product * product.abs() / (claimed_square * found_square))
+    return trust.nan_to_num_(0.0, 0.0, 0.0).clamp_(0.0, 1.0)
+
+
+def missed_so_far(
+    process: NoiseProcess, x: Tensor, x_next: Tensor, sigma: float, sigma_next: float, known: list[tuple[float, Tensor]]
+) -> tuple[Tensor, float]:
+    """(partial, weight) of e, what the step from x to x_next missed: D interpolated through what it used and one more at sigma_next.
+
+    known  (noise level, D) of the step's evaluations and the one before it, newest first; two at other levels are used
+    """
+    # e = (sigma_next/sigma) x + sum of weight D - x_next, of which only the D of sigma_next is not known yet.
+    levels, nodes = [sigma_next], []
+    for level, denoised in known:
+        if level not in levels and len(levels) < 3:
+            levels.append(level)
+            nodes.append(denoised)
+    weight, *weights = data_weights(process, tuple(levels), sigma, sigma_next)
+    partial = add_scaled(-x_next.float(), x.float(), sigma_next / sigma)
+    for of_node, node in zip(weights, nodes, strict=True):
+        add_scaled(partial, node, of_node, out=partial)
+    return partial, weight

@@ -1,0 +1,60 @@
+"""The noise fraction u of each band, read from two noise estimates (item 2 of the package's text)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...noise_process import NoiseProcess
+from .quotient import Quotients
+from .spectrum import Spectrum
+
+SIGNAL_TO_NOISE_MIN = 1e-3
+"""Least alpha/sigma at which a pair is read: below, float32 cannot tell the data from nothing."""
+
+
+class Estimate(NamedTuple):
+    """The noise fraction of each band.
+
+    quotients  of the pair it was read from
+    positions  where the bands' q lie, as :meth:`Quotients.positions` says, [rows, bands]
+    data_std   S of the whole sample, [B]; NaN where u is not between 0 and 1; None if nobody looks on
+    valid      share of the evidence whose u lies between 0 and 1, [B]; None if nobody looks on
+    """
+
+    quotients: Quotients
+    positions: Tensor
+    data_std: Tensor | None
+    valid: Tensor | None
+
+
+def tells(process: NoiseProcess, sigma: float) -> bool:
+    """Whether noise estimates at this level can tell S: 1 - u = S^2/(S^2 + s^2) must stand out from rounding."""
+    return process.alpha(sigma) > SIGNAL_TO_NOISE_MIN * sigma
+
+
+def estimate(spectrum: Spectrum, process: NoiseProcess, eps_a: Tensor, eps_b: Tensor, quotients: Quotients, observed: bool) -> Estimate:
+    """From the coefficients of the noise estimates at A and B."""
+    sums = [
+        torch.stack([(eps_a[piece] * eps_b[piece]).sum(-1), torch.linalg.vector_norm(eps_b[piece], dim=-1).square_()])
+        for piece in spectrum.pieces
+    ]
+    product, square = spectrum.band_means(torch.cat(sums, dim=1))
+    data_std, valid = _scale(spectrum, process, product, square, quotients) if observed else (None, None)
+    return Estimate(quotients, quotients.positions(product, square), data_std, valid)
+
+
+def _scale(spectrum: Spectrum, process: NoiseProcess, product: Tensor, square: Tensor, quotients: Quotients) -> tuple[Tensor, Tensor]:
+    """S, and the share of the evidence that is possible, [B] each, from band means of eps_A eps_B and eps_B^2, [rows, bands] each."""
+    of_bands = torch.stack([spectrum.by_sample(mean) for mean in (product, square)])
+    product, square = torch.cat([of_bands, of_bands.sum(-1, keepdim=True)], dim=-1)  # the whole sample's stand last
+    # (1 - u)/u = S^2/s^2, and positive just where u lies between 0 and 1; NaN where nothing can be told.
+    squared = quotients.signal_to_noise(product / square)
+    possible = squared > 0
+    scale = quotients.sigma / process.alpha(quotients.sigma)
+    data_std = scale * torch.where(possible, squared, math.nan)[:, -1].sqrt()
+    valid = (possible[:, :-1] * square[:, :-1]).sum(1) / square[:, -1]
+    return data_std, valid.nan_to_num_(0.0)

@@ -1,0 +1,72 @@
+"""The local model: what a solver's own step gets wrong on Gaussian data, as a function of u (item 3 of the package's text).
+
+The correction depends on the sample through u alone, so the solver is run once on a grid of scalar problems instead of on
+every band; on the host, where float64 leaves the difference of two nearly equal numbers its digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from torch import Tensor
+
+from ...evaluation import Evaluation
+from ...noise_process import NoiseProcess
+from ...solvers import Solver
+from .quotient import TABLE, Quotients
+
+
+class ScalarProblems:
+    """The local model for a grid of u."""
+
+    def __init__(self, process: NoiseProcess, quotients: Quotients) -> None:
+        u = quotients.grid()[None]  # one sample: what a solver bounds sample by sample is bounded by the whole, as on a latent
+        self._process = process
+        self._variance = (quotients.sigma / process.alpha(quotients.sigma)) ** 2 * ((1 - u) / u)  # S^2
+
+    def std(self, sigma: float) -> Tensor:
+        """The exact solution sqrt(alpha^2 S^2 + sigma^2)."""
+        return (self._process.alpha(sigma) ** 2 * self._variance + sigma**2).sqrt()
+
+    def evaluate(self, y: Tensor, sigma: float) -> Evaluation:
+        # d = y std'/std, written so that nothing cancels; alpha' is -1 on flow models and 0 else.
+        slope = self._process.alpha(sigma) * (-1.0 if self._process.is_flow else 0.0)
+        return Evaluation(y, sigma, y * ((slope * self._variance + sigma) / self.std(sigma) ** 2))
+
+    def exact(self, sigma: float) -> Evaluation:
+        return self.evaluate(self.std(sigma), sigma)
+
+    def denoised(self, sigma: float) -> Tensor:
+        """D on the exact solution: alpha S^2/std."""
+        return self._process.alpha(sigma) * self._variance / self.std(sigma)
+
+    def over_noise(self, difference: Tensor, sigma: float) -> Tensor:
+        """A difference over the noise estimate eps = sigma/std of the exact solution at sigma: a table."""
+        return (difference * self.std(sigma) / sigma)[0].float()
+
+
+@lru_cache(maxsize=1024)
+def missed_by_step(
+    solver: Solver, process: NoiseProcess, sigma: float, sigma_next: float, levels: tuple[float, ...], quotients: Quotients
+) -> Tensor:
+    """c of a step from sigma to sigma_next with exact evaluations at ``levels`` behind it, as a table on the positions of q."""
+    problems = ScalarProblems(process, quotients)
+    history: Sequence[Evaluation] = [problems.exact(level) for level in levels]
+    reached = solver.step(problems.evaluate, problems.exact(sigma), sigma_next, history).x_next
+    return problems.over_noise(problems.std(sigma_next) - reached, sigma)
+
+
+@lru_cache(maxsize=1024)
+def change_of_denoised(process: NoiseProcess, sigma: float, sigma_next: float, quotients: Quotients) -> Tensor:
+    """D(sigma_next) - D(sigma) on the exact solution, over eps at sigma, as a table on the positions of q."""
+    problems = ScalarProblems(process, quotients)
+    return problems.over_noise(problems.denoised(sigma_next) - problems.denoised(sigma), sigma)
+
+
+def interpolate(table: Tensor, positions: Tensor) -> Tensor:
+    """A function tabulated from -1 to 1, [TABLE + 1], at these positions, any shape. NaN counts as -1. Linear between grid points."""
+    position = positions.flatten().add(1.0).mul_(TABLE / 2).nan_to_num_(0.0)
+    left = position.int().clamp_(max=TABLE - 1)
+    value, right = table.index_select(0, left), table[1:].index_select(0, left)
+    return value.lerp_(right, position.sub_(left)).view(positions.shape)

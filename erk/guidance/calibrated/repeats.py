@@ -1,0 +1,55 @@
+"""Whether a model gives its last answer again, as step caches do: that is no evidence."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import torch
+from torch import Tensor
+
+from ...evaluation import Evaluation
+from .quotient import ROUNDING
+
+PROBES = 4096
+"""How many numbers of a model's output are compared with its last one, at most about."""
+
+_JUDGED = 4
+"""How many evaluations a judgement may look at."""
+
+
+class Repeats:
+    """Looks at each evaluation of a run once, in their order."""
+
+    def __init__(self) -> None:
+        self._last: tuple[float, Tensor] | None = None
+        self._seen: list[Tensor] = []
+
+    def look(self, evaluated: Evaluation) -> None:
+        """Compare with the evaluation before: the output, or its difference from the input, and the noise level another."""
+        output = _probe(evaluated)
+        sigma, last = self._last or (evaluated.sigma, output)
+        if sigma == evaluated.sigma:  # the last stage and this step's start, whose outputs are rightly next to the same
+            same = output.new_zeros(len(output), dtype=torch.bool)
+        else:
+            size = torch.linalg.vector_norm(output, ord=math.inf, dim=(1, 2))
+            difference = torch.linalg.vector_norm(output - last, ord=math.inf, dim=2).amin(1)
+            same = difference <= 4 * ROUNDING * size
+        self._seen = [same, *self._seen[: _JUDGED - 1]]
+        self._last = (evaluated.sigma, output)
+
+    def among(self, newest: int) -> Tensor:
+        """Which samples' models repeated themselves in one of so many evaluations, [B] bool."""
+        return functools.reduce(torch.logical_or, self._seen[:newest])
+
+    def among_judged(self) -> Tensor:
+        """The same of all that a judgement may have looked at."""
+        return self.among(_JUDGED)
+
+
+def _probe(evaluated: Evaluation) -> Tensor:
+    """Some of D and of D - x, [B, 2, probes]. An odd stride, so that no column of a picture is left out."""
+    stride = (evaluated.x[0].numel() // PROBES) | 1
+    x, d = (part.flatten(1)[:, ::stride].float() for part in (evaluated.x, evaluated.d))
+    difference = d * -evaluated.sigma
+    return torch.stack([x + difference, difference], dim=1)

@@ -1,0 +1,156 @@
+"""The calibrated rule at work on one run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...evaluation import Evaluation
+from ...norms import norm, per_sample
+from ..base import Correction, MadeStep, RunFacts
+from .claim import Claim, missed_so_far
+from .estimate import Estimate, estimate, tells
+from .local_model import change_of_denoised, interpolate, missed_by_step
+from .quotient import Quotients
+from .repeats import Repeats
+from .spectrum import Spectrum
+
+STRAYED = 0.5
+"""Share of the noise that a step takes away which an unexplained error may have: beyond, the evaluations do not hang together."""
+
+
+class _Start(NamedTuple):
+    """What is kept of a step's start.
+
+    eps        coefficients of its noise estimate
+    denoised   D there, [B, ...]
+    euler      whether the state that the step led to was reached by an Euler step alone
+    """
+
+    sigma: float
+    eps: Tensor
+    denoised: Tensor
+    euler: bool
+
+
+class CalibratedRule:
+    """It looks back one step: what :meth:`correct` claims, :meth:`judge` judges before the next.
+
+    trust    T of the newest judgement, [B]; None before the first
+    strayed  which samples have left their trajectory, [B] bool; None before the first judgement
+    """
+
+    def __init__(self, run: RunFacts) -> None:
+        self._run = run
+        self.pairs = run.observed
+        self.trust: Tensor | None = None
+        self.strayed: Tensor | None = None
+        self._repeats = Repeats()
+        self._spectrum = Spectrum(run.shape, run.device)
+        self._past: _Start | None = None
+        self._claim: Claim | None = None
+
+    def judge(self, evaluated: Evaluation) -> None:
+        """Judge the last claim by the evaluation of the state that its step led to."""
+        self._repeats.look(evaluated)
+        claim, self._claim = self._claim, None
+        if claim is None:
+            return
+        self.trust, strayed = claim.judged(evaluated, self._run.region)
+        if strayed is not None:
+            strayed.masked_fill_(self._repeats.among_judged(), False)  # what a step cache returns contradicts what comes after
+            self.strayed = strayed if self.strayed is None else strayed.logical_or_(self.strayed)
+
+    def correct(self, made: MadeStep) -> Correction:
+        past, self._past = self._past, None
+        start = _Start(made.sigma, self._noise_estimate(made.start), made.start.denoised.float(), euler=False)
+        found = self._estimate(made, start, past)
+        believed = None if found is None else self._trust(made.start.x)
+        self._past = start._replace(euler=self._is_euler(made, corrected=believed is not None))
+        for stage in made.stages:
+            self._repeats.look(stage)
+        seen = Correction()
+        if made.pair is not None:
+            stiffness = made.pair.difference().stiffness
+            seen = Correction(stiffness=stiffness, h_stiffness=abs(made.pair.h) * stiffness)
+        if found is None:
+            return seen
+        table = missed_by_step(self._run.solver, self._run.process, made.sigma, made.sigma_next, made.levels, found.quotients)
+        claimed = self._latent(table, found, start.eps)
+        bearable = norm(self._spectrum.by_sample(start.eps)).mul_(STRAYED * abs(made.sigma_next - made.sigma))
+        self._claim = self._to_be_judged(made, claimed, bearable, start, past, found)
+        repeated = self._repeats.among(1 + len(made.stages))
+        if believed is not None:
+            believed = believed.masked_fill(repeated if self.strayed is None else repeated | self.strayed, 0.0)
+        value = None if believed is None else claimed * per_sample(believed, claimed)
+        if not self._run.observed:
+            return seen._replace(value=value)
+        return self._told(seen._replace(value=value, data_std=found.data_std, valid=found.valid), claimed, believed, repeated)
+
+    def _is_euler(self, made: MadeStep, corrected: bool) -> bool:
+        """Whether the state that the step led to was reached by an Euler step alone.
+
+        Every multistep solver starts with one; so does, in effect, a solver whose first stage is still so near to pure noise
+        that it tells nothing new. A predictor-corrector leaves it behind when it makes the state anew.
+        """
+        stage_tells = bool(made.stages) and tells(self._run.process, made.stages[0].sigma)
+        return not (stage_tells or made.levels or corrected or self._run.solver.corrects)
+
+    # What is claimed
+
+    def _estimate(self, made: MadeStep, start: _Start, past: _Start | None) -> Estimate | None:
+        """u from the step's own first stage, else from this step's start and the last one's; None where neither tells."""
+        process, observed = self._run.process, self._run.observed
+        if made.stages and tells(process, made.stages[0].sigma):
+            stage = made.stages[0]
+            quotients = Quotients.of_levels(process, stage.sigma, made.sigma, euler=True)
+            return estimate(self._spectrum, process, self._noise_estimate(stage), start.eps, quotients, observed)
+        if past is not None and tells(process, made.sigma):
+            quotients = Quotients.of_levels(process, made.sigma, past.sigma, euler=past.euler)
+            return estimate(self._spectrum, process, start.eps, past.eps, quotients, observed)
+        return None
+
+    def _noise_estimate(self, evaluation: Evaluation) -> Tensor:
+        """Coefficients of eps = (x - alpha D)/sigma, where the picture is being sampled at all."""
+        process, eps, region = self._run.process, evaluation.d, self._run.region
+        if process.is_flow:  # sigma is 1 - alpha
+            eps = torch.add(evaluation.x.float(), eps.float(), alpha=process.alpha(evaluation.sigma))
+        return self._spectrum.forward(eps if region is None else eps * region)
+
+    def _latent(self, table: Tensor, found: Estimate, eps: Tensor) -> Tensor:
+        """The tabulated function of u times eps, band by band, as a latent; 0 where nothing can be told."""
+        values = interpolate(table.to(eps.device, non_blocking=True), found.positions)
+        latent = self._spectrum.inverse(eps * self._spectrum.spread(values), spent=True).nan_to_num_(0.0, 0.0, 0.0)
+        return latent if self._run.region is None else latent.mul_(self._run.region)
+
+    def _to_be_judged(
+        self, made: MadeStep, claimed: Tensor, bearable: Tensor, start: _Start, past: _Start | None, found: Estimate
+    ) -> Claim | None:
+        """What the next evaluation will judge: this claim, or, before the last step, how D should change on the way there."""
+        if made.sigma_next == 0 or made.following is None:
+            return None
+        process = self._run.process
+        if made.following == 0:
+            change = self._latent(change_of_denoised(process, made.sigma, made.sigma_next, found.quotients), found, start.eps)
+            return Claim(change, -start.denoised, 1.0, last=True, bearable=bearable)
+        known = [(stage.sigma, stage.denoised.float()) for stage in made.stages[::-1]]
+        known += [(one.sigma, one.denoised) for one in (start, past) if one is not None]
+        partial, weight = missed_so_far(process, made.start.x, made.x_next, made.sigma, made.sigma_next, known)
+        return Claim(claimed, partial, weight, last=False, bearable=bearable)
+
+    # How far it is believed
+
+    def _trust(self, x: Tensor) -> Tensor | None:
+        """What a claim about a step from x is multiplied by, [B]; None: nothing has been judged yet, and nothing is added."""
+        return self.trust
+
+    def _told(self, correction: Correction, claimed: Tensor, believed: Tensor | None, repeated: Tensor) -> Correction:
+        """The correction with what a trace wants to know of it."""
+        held = repeated.float() if self.strayed is None else torch.where(self.strayed, 2.0, repeated.float())
+        if believed is None:
+            zero = torch.zeros_like(held)
+            return correction._replace(norm=zero, active=zero > 0, believed=zero, held=held)
+        size = believed * norm(claimed)
+        return correction._replace(norm=size, active=size > 0, believed=believed * (size > 0), held=held)

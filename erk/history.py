@@ -1,0 +1,39 @@
+"""What a run remembers of its evaluations, and no more."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from .evaluation import Evaluation
+from .solvers import History as Points
+from .solvers import Solver
+
+
+class History:
+    """The last evaluations, newest first; a state that nobody will look at again is let go, for it is as large as the latent.
+
+    points  as :data:`erk.solvers.History`
+    paired  whether somebody looks at the embedded pairs
+    """
+
+    def __init__(self, solver: Solver, paired: bool) -> None:
+        self._solver, self._paired = solver, paired
+        length = max(solver.memory, 1) if paired and solver.pair_looks_back else solver.memory
+        self._points: deque[Evaluation] = deque(maxlen=length)
+
+    @property
+    def points(self) -> Points:
+        return self._points
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Noise levels of what the solver itself looks at."""
+        return tuple(point.sigma for point in self._points)[: self._solver.memory]
+
+    def remember(self, point: Evaluation) -> None:
+        if not self._solver.past_states:  # the states serve the pair alone, and only the newest
+            if self._points:
+                self._points[0] = self._points[0].drift_only()
+            if not self._paired:
+                point = point.drift_only()
+        self._points.appendleft(point)
