@@ -1,11 +1,14 @@
 """The texts in locales/: what the page needs of them, and the English ones, taken from the nodes.
 
-`python -m devtools.locales` writes locales/en/nodeDefs.json anew, from a running ComfyUI.
+`python -m devtools.locales` writes locales/en/nodeDefs.json anew, from a running ComfyUI; with `--missing` it lists what the other
+languages lack. The page shows that in English.
 """
 
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 from .comfyui import ROOT, serve
@@ -46,7 +49,30 @@ def ours(object_info: dict[str, Any]) -> list[str]:
     return [name for name, info in object_info.items() if info["python_module"] == "custom_nodes.ComfyUI-ERK-Guid"]
 
 
+def missing(language: str) -> list[str]:
+    """Texts that are there in English and not in this language, as file/node/..."""
+
+    def paths(data: Any, path: str) -> Iterator[str]:
+        if not isinstance(data, dict):
+            yield path
+            return
+        for name, value in data.items():
+            yield from paths(value, f"{path}/{name}")
+
+    def all_of(language: str) -> list[str]:
+        files = {name: ROOT / "locales" / language / f"{name}.json" for name in FILES}
+        return [path for name, file in files.items() for path in paths(json.loads(file.read_text(encoding="utf-8")), name)]
+
+    known = set(all_of(language))
+    return [path for path in all_of("en") if path not in known]
+
+
 def main() -> None:
+    if "--missing" in sys.argv:
+        for language in LANGUAGES:
+            for path in missing(language):
+                print(f"{language}: {path} is not translated")
+        return
     with serve() as server:
         object_info = server.get("/object_info")
     path = ROOT / "locales" / "en" / "nodeDefs.json"

@@ -86,6 +86,11 @@ def _guidance_inputs() -> list[Any]:
     ]
 
 
+def _inputs_of_further_rules() -> list[Any]:
+    """What rules beside the paper's have to set: behind all others, so that saved workflows keep their values."""
+    return []
+
+
 def _trace_output() -> Any:
     return Trace.Output("trace", display_name="trace", tooltip="The stiffness per step, for the Stiffness Visualizer.")
 
@@ -157,6 +162,7 @@ class KSamplerERKGuid(io.ComfyNode):
                     tooltip="1 starts from pure noise; less keeps that much of the latent's structure (image to image).",
                 ),
                 *_guidance_inputs(),
+                *_inputs_of_further_rules(),
             ],
             outputs=[io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."), _trace_output()],
         )  # fmt: skip
@@ -219,6 +225,7 @@ class KSamplerAdvancedERKGuid(io.ComfyNode):
                     tooltip="enable it to hand the unfinished latent to another sampler; otherwise the last step goes down to no noise.",
                 ),
                 *_guidance_inputs(),
+                *_inputs_of_further_rules(),
             ],
             outputs=[io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."), _trace_output()],
         )  # fmt: skip
@@ -259,6 +266,7 @@ class SamplerERKGuid(io.ComfyNode):
                     io.Int.Input, "max_order", default=3, min=2, max=4, optional=True, advanced=True,
                     tooltip="Order of deis and abm: how many past steps it looks back on, plus one. Other solvers do not use it.",
                 ),
+                *_inputs_of_further_rules(),
             ],
             outputs=[
                 io.Sampler.Output(tooltip="The sampler."),

@@ -35,7 +35,7 @@ class Theme:
     muted: str
     grid: str
     runs: tuple[str, str, str, str]
-    guided: str
+    corrected: str
     """Corrected steps, where there is one run only."""
     scale: str
     """The estimated scale of the data, where it stands beside another quantity."""
@@ -44,11 +44,11 @@ class Theme:
 THEMES = {
     "light": Theme(
         background="#ffffff", text="#1f2328", muted="#5b6470", grid="#e3e6ea", runs=("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
-        guided="#D55E00", scale="#A3467C",
+        corrected="#D55E00", scale="#A3467C",
     ),
     "dark": Theme(
         background="#1b1d21", text="#e6e8eb", muted="#a4acb7", grid="#34383f", runs=("#56B4E9", "#E69F00", "#00B98A", "#E194BF"),
-        guided="#E69F00", scale="#E194BF",
+        corrected="#E69F00", scale="#E194BF",
     ),
 }  # fmt: skip
 
@@ -255,7 +255,7 @@ class _Plot:
         theme = self.theme
         line, marker, width = _STYLES[number]
         colour = theme.runs[number]
-        guided = theme.guided if self.single else colour
+        corrected = theme.corrected if self.single else colour
         if run.batch > 1:
             axes.fill_between(
                 place, least, greatest, color=colour, alpha=0.2 if self.single else 0.12, linewidth=0, zorder=2 + 0.1 * number
@@ -263,7 +263,7 @@ class _Plot:
         axes.plot(place, median, color=colour, linewidth=width, linestyle=line, zorder=3 + 0.1 * number, gid=f"{_name(quantity)}/{number}")
         size = min(max(6.5 * math.sqrt(24 / len(median)), 2.5), 7.0) * (1 + 0.12 * (len(self.runs) - 1 - number))
         active = np.array([any(step.active) for step in run.steps])
-        for chosen, face, edge, name in ((~active, theme.background, colour, "not corrected"), (active, guided, guided, "corrected")):
+        for chosen, face, edge, name in ((~active, theme.background, colour, "not corrected"), (active, corrected, corrected, "corrected")):
             axes.plot(
                 place[chosen], median[chosen], marker, color=face, markeredgecolor=edge, markersize=size, markeredgewidth=1.3,
                 zorder=4 + 0.1 * number, gid=f"{_name(quantity)}/{number}/{name}",
@@ -314,7 +314,7 @@ class _Plot:
         for number, run in enumerate(self.runs):
             threshold = _threshold(run)
             if threshold is not None:
-                colour = self.theme.guided if self.single else self.theme.runs[number]
+                colour = self.theme.corrected if self.single else self.theme.runs[number]
                 # Apart by their dashes' phase too, where two runs share a threshold.
                 dashes = (4.0 * number, (4, 4 * max(len(self.runs) - 1, 1)))
                 axes.axhline(threshold, color=colour, linestyle=dashes, linewidth=1.4, zorder=2.5, gid=f"threshold/{number}")
@@ -436,10 +436,10 @@ class _Plot:
                 line, marker, width = _STYLES[number]
                 entry(run.label, color=theme.runs[number], linestyle=line, linewidth=width, marker=marker)
         edge = theme.runs[0] if self.single else theme.muted
-        face = theme.guided if self.single else theme.muted
+        face = theme.corrected if self.single else theme.muted
         active = [flag for run in runs for step in run.steps for flag in [any(step.active)]]
         if any(active):
-            entry("corrected (guided)", marker="o", color=face)
+            entry("corrected", marker="o", color=face)
         if not all(active):
             entry("not corrected", marker="o", color=theme.background, markeredgecolor=edge)
         if any(axes.lines and any((line.get_gid() or "").startswith("threshold/") for line in axes.lines) for axes in self.figure.axes):

@@ -182,4 +182,4 @@ def expected_points(trace: dict[str, Any]) -> list[tuple[int, float, float | Non
 
 
 def drawn_points(chart: dict[str, Any], which: str = "points") -> list[tuple[int, float, float | None, bool]]:
-    return [(point["step"], point["sigma"], point["value"], point["guided"]) for point in chart[which]]
+    return [(point["step"], point["sigma"], point["value"], point["active"]) for point in chart[which]]

@@ -20,8 +20,8 @@ PAGES = [
     *sorted((ROOT / "bench/results").glob("*.md")),
 ]
 
-FOLLOWED = """
-import asyncio, sys
+LOADED = """
+import asyncio, json, sys
 sys.path.insert(0, sys.argv[1])
 import comfy.cli_args
 comfy.cli_args.args.cpu = True
@@ -37,19 +37,54 @@ class Gaussian:
 sigmas = torch.tensor([14.6, 6.0, 2.5, 1.0, 0.4, 0.1, 0.0])
 x = 14.6 * torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 exact = x * 0.7 / (0.49 + 14.6**2) ** 0.5
-for name, of_a_step in (("erk_kutta_3", 3), ("erk_exponential_ab", 1)):
-    assert name in comfy.samplers.KSampler.SAMPLERS
-    for node in ("KSamplerERKGuid", "KSamplerAdvancedERKGuid", "SamplerERKGuid"):
-        (solver,) = [one for one in nodes.NODE_CLASS_MAPPINGS[node].define_schema().inputs if one.id == "solver"]
-        assert name.removeprefix("erk_") in solver.options
-    errors = {}
+SAMPLING = ("KSamplerERKGuid", "KSamplerAdvancedERKGuid", "SamplerERKGuid")
+def inputs(node):
+    return {one.id: one for one in nodes.NODE_CLASS_MAPPINGS[node].define_schema().inputs}
+def of_pack(name):
+    (found,) = [module for module in sys.modules if module.startswith(sys.argv[2].replace(".", "_x_")) and module.endswith("." + name)]
+    return sys.modules[found]
+"""
+
+SOLVERS_ADDED = """
+for name, of_a_step, title in (("kutta_3", 3, "Kutta 3"), ("exponential_ab", 1, "Exponential AB")):
+    assert f"erk_{name}" in comfy.samplers.KSampler.SAMPLERS
+    assert all(name in inputs(node)["solver"].options for node in SAMPLING)
+    sample, errors = getattr(k_diffusion, f"sample_erk_{name}"), {}
     for mode in ("off", "calibrated"):
         calls.clear()
-        sample = getattr(k_diffusion, f"sample_{name}")
         errors[mode] = float((sample(Gaussian(), x, sigmas, disable=True, mode=mode) - exact).norm() / exact.norm())
         assert len(calls) == of_a_step * 5 + 1, calls
     print(name, errors)
     assert errors["off"] > 0.01 and errors["calibrated"] < 0.5 * errors["off"], errors
+    assert of_pack("erk").RunInfo(name, "off", "flow", []).title == title
+"""
+
+RULE_ADDED = """
+erk, live, runs, save = (of_pack(name) for name in ("erk", "nodes.live", "nodes.trace_runs", "nodes.save_trace"))
+assert all("richardson" in inputs(node)["mode"].options and list(inputs(node))[-1] == "gamma" for node in SAMPLING)
+made = nodes.NODE_CLASS_MAPPINGS["SamplerERKGuid"].execute(solver="heun", mode="richardson", strengths="preset", gamma=0.25).args
+sampler, trace = made
+result = sampler.sampler_function(Gaussian(), x, sigmas, disable=True, **sampler.extra_options)
+plain = k_diffusion.sample_erk_heun(Gaussian(), x, sigmas, disable=True, mode="off")
+assert (result - plain).norm() > 1e-3 * plain.norm()
+first = torch.tensor([14.6, 6.0])
+ours, heun, euler = (
+    getattr(k_diffusion, f"sample_erk_{solver}")(Gaussian(), x, first, disable=True, **options)
+    for solver, options in (("heun", {"mode": "richardson", "gamma": 0.25}), ("heun", {"mode": "off"}), ("euler", {"mode": "off"}))
+)
+assert torch.allclose(ours, heun + 0.25 * (heun - euler), atol=1e-4)
+assert json.loads(trace.to_json())["run"]["gamma"] == 0.25
+title, (run,) = runs.label_runs([trace])
+assert "gamma 0.25" in title
+header, row, *_ = (line.split(",") for line in save.as_csv([run]).splitlines())
+assert row[header.index("gamma")] == "0.25"
+message = live.message(trace.steps[0], trace.info, live.Origin(None, "7"), "r")
+assert message["settings"] == {"gamma": 0.25}
+try:
+    k_diffusion.sample_erk_heun(Gaussian(), x, sigmas, disable=True, mode="richardson", gamma=-1.0)
+    raise SystemExit("a negative gamma is taken")
+except ValueError as error:
+    assert "gamma is -1.0" in str(error)
 """
 
 
@@ -60,47 +95,86 @@ def test_links_lead_somewhere(page):
     assert not missing
 
 
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory):
-    """A copy of the whole checkout in which the page has been followed: its files, and their classes in the tuple."""
-    page = (ROOT / "docs/adding_a_solver.md").read_text(encoding="utf-8")
-    copy = tmp_path_factory.mktemp("copy") / "pack"
+def followed(folder: Path, page: str, registry: str, tuple_before: str) -> Path:
+    """A copy of the checkout in which a page has been followed: its files, their classes imported and put into the tuple."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    copy = folder / "pack"
     list_files = ["git", "ls-files", "-z", "--others", "--cached", "--exclude-standard"]
     tracked = subprocess.run(list_files, cwd=ROOT, capture_output=True, check=True)
     for name in filter(None, tracked.stdout.decode().split("\0")):
         if (ROOT / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, copy / name)
-    registry = copy / "erk/solvers/__init__.py"
-    text = registry.read_text(encoding="utf-8")
-    for file, code in re.findall(r"`(erk/solvers/\w+\.py)`:\n\n```python\n(.*?)```", page, re.S):
+    source = (copy / registry).read_text(encoding="utf-8")
+    for file, code in re.findall(r"`(erk/\w+/\w+\.py)`:\n\n```python\n(.*?)```", text, re.S):
         (copy / file).write_text(code, encoding="utf-8")
         (name,) = re.findall(r"^class (\w+)", code, re.M)
         line = f"from .{Path(file).stem} import {name}\n"
-        imports = sorted([*re.findall(r"^from \..*\n", text, re.M), line], key=lambda line: line.split()[1])
-        text = re.sub(r"^(from \..*\n)+", "".join(imports), text, count=1, flags=re.M)
-        text = re.sub(r"(for solver in \([^)]*)\)", rf"\1, {name})", text, count=1)
-    registry.write_text(text, encoding="utf-8")
+        imports = sorted([*re.findall(r"^from \..*\n", source, re.M), line], key=lambda line: line.split()[1])
+        source = re.sub(r"^(from \..*\n)+", "".join(imports), source, count=1, flags=re.M)
+        source = re.sub(rf"({tuple_before} \([^)]*)\)", rf"\1, {name})", source, count=1)
+    (copy / registry).write_text(source, encoding="utf-8")
     return copy
+
+
+def lint(copy: Path) -> None:
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run([sys.executable, "-m", "ruff", *command, "."], capture_output=True, text=True, cwd=copy)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def passed(copy: Path, tests: list[str], chosen: str) -> int:
+    """How many of the chosen tests passed in the copy; none may fail."""
+    command = [sys.executable, "-m", "pytest", "-c", "tests/pytest.ini", "-q", *(f"tests/test_{name}.py" for name in tests), "-k", chosen]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=copy, timeout=600)
+    assert done.returncode == 0, done.stdout[-6000:]
+    return int(re.search(r"(\d+) passed", done.stdout)[1])
+
+
+def loaded(copy: Path, script: str, folder: Path) -> None:
+    """The script, in a process where ComfyUI has loaded the copy."""
+    command = [sys.executable, "-c", LOADED + script, os.environ["COMFYUI_PATH"], str(copy)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 class TestAddingASolver:
     """The page followed to the letter, twice: a Runge-Kutta method of three stages, and a multistep one."""
 
+    @pytest.fixture(scope="class")
+    def copy(self, tmp_path_factory):
+        return followed(tmp_path_factory.mktemp("solvers"), "adding_a_solver.md", "erk/solvers/__init__.py", "for solver in")
+
     def test_it_is_in_comfyui_and_in_each_node(self, copy, tmp_path):
-        command = [sys.executable, "-c", FOLLOWED, os.environ["COMFYUI_PATH"], str(copy)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
-        assert done.returncode == 0, done.stdout + done.stderr
+        loaded(copy, SOLVERS_ADDED, tmp_path)
 
     def test_lint_passes(self, copy):
-        for command in (["check"], ["format", "--check"]):
-            done = subprocess.run([sys.executable, "-m", "ruff", *command, "."], capture_output=True, text=True, cwd=copy)
-            assert done.returncode == 0, done.stdout + done.stderr
+        lint(copy)
 
     def test_the_tests_of_every_solver_pass(self, copy):
         tests = ["recorded_results", "solvers", "options", "guidance", "calibrated", "robustness", "comfyui"]
-        command = [sys.executable, "-m", "pytest", "-c", "tests/pytest.ini", "-q", *(f"tests/test_{name}.py" for name in tests)]
-        command += ["-k", "kutta_3 or exponential_ab or registered or case"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=copy, timeout=600)
-        assert done.returncode == 0, done.stdout[-6000:]
-        assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 200
+        assert passed(copy, tests, "kutta_3 or exponential_ab or registered or case") > 200
+
+
+class TestAddingARule:
+    """The page followed to the letter: a rule with a number of its own that looks at the step it corrects."""
+
+    @pytest.fixture(scope="class")
+    def copy(self, tmp_path_factory):
+        copy = followed(tmp_path_factory.mktemp("rule"), "adding_a_rule.md", "erk/guidance/__init__.py", "for guidance in")
+        (line,) = re.findall(r"```python\n(make\(.*?)```", (ROOT / "docs/adding_a_rule.md").read_text(encoding="utf-8"), re.S)
+        file = copy / "nodes/ksampler.py"
+        before = "    return []\n"
+        text = file.read_text(encoding="utf-8")
+        assert text.count(before) == 1
+        file.write_text(text.replace(before, f"    return [\n        {line.strip()},\n    ]\n"), encoding="utf-8")
+        return copy
+
+    def test_it_reaches_the_samplers_the_nodes_the_trace_and_the_chart(self, copy, tmp_path):
+        loaded(copy, RULE_ADDED, tmp_path)
+
+    def test_lint_passes(self, copy):
+        lint(copy)
+
+    def test_the_tests_of_every_mode_pass(self, copy):
+        assert passed(copy, ["recorded_results", "solvers", "options", "comfyui", "robustness"], "richardson or registered or case") > 30

@@ -55,11 +55,12 @@ def assert_tells(messages: list[dict[str, Any]], trace: dict[str, Any]) -> None:
         known_believed = [value for value in step["believed"] if value is not None]
         assert message["believed"] == (statistics.median(known_believed) if known_believed else None)
         assert message["spread"] == ([min(known), max(known)] if known and len(step["stiffness"]) > 1 else None)
-        assert message["guided"] == any(step["active"])
+        assert message["active"] == any(step["active"])
         assert sum(message["held"].values()) == sum(reason != "" for reason in step["held"])
         assert (message["sigma"], message["sigma_next"]) == (step["sigma"], step["sigma_next"])
         assert message["steps"] == len(trace["run"]["sigmas"]) - 1
-        assert [message[name] for name in ("solver", "mode", "w_con")] == [trace["run"][name] for name in ("solver", "mode", "w_con")]
+        assert [message[name] for name in ("solver", "mode")] == [trace["run"][name] for name in ("solver", "mode")]
+        assert message["settings"] == {name: trace["run"][name] for name in ("w_stiff", "w_con") if trace["run"][name] is not None}
 
 
 class TestMessages:
@@ -109,7 +110,7 @@ class TestMessages:
         assert message["stiffness"] == (2.0 if 2.0 in values else None)
         assert message["believed"] == message["stiffness"]
         assert message["held"] == {"strayed": 1}
-        assert message["sigma"] is None and message["w_con"] is None
+        assert message["sigma"] is None and message["settings"] == {"w_con": None}
 
 
 class TestNobodyLooksOn:

@@ -155,7 +155,7 @@ def test_example_workflow(comfy, workflow):
         chart = comfy.chart(where)
         assert drawn_points(chart) == expected_points(trace)
         assert chart["visible"] and chart["box"][2] > 150 and chart["box"][3] > 150
-        kinds = ["missing" if value is None else "guided" if guided else "plain" for *_, value, guided in expected_points(trace)]
+        kinds = ["missing" if value is None else "active" if active else "plain" for *_, value, active in expected_points(trace)]
         assert chart["marks"] == list(enumerate(kinds)) or chart["marks"] == [list(mark) for mark in enumerate(kinds)]
         assert chart["progress"] == "16 steps" and trace["run"]["mode"] in chart["title"]
         comfy.picture(f"{workflow.name}_{where}")
@@ -170,7 +170,7 @@ def test_threshold_hover_and_the_previous_run(comfy):
     first = json.loads(comfy.queue()["21"]["text"][0])
     chart = comfy.chart(2)
     assert drawn_points(chart) == expected_points(first)
-    assert not any(point["guided"] for point in chart["points"]) and chart["points"][2]["value"] > 0, "an off run is measured too"
+    assert not any(point["active"] for point in chart["points"]) and chart["points"][2]["value"] > 0, "an off run is measured too"
     assert chart["previous"] == [] and chart["threshold"] is None
 
     comfy.set_widget(2, "mode", "paper")
@@ -181,7 +181,7 @@ def test_threshold_hover_and_the_previous_run(comfy):
     assert drawn_points(chart) == expected_points(second) and drawn_points(chart, "previous") == expected_points(first)
     assert chart["threshold"]["value"] == second["run"]["w_con"]
     above = [point["value"] is not None and point["value"] > second["run"]["w_con"] for point in chart["points"]]
-    assert above[:-1] == [point["guided"] for point in chart["points"]][:-1], "guided is what lies above the threshold"
+    assert above[:-1] == [point["active"] for point in chart["points"]][:-1], "active is what lies above the threshold"
     assert any("threshold" in text for text in chart["legend"]) and any("previous run (off)" in text for text in chart["legend"])
     elements = comfy.page.locator(".erk-guid-live").first
     assert elements.locator("polyline.previous").count() == 1 and elements.locator("line.threshold").count() == 2
@@ -540,7 +540,7 @@ def test_theme_zoom_and_width(comfy):
         comfy.picture(f"theme_{palette}")
         style = "(name) => getComputedStyle(document.querySelector('.erk-guid-live ' + name))"
         colours[palette] = [
-            comfy.run(f"() => {{ const of = {style}; return [of('.curve').stroke, of('.title').fill, of('.guided').fill]; }}"),
+            comfy.run(f"() => {{ const of = {style}; return [of('.curve').stroke, of('.title').fill, of('.active').fill]; }}"),
             comfy.run("() => getComputedStyle(document.querySelector('.erk-guid-live')).backgroundColor"),
         ]
     comfy.setting("Comfy.ColorPalette", "dark")

@@ -15,7 +15,7 @@ import { isComplete } from "./runs.js";
  * @property {number} sigma
  * @property {number | null} value null where the step has no estimate
  * @property {[number, number] | null} spread least and greatest of the batch
- * @property {boolean} guided
+ * @property {boolean} active
  * @property {number | null} believed how far the correction is believed, 0 to 1
  * @property {Record<string, number>} held how many of the batch are left plain, by reason
  * @property {number} x
@@ -27,7 +27,7 @@ import { isComplete } from "./runs.js";
 
 /**
  * @typedef {object} Entry one line of the legend
- * @property {"guided" | "plain" | "missing" | "threshold" | "band" | "previous"} kind
+ * @property {"active" | "plain" | "missing" | "threshold" | "band" | "previous"} kind
  * @property {string} text
  * @property {number} x
  * @property {number} y
@@ -104,12 +104,12 @@ export function layout(current, previous, width, height) {
  * @returns {Point[]}
  */
 function place(run, plot, at) {
-    return run.steps.map(({ step, sigma, stiffness, spread, guided, believed, held }) => ({
+    return run.steps.map(({ step, sigma, stiffness, spread, active, believed, held }) => ({
         step,
         sigma,
         value: stiffness,
         spread,
-        guided,
+        active,
         believed: believed ?? null,
         held: held ?? {},
         x: stepPosition(step, run.total, plot),
@@ -228,8 +228,10 @@ function sigmaEnds(run, plot) {
  */
 function title(run, width) {
     const room = (width - 16) / CHARACTER - progress(run).length - 2;
-    const full = `Stiffness ρ̂ · ${run.solver} · ${run.mode}`;
-    return full.length <= room ? full : `${run.solver} · ${run.mode}`;
+    const settings = Object.entries(run.settings ?? {}).map(([name, value]) => `${name} ${value === null ? "∞" : short(value)}`);
+    const plain = `${run.solver} · ${run.mode}`;
+    const texts = [`Stiffness ρ̂ · ${[plain, ...settings].join(" · ")}`, [plain, ...settings].join(" · "), `Stiffness ρ̂ · ${plain}`];
+    return texts.find((text) => text.length <= room) ?? plain;
 }
 
 /** @param {Run} run */
@@ -249,8 +251,8 @@ function legendTexts(current, previous) {
     const known = steps.filter((step) => step.stiffness !== null);
     /** @type {{ kind: Entry["kind"], text: string }[]} */
     const entries = [];
-    if (known.some((step) => step.guided)) entries.push({ kind: "guided", text: "corrected" });
-    if (known.some((step) => !step.guided)) entries.push({ kind: "plain", text: "not corrected" });
+    if (known.some((step) => step.active)) entries.push({ kind: "active", text: "corrected" });
+    if (known.some((step) => !step.active)) entries.push({ kind: "plain", text: "not corrected" });
     if (steps.some((step) => step.stiffness === null)) entries.push({ kind: "missing", text: "no estimate" });
     if (steps.some((step) => step.spread)) entries.push({ kind: "band", text: "batch" });
     if (current.threshold) entries.push({ kind: "threshold", text: `threshold ${short(current.threshold)}` });
@@ -379,17 +381,17 @@ function marks({ points, plot }) {
 
 /**
  * @param {Point} point
- * @returns {"guided" | "plain" | "missing"}
+ * @returns {"active" | "plain" | "missing"}
  */
 function kindOf(point) {
     if (point.value === null || point.value <= 0) return "missing";
-    return point.guided ? "guided" : "plain";
+    return point.active ? "active" : "plain";
 }
 
 /**
  * Told apart by shape as well as by colour: a filled diamond, a ring, a cross.
  *
- * @param {"guided" | "plain" | "missing"} kind
+ * @param {"active" | "plain" | "missing"} kind
  * @param {number} x
  * @param {number} y
  * @param {number} [step]
@@ -397,7 +399,7 @@ function kindOf(point) {
 function mark(kind, x, y, step) {
     const data = step === undefined ? "" : ` data-step="${step}"`;
     const [cx, cy] = [round(x), round(y)];
-    if (kind === "guided") return `<path class="guided"${data} d="M${cx} ${round(y - 4.6)}l4.6 4.6l-4.6 4.6l-4.6 -4.6z"/>`;
+    if (kind === "active") return `<path class="active"${data} d="M${cx} ${round(y - 4.6)}l4.6 4.6l-4.6 4.6l-4.6 -4.6z"/>`;
     if (kind === "plain") return `<circle class="plain"${data} cx="${cx}" cy="${cy}" r="3"/>`;
     return `<path class="missing"${data} d="M${round(x - 2.5)} ${round(y - 2.5)}l5 5m0 -5l-5 5"/>`;
 }
@@ -461,7 +463,7 @@ function tooltip(chart, point) {
     const { plot } = chart;
     const lines = [
         `step ${point.step}   σ ${short(point.sigma)}`,
-        point.value === null ? "no estimate at this step" : `ρ̂ ${short(point.value)}${point.guided ? "  corrected" : "  not corrected"}`,
+        point.value === null ? "no estimate at this step" : `ρ̂ ${short(point.value)}${point.active ? "  corrected" : "  not corrected"}`,
     ];
     if (point.believed !== null) lines.push(`correction believed to ${Math.round(100 * point.believed)} %`);
     for (const [reason, count] of Object.entries(point.held)) lines.push(`${HELD[reason] ?? reason}: plain step${point.spread ? ` (${count})` : ""}`);

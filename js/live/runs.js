@@ -16,14 +16,14 @@
  * @property {string[]} views ids of the visualizers connected to the run's trace
  * @property {string} title of the solver
  * @property {string} mode
- * @property {number | null} w_con threshold, in mode paper
+ * @property {Record<string, number | null>} settings of the mode, by name
  * @property {number} step
  * @property {number} steps
  * @property {number} sigma
  * @property {number} sigma_next
  * @property {number | null} stiffness median over the batch; null where the step has none
  * @property {[number, number] | null} spread least and greatest of the batch
- * @property {boolean} guided
+ * @property {boolean} active
  * @property {number | null} [believed] how far the correction is believed, 0 to 1, of mode calibrated
  * @property {Record<string, number>} [held] how many of the batch are left plain, by reason: repeated, strayed
  */
@@ -35,7 +35,7 @@
  * @property {number} sigmaNext
  * @property {number | null} stiffness
  * @property {[number, number] | null} spread
- * @property {boolean} guided
+ * @property {boolean} active
  * @property {number | null} believed
  * @property {Record<string, number>} held
  */
@@ -46,6 +46,7 @@
  * @property {string | null} prompt
  * @property {string} solver its title
  * @property {string} mode
+ * @property {Record<string, number | null>} settings of the mode, by name
  * @property {number | null} threshold
  * @property {number} total number of steps of the whole run
  * @property {Step[]} steps in the order of their number
@@ -166,7 +167,8 @@ function begin(message) {
         prompt: message.prompt_id,
         solver: message.title,
         mode: message.mode,
-        threshold: message.w_con,
+        settings: message.settings,
+        threshold: message.settings.w_con ?? null,
         total: message.steps,
         steps: [],
         stopped: false,
@@ -184,7 +186,7 @@ function insert(steps, message) {
         sigmaNext: message.sigma_next,
         stiffness: message.stiffness,
         spread: message.spread,
-        guided: message.guided,
+        active: message.active,
         believed: message.believed ?? null,
         held: message.held ?? {},
     };

@@ -16,7 +16,7 @@ export const HEIGHT = { least: 200, most: 340 };
 export const CSS = `
 .${CLASS} {
     --erk-curve: #0072b2;
-    --erk-guided: #d55e00;
+    --erk-active: #d55e00;
     --erk-threshold: #a4447a;
     --erk-text: var(--input-text, #222);
     --erk-ground: var(--component-node-widget-background, var(--comfy-input-bg, #eee));
@@ -32,7 +32,7 @@ export const CSS = `
 }
 .dark-theme .${CLASS} {
     --erk-curve: #56b4e9;
-    --erk-guided: #e69f00;
+    --erk-active: #e69f00;
     --erk-threshold: #cc79a7;
     --erk-text: var(--input-text, #ddd);
     --erk-ground: var(--component-node-widget-background, var(--comfy-input-bg, #222));
@@ -54,7 +54,7 @@ export const CSS = `
 .${CLASS} .previous { stroke: var(--erk-text); stroke-width: 1.4; opacity: 0.38; }
 .${CLASS} .band { fill: var(--erk-curve); opacity: 0.2; stroke: none; }
 .${CLASS} .plain { fill: var(--erk-ground); stroke: var(--erk-curve); stroke-width: 1.6; }
-.${CLASS} .guided { fill: var(--erk-guided); stroke: var(--erk-ground); stroke-width: 0.8; }
+.${CLASS} .active { fill: var(--erk-active); stroke: var(--erk-ground); stroke-width: 0.8; }
 .${CLASS} .missing { fill: none; stroke: var(--erk-text); opacity: 0.6; stroke-width: 1.2; }
 .${CLASS} .tip rect { fill: var(--erk-ground); stroke: var(--erk-text); stroke-opacity: 0.4; }
 `;

@@ -3,14 +3,14 @@ import { test } from "node:test";
 
 import { layout, logScale, nearest, short, toSVG } from "../../js/live/draw.js";
 
-function run({ values = [null, 0.2, 3, 40], guided = [false, false, true, true], total = values.length, ...more } = {}) {
+function run({ values = [null, 0.2, 3, 40], active = [false, false, true, true], total = values.length, ...more } = {}) {
     const steps = values.map((stiffness, step) => ({
         step,
         sigma: 10 / (step + 1),
         sigmaNext: 10 / (step + 2),
         stiffness,
         spread: null,
-        guided: guided[step] ?? false,
+        active: active[step] ?? false,
     }));
     return { id: "a", prompt: "p", solver: "heun", mode: "calibrated", threshold: null, total, steps, stopped: false, ...more };
 }
@@ -35,12 +35,12 @@ test("a run that is under way leaves room for the steps to come", () => {
     assert.equal(layout(run(), null, 400, 200).progress, "4 steps");
 });
 
-test("guided and unguided steps differ in shape, and a step without an estimate has a mark of its own", () => {
+test("active and unguided steps differ in shape, and a step without an estimate has a mark of its own", () => {
     const svg = toSVG(layout(run(), null, 400, 200));
     assert.match(svg, /<path class="missing" data-step="0"/);
     assert.match(svg, /<circle class="plain" data-step="1"/);
-    assert.match(svg, /<path class="guided" data-step="2"/);
-    assert.match(svg, /<path class="guided" data-step="3"/);
+    assert.match(svg, /<path class="active" data-step="2"/);
+    assert.match(svg, /<path class="active" data-step="3"/);
     assert.equal(svg.match(/data-step=/g).length, 4);
     for (const words of ["corrected", "not corrected", "no estimate"]) assert.ok(svg.includes(`>${words}<`), words);
 });
@@ -160,4 +160,12 @@ test("names from outside are text and never markup", () => {
 test("numbers are short", () => {
     assert.deepEqual([0, 0.0292, 0.30000001, 14.6146, 1234.5].map(short), ["0", "0.0292", "0.3", "14.6", "1235"]);
     assert.deepEqual([1e5, 123456, 0.00012].map(short), ["1e5", "1.2e5", "1.2e-4"]);
+});
+
+test("the title names the settings of the mode where there is room", () => {
+    const settings = { w_stiff: 0.5, w_con: 0.1 };
+    const wide = toSVG(layout(run({ mode: "paper", settings }), null, 600, 200));
+    assert.ok(wide.includes("Stiffness ρ̂ · heun · paper · w_stiff 0.5 · w_con 0.1"));
+    const narrow = toSVG(layout(run({ mode: "paper", settings }), null, 200, 200));
+    assert.ok(narrow.includes("heun · paper") && !narrow.includes("w_con"));
 });

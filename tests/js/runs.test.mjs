@@ -13,14 +13,14 @@ const message = (step, more = {}) => ({
     views: [],
     title: "Heun",
     mode: "paper",
-    w_con: 0.3,
+    settings: { w_stiff: 0.5, w_con: 0.3 },
     step,
     steps: 4,
     sigma: 10 - step,
     sigma_next: 9 - step,
     stiffness: step ? 0.1 * step : null,
     spread: null,
-    guided: step > 2,
+    active: step > 2,
     ...more,
 });
 
@@ -29,7 +29,7 @@ test("steps gather to a run, in the order of their number whatever the order the
     for (const step of [0, 2, 1, 3, 3]) runs.add(message(step), "w", "3");
     const { current, previous } = runs.get("w", "3");
     assert.deepEqual(current.steps.map((step) => step.step), [0, 1, 2, 3]);
-    assert.deepEqual(current.steps[3], { step: 3, sigma: 7, sigmaNext: 6, stiffness: 0.1 * 3, spread: null, guided: true, believed: null, held: {} });
+    assert.deepEqual(current.steps[3], { step: 3, sigma: 7, sigmaNext: 6, stiffness: 0.1 * 3, spread: null, active: true, believed: null, held: {} });
     assert.ok(isComplete(current));
     assert.equal(previous, null);
 });
