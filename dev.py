@@ -256,29 +256,38 @@ def run(python: Path, comfyui: Path, *command: str) -> int:
 
 
 def lint(python: Path, comfyui: Path) -> int:
-    code = run(python, comfyui, "-m", "ruff", "check", ".")
-    code = code or run(python, comfyui, "-m", "ruff", "format", "--check", ".") or lint_js()
+    code = run(python, comfyui, "-m", "ruff", "check", ".") or run(python, comfyui, "-m", "ruff", "format", "--check", ".")
+    code = code or lint_with_node(python, comfyui)
     return code or run(python, comfyui, "-m", "devtools.locales", "--missing")  # a list of what is left to do, and no failure
 
 
-def lint_js() -> int:
-    """Check the types of js/ with tsc and run its tests under node, where there is a node."""
+def lint_with_node(python: Path, comfyui: Path) -> int:
+    """Check the types of erk/ and nodes/ with pyright and of js/ with tsc, and run the tests of js/, where there is a node."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
-        say("The checks of js/ were skipped: they need node and npm, which were not found.")
+        say("The checks of types and of js/ were skipped: they need node and npm, which were not found.")
         return int(os.environ.get("ERK_GUID_REQUIRE_BROWSER") == "1")
     lock = hashlib.sha256((ROOT / "package-lock.json").read_bytes()).hexdigest()
     modules = ROOT / "node_modules"
     if read_stamp(modules) != {"lock": lock}:
-        say("Installing the type checker of js/ ...")
+        say("Installing the type checkers ...")
         code = subprocess.call([npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=ROOT, stdout=sys.stderr)
         if code:
-            say("npm could not install the type checker (see above): check the network or npm's proxy settings and try again.")
+            say("npm could not install the type checkers (see above): check the network or npm's proxy settings and try again.")
             return code
         write_stamp(modules, {"lock": lock})
-    code = subprocess.call([node, str(modules / "typescript" / "bin" / "tsc"), "--noEmit"], cwd=ROOT)
+    code = pyright([node, str(modules / "pyright" / "index.js")], python, comfyui)
+    code = code or subprocess.call([node, str(modules / "typescript" / "bin" / "tsc"), "--noEmit"], cwd=ROOT)
     tests = sorted(str(path) for path in (ROOT / "tests" / "js").glob("*.test.mjs"))
     return code or subprocess.call([node, "--test", "--test-reporter=spec", *tests], cwd=ROOT)
+
+
+def pyright(command: list[str], python: Path, comfyui: Path) -> int:
+    """With pyrightconfig.json, and the ComfyUI that is used."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder, "pyrightconfig.json")
+        config.write_text(json.dumps({"extends": str(ROOT / "pyrightconfig.json"), "extraPaths": [str(comfyui)]}), encoding="utf-8")
+        return subprocess.call([*command, "--project", str(config), "--pythonpath", str(python)], cwd=ROOT)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -301,7 +310,7 @@ def parser() -> argparse.ArgumentParser:
     bench = verb("bench", "measure; further arguments go to the benchmark (`bench accuracy -h`)")
     bench.add_argument("name", choices=BENCHMARKS, help="; ".join(f"{name}: {text}" for name, text in BENCHMARKS.items()))
     bench.set_defaults(rest=True)
-    verb("lint", "ruff check and ruff format --check; of js/ the types (tsc) and the tests, where node is there")
+    verb("lint", "ruff check and ruff format --check; where node is there, pyright, tsc and the tests of js/; what is not translated")
     return top
 
 

@@ -109,7 +109,7 @@ class MeasuredStep:
             data_std=data_std,
             valid=valid,
             believed=believed,
-            held=[dict(enumerate(HELD)).get(code, "") for code in held],
+            held=[HELD[int(code)] if code in range(len(HELD)) else "" for code in held],
         )
 
 

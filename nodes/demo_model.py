@@ -93,7 +93,7 @@ def class_conditioning(name: str) -> list[list[Any]]:
 class DemoModelERKGuid(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        size = {"default": 384, "min": 2 * TILE, "max": 2048, "step": TILE}
+        size: dict[str, Any] = {"default": 384, "min": 2 * TILE, "max": 2048, "step": TILE}
         return make(
             io.Schema,
             node_id="DemoModelERKGuid",
@@ -126,7 +126,9 @@ class DemoModelERKGuid(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, kind: str, pictures: str, width: int, height: int, batch_size: int) -> io.NodeOutput:
+    def execute(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI hands inputs over by name
+        cls, kind: str, pictures: str, width: int, height: int, batch_size: int
+    ) -> io.NodeOutput:
         latent = torch.zeros([batch_size, 3, height, width], device=comfy.model_management.intermediate_device())
         return io.NodeOutput(
             build_demo_model(kind), class_conditioning(pictures), class_conditioning(_EVERYTHING), pixel_vae(), {"samples": latent}

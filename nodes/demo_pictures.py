@@ -42,6 +42,11 @@ class TileMixture(nn.Module):
     Parameters, not buffers: ComfyUI moves only those to the device.
     """
 
+    means: nn.Parameter
+    tints: nn.Parameter
+    tint_variance: nn.Parameter
+    membership: nn.Parameter
+
     def __init__(self) -> None:
         super().__init__()
         drawn = [_draw_class(name) for name in CLASSES]

@@ -168,7 +168,7 @@ class KSamplerERKGuid(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(
+    def execute(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI hands inputs over by name
         cls, model: Any, seed: int, steps: int, cfg: float, solver: str, scheduler: str, positive: Any, negative: Any,
         latent_image: dict[str, Any], denoise: float, mode: str,
         strengths: str | None = None, **settings: float | None,
@@ -231,7 +231,7 @@ class KSamplerAdvancedERKGuid(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(
+    def execute(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI hands inputs over by name
         cls, model: Any, add_noise: str, noise_seed: int, steps: int, cfg: float, solver: str, scheduler: str,
         positive: Any, negative: Any, latent_image: dict[str, Any], start_at_step: int, end_at_step: int,
         return_with_leftover_noise: str, mode: str,
@@ -280,7 +280,7 @@ class SamplerERKGuid(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(
+    def execute(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI hands inputs over by name
         cls, solver: str, mode: str, strengths: str | None = None, max_order: int = 3, **settings: float | None,
     ) -> io.NodeOutput:  # fmt: skip
         trace = erk.Trace(source=cls.hidden.unique_id if cls.hidden is not None else None)

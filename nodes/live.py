@@ -123,7 +123,8 @@ class LiveView:
 
     def _send_first(self) -> None:
         step = self._waiting.popleft().read()
-        self._send(message(step, self._info, self._origin, self._run))
+        if self._info is not None:
+            self._send(message(step, self._info, self._origin, self._run))
 
 
 @dataclass(frozen=True)

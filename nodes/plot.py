@@ -11,8 +11,9 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -102,6 +103,12 @@ def plot(runs: Sequence[Run], title: str, what: str, axis: str, width: int, heig
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
+def _renderer(figure: Figure) -> RendererAgg:
+    """What measures texts."""
+    assert isinstance(figure.canvas, FigureCanvasAgg)
+    return figure.canvas.get_renderer()
+
+
 def draw(runs: Sequence[Run], title: str, what: str, axis: str, width: int, height: int, theme: str) -> Figure:
     """The figure, drawn on an Agg canvas.
 
@@ -148,11 +155,13 @@ class _Plot:
         self._note_oddities()
         top = self._heading()
         bottom = self._footer()
-        self.figure.get_layout_engine().set(rect=(0, bottom, 1, 1 - top - bottom), w_pad=0.06, h_pad=0.05, wspace=0.02, hspace=0.02)
+        engine = self.figure.get_layout_engine()
+        assert isinstance(engine, ConstrainedLayoutEngine)
+        engine.set(rect=(0, bottom, 1, 1 - top - bottom), w_pad=0.06, h_pad=0.05, wspace=0.02, hspace=0.02)
 
     def _message(self, text: str) -> None:
         message = self.figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=14, color=self.theme.muted, linespacing=1.5)
-        extent = message.get_window_extent(self.figure.canvas.get_renderer())
+        extent = message.get_window_extent(_renderer(self.figure))
         room = 0.92 * self.figure.bbox.width
         if extent.width > room:
             message.set_fontsize(14 * room / extent.width)
@@ -397,12 +406,12 @@ class _Plot:
         handles, labels = self._legend_entries()
         own = 0 if self.single else len(self.runs)
         legend = self._placed_legend(handles, labels, y)
-        extent = legend.get_window_extent(self.figure.canvas.get_renderer())
+        extent = legend.get_window_extent(_renderer(self.figure))
         if extent.height > 0.33 * self.figure.bbox.height and own:
             # The runs' names matter most; what the points mean is on the help page too.
             legend.remove()
             legend = self._placed_legend(handles[:own], labels[:own], y)
-            extent = legend.get_window_extent(self.figure.canvas.get_renderer())
+            extent = legend.get_window_extent(_renderer(self.figure))
         return y + extent.height / self.figure.bbox.height
 
     def _placed_legend(self, handles: list[Line2D | Patch], labels: list[str], y: float) -> Legend:
@@ -416,7 +425,7 @@ class _Plot:
             for text, label in zip(legend.get_texts(), labels, strict=True):
                 self._prepare(text)
                 text.set_text(self._shortened(text, label, 0.8))
-            width = legend.get_window_extent(self.figure.canvas.get_renderer()).width
+            width = legend.get_window_extent(_renderer(self.figure)).width
             if width <= 0.98 * self.figure.bbox.width or columns == 1:
                 return legend
             legend.remove()
@@ -467,10 +476,10 @@ class _Plot:
 
     def _width_of(self, text: Text, content: str) -> float:
         text.set_text(content)
-        return text.get_window_extent(self.figure.canvas.get_renderer()).width / self.figure.bbox.width
+        return text.get_window_extent(_renderer(self.figure)).width / self.figure.bbox.width
 
     def _height_of(self, text: Text) -> float:
-        return text.get_window_extent(self.figure.canvas.get_renderer()).height / self.figure.bbox.height
+        return text.get_window_extent(_renderer(self.figure)).height / self.figure.bbox.height
 
 
 def _name(quantity: Quantity) -> str:

@@ -146,4 +146,4 @@ def _write(folder: Path, name: str, counter: int, texts: dict[str, str]) -> list
                     path.unlink()
             if not isinstance(error, FileExistsError):
                 raise
-    raise FileExistsError(f"every number from {counter} to {number} is taken")
+    raise FileExistsError(f"every number from {counter} to {counter + 999} is taken")

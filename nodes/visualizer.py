@@ -97,7 +97,9 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, filename_prefix: str | None = None) -> bool | str:
+    def validate_inputs(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI hands inputs over by name
+        cls, filename_prefix: str | None = None
+    ) -> bool | str:
         """Tell a name that cannot be before anything is sampled. None: it comes over a link."""
         try:
             if filename_prefix is not None:
@@ -107,7 +109,7 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
         return True
 
     @classmethod
-    def execute(
+    def execute(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI hands inputs over by name
         cls, trace: erk.Trace, latent: Any = None,
         trace_2: erk.Trace | None = None, latent_2: Any = None, trace_3: erk.Trace | None = None, latent_3: Any = None,
         trace_4: erk.Trace | None = None, latent_4: Any = None, labels: str = "", plot: str = _PLOTS[0], axis: str = _AXES[0],

@@ -152,7 +152,7 @@ class TestChecksOfJs:
         monkeypatch.delenv("ERK_GUID_REQUIRE_BROWSER", raising=False)
         if required:
             monkeypatch.setenv("ERK_GUID_REQUIRE_BROWSER", required)
-        assert dev.lint_js() == code
+        assert dev.lint_with_node(Path("python"), Path("ComfyUI")) == code
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == 1 and "skipped" in lines[0] and "node" in lines[0]
 

@@ -135,8 +135,8 @@ def _gauss_legendre(order: int) -> tuple[tuple[float, float], ...]:
             change = p / slope
             z -= change
             if abs(change) < 1e-15:
+                rule.append(((1 - z) / 2, 1 / ((1 - z * z) * slope * slope)))
                 break
-        rule.append(((1 - z) / 2, 1 / ((1 - z * z) * slope * slope)))
     return tuple(rule)
 
 

@@ -35,7 +35,7 @@ test("a run that is under way leaves room for the steps to come", () => {
     assert.equal(layout(run(), null, 400, 200).progress, "4 steps");
 });
 
-test("active and unguided steps differ in shape, and a step without an estimate has a mark of its own", () => {
+test("corrected and plain steps differ in shape, and a step without an estimate has a mark of its own", () => {
     const svg = toSVG(layout(run(), null, 400, 200));
     assert.match(svg, /<path class="missing" data-step="0"/);
     assert.match(svg, /<circle class="plain" data-step="1"/);

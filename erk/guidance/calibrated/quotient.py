@@ -66,7 +66,7 @@ class Quotients(NamedTuple):
         share = 2.0 / (1.0 - self.of(NOISE_FRACTION_MIN))
         position = torch.lerp(square, product, share).div_(square)  # 1 where q is 1, -1 at the bound; NaN where both are 0
         beyond, instead = (1.0 + share * (self.of(u) - 1.0) for u in (0.0, NOISE_FRACTION_EXPANDING))
-        torch.nn.functional.threshold_(position, beyond - ROUNDING, instead)
+        torch.threshold_(position, beyond - ROUNDING, instead)
         return position.clamp_(-1.0, 1.0).asin_().mul_(-2.0 / math.pi)
 
     def grid(self) -> Tensor:
