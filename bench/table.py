@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("--kind", choices=["eps", "v", "flow"], nargs="*", default=["eps", "flow"], help="kinds of model")
     arguments = parser.parse_args()
     load_pack()
-    demo = pack_module("nodes.demo_model")
+    demo = pack_module("nodes.demo.model")
     erk = pack_module("erk")
     modes = [mode for mode in erk.MODES if mode != "off"]
 

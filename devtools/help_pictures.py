@@ -23,8 +23,8 @@ def main() -> int:
     import torch
     from PIL import Image, ImageDraw
 
-    demo, runs, erk = pack_module("nodes.demo_model"), pack_module("nodes.trace_runs"), pack_module("erk")
-    plot = import_module(f"{pack.__name__}.nodes.plot").plot
+    demo, runs, erk = pack_module("nodes.demo.model"), pack_module("nodes.traces.runs"), pack_module("erk")
+    plot = import_module(f"{pack.__name__}.nodes.traces.figure").plot
 
     def sample(
         sampler: str, steps: int, mode: str | None = "calibrated", *, pictures: str = "arcs", side: int = 384, batch: int = 4,
@@ -90,7 +90,7 @@ def main() -> int:
             "converged": exact,
         },
     )
-    kinds = [*pack_module("nodes.demo_pictures").CLASSES, "everything"]
+    kinds = [*pack_module("nodes.demo.pictures").CLASSES, "everything"]
     sheet("demo_pictures.jpg", {kind: sample("erk_deis", 24, pictures=kind, batch=1, side=192)[0] for kind in kinds}, side=160)
     return 0
 

@@ -35,5 +35,5 @@ def load_pack() -> ModuleType:
 
 
 def pack_module(name: str) -> ModuleType:
-    """A module of the pack, such as "nodes.demo_model"."""
+    """A module of the pack, such as "nodes.demo.model"."""
     return sys.modules[f"{load_pack().__name__}.{name}"]

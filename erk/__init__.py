@@ -22,12 +22,13 @@ from .integrate import integrate
 from .noise_process import FLOW, SIGMA_SPACE, NoiseProcess
 from .pair import EmbeddedPair
 from .solvers import DEIS, SOLVERS, Multistep, Solver
-from .trace import MeasuredStep, Observer, RunInfo, StepRecord, Trace
+from .trace import QUANTITIES, MeasuredStep, Observer, RunInfo, StepRecord, Trace, json_safe
 
 __all__ = [
     "DEIS",
     "FLOW",
     "MODES",
+    "QUANTITIES",
     "SETTINGS",
     "SIGMA_SPACE",
     "SOLVERS",
@@ -42,6 +43,7 @@ __all__ = [
     "StepRecord",
     "Trace",
     "integrate",
+    "json_safe",
     "make_guidance",
     "make_solver",
     "paper_preset",

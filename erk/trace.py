@@ -56,6 +56,10 @@ class StepRecord:
     held: list[str]
 
 
+QUANTITIES = ("active", "correction", "stiffness", "h_stiffness", "data_std", "valid", "believed", "held")
+"""What is measured of a step, by the names of :class:`StepRecord`: ``held`` is a code of ``HELD``."""
+
+
 @dataclass(frozen=True)
 class RunInfo:
     """What was run: enough to label a plot and to run it again.
@@ -85,7 +89,7 @@ class RunInfo:
 class MeasuredStep:
     """One step of a run, its values still on the device that computed them.
 
-    values  [8, B] float32: active, relative correction, stiffness, h * stiffness, S, valid, believed, code of HELD
+    values  [quantities, B] float32, a row for each of ``QUANTITIES``
     """
 
     index: int
@@ -96,21 +100,10 @@ class MeasuredStep:
 
     def to_record(self, values: list[Values]) -> StepRecord:
         """The step for reading, from its values as they came to the host."""
-        active, correction, stiffness, h_stiffness, data_std, valid, believed, held = values
-        return StepRecord(
-            index=self.index,
-            sigma=self.sigma,
-            sigma_next=self.sigma_next,
-            stiffness=stiffness,
-            h_stiffness=h_stiffness,
-            active=[flag > 0 for flag in active],
-            correction=correction,
-            model_calls=self.model_calls,
-            data_std=data_std,
-            valid=valid,
-            believed=believed,
-            held=[HELD[int(code)] if code in range(len(HELD)) else "" for code in held],
-        )
+        measured: dict[str, Any] = dict(zip(QUANTITIES, values, strict=True))
+        measured["active"] = [flag > 0 for flag in measured["active"]]
+        measured["held"] = [HELD[int(code)] if code in range(len(HELD)) else "" for code in measured["held"]]
+        return StepRecord(self.index, self.sigma, self.sigma_next, model_calls=self.model_calls, **measured)
 
 
 class Observer(Protocol):
@@ -122,32 +115,29 @@ class Observer(Protocol):
 
 
 def measure(x: Tensor, x_next: Tensor, correction: Correction) -> Tensor:
-    """The values of a step, [8, B] as in :class:`MeasuredStep`. x_next is the unguided state; nothing is read back."""
+    """The values of a step, as in :class:`MeasuredStep`. x_next is the unguided state; nothing is read back."""
     unknown = torch.full((x.shape[0],), math.nan, device=x.device, dtype=torch.float32)
     zero = torch.zeros_like(unknown)
     relative = zero
     if correction.norm is not None:
         relative = torch.where(correction.norm > 0, correction.norm / norm(x_next - x), zero)
-    known = (correction.stiffness, correction.h_stiffness, correction.data_std, correction.valid, correction.believed)
-    return torch.stack(
-        [
-            zero if correction.active is None else correction.active.float(),
-            relative,
-            *(unknown if value is None else value for value in known),
-            zero if correction.held is None else correction.held.float(),
-        ]
-    )
+
+    def row(name: str) -> Tensor:
+        if name == "correction":
+            return relative
+        value = getattr(correction, name)
+        if value is None:
+            return zero if name in ("active", "held") else unknown
+        return value.float()
+
+    return torch.stack([row(name) for name in QUANTITIES])
 
 
-@dataclass
+@dataclass(eq=False)  # a trace is itself, whatever it holds
 class Trace:
-    """The record of the newest run of a sampler; a new run begins it anew.
-
-    source  who handed the trace out, for whoever shows it; the trace itself makes no use of it
-    """
+    """The record of the newest run of a sampler; a new run begins it anew."""
 
     info: RunInfo | None = None
-    source: str | None = None
     _measured: list[MeasuredStep] = field(default_factory=list, repr=False)
 
     def begin(self, info: RunInfo) -> None:
@@ -174,17 +164,18 @@ class Trace:
         """Plain data; values that are not finite become None, for JSON has no word for them."""
         info = None if self.info is None else self.info.as_dict()
         steps = [{f.name: getattr(step, f.name) for f in fields(StepRecord)} for step in self.steps]
-        return _finite({"run": info, "steps": steps})
+        return json_safe({"run": info, "steps": steps})
 
     def to_json(self, indent: int | None = 1) -> str:
         return json.dumps(self.as_dict(), indent=indent)
 
 
-def _finite(data: Any) -> Any:
+def json_safe(data: Any) -> Any:
+    """Plain data with None for what is not finite, for JSON has no word for it."""
     if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
+        return {key: json_safe(value) for key, value in data.items()}
     if isinstance(data, list):
-        return [_finite(value) for value in data]
+        return [json_safe(value) for value in data]
     if isinstance(data, float) and not math.isfinite(data):
         return None
     return data

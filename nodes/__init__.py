@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from .demo_model import DemoModelERKGuid
+from .demo.model import DemoModelERKGuid
 from .ksampler import KSamplerAdvancedERKGuid, KSamplerERKGuid, SamplerERKGuid
 from .visualizer import StiffnessVisualizerERKGuid
 

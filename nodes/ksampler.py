@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from .. import erk
 from .compat import SAMPLERS_CATEGORY, SAMPLING, Trace, core_nodes, make
 from .samplers import PREFIX, SAMPLERS
+from .traces.source import trace_of
 
 _ALIASES = [
     "erk",
@@ -283,7 +284,7 @@ class SamplerERKGuid(io.ComfyNode):
     def execute(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI hands inputs over by name
         cls, solver: str, mode: str, strengths: str | None = None, max_order: int = 3, **settings: float | None,
     ) -> io.NodeOutput:  # fmt: skip
-        trace = erk.Trace(source=cls.hidden.unique_id if cls.hidden is not None else None)
+        trace = trace_of(cls.hidden.unique_id if cls.hidden is not None else None)
         options = _options(mode, strengths, settings, trace)
         if issubclass(erk.SOLVERS[solver], erk.Multistep):
             options["max_order"] = max_order

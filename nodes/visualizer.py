@@ -9,13 +9,11 @@ from comfy_api.latest import io, ui
 
 from .. import erk
 from .compat import SAMPLING, Trace, make
-from .save_trace import DEFAULT_PREFIX, FORMATS, check_prefix, save_runs
-from .trace_runs import as_json, label_runs, split_labels
+from .traces.runs import as_json, label_runs, split_labels
+from .traces.saving import DEFAULT_PREFIX, FORMATS, check_prefix, save_runs
+from .traces.style import AXES, PLOTS, THEMES
 
 # What plot.py draws, named here because matplotlib is imported only where it is used.
-_PLOTS = ("overview", "rho-hat", "h*rho-hat", "correction size", "estimated S")
-_AXES = ("step", "sigma")
-_THEMES = ("light", "dark")
 _WIDTH, _HEIGHT = 1120, 800
 _WIDTHS, _HEIGHTS = (320, 4096), (240, 4096)
 
@@ -57,12 +55,12 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
                     "Left empty, a run is named by what sets it apart: solver, mode, steps.",
                 ),
                 io.Combo.Input(
-                    "plot", options=list(_PLOTS), default=_PLOTS[0], optional=True,
+                    "plot", options=list(PLOTS), default=PLOTS[0], optional=True,
                     tooltip="overview: all of these. rho-hat: the stiffness. h*rho-hat: stiffness times step length; near 1 and above the "
                     "step is too long. correction size: how much was added, in % of the step. estimated S: the scale of the data.",
                 ),
                 io.Combo.Input(
-                    "axis", options=list(_AXES), default=_AXES[0], optional=True,
+                    "axis", options=list(AXES), default=AXES[0], optional=True,
                     tooltip="step: each run by its own step numbers. sigma: by noise level, which puts runs of different lengths or "
                     "schedules in line.",
                 ),
@@ -75,7 +73,7 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
                     tooltip="Height of the plot in pixels.",
                 ),
                 make(
-                    io.Combo.Input, "theme", options=list(_THEMES), default=_THEMES[0], optional=True, advanced=True,
+                    io.Combo.Input, "theme", options=list(THEMES), default="light", optional=True, advanced=True,
                     tooltip="A light or a dark background.",
                 ),
                 io.Combo.Input(
@@ -112,13 +110,13 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
     def execute(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI hands inputs over by name
         cls, trace: erk.Trace, latent: Any = None,
         trace_2: erk.Trace | None = None, latent_2: Any = None, trace_3: erk.Trace | None = None, latent_3: Any = None,
-        trace_4: erk.Trace | None = None, latent_4: Any = None, labels: str = "", plot: str = _PLOTS[0], axis: str = _AXES[0],
-        width: int = _WIDTH, height: int = _HEIGHT, theme: str = _THEMES[0], save: str = "none", filename_prefix: str = DEFAULT_PREFIX,
+        trace_4: erk.Trace | None = None, latent_4: Any = None, labels: str = "", plot: str = PLOTS[0], axis: str = AXES[0],
+        width: int = _WIDTH, height: int = _HEIGHT, theme: str = "light", save: str = "none", filename_prefix: str = DEFAULT_PREFIX,
     ) -> io.NodeOutput:  # fmt: skip
-        from . import plot as drawing
+        from .traces import figure as drawing
 
         # ComfyUI checks values that are typed in; these may also come over links.
-        for name, value, known in (("plot", plot, _PLOTS), ("axis", axis, _AXES), ("theme", theme, _THEMES), ("save", save, FORMATS)):
+        for name, value, known in (("plot", plot, PLOTS), ("axis", axis, AXES), ("theme", theme, THEMES), ("save", save, FORMATS)):
             if value not in known:
                 raise ValueError(f"ERK-Guid: {name} is {value!r}, but must be one of {', '.join(known)}.")
         for name, size, (least, most) in (("width", width, _WIDTHS), ("height", height, _HEIGHTS)):

@@ -20,8 +20,8 @@ import comfy.sample  # noqa: E402
 import comfy.samplers  # noqa: E402
 
 samplers: ModuleType = pack_module("nodes.samplers")
-demo: ModuleType = pack_module("nodes.demo_model")
-pictures: ModuleType = pack_module("nodes.demo_pictures")
+demo: ModuleType = pack_module("nodes.demo.model")
+pictures: ModuleType = pack_module("nodes.demo.pictures")
 erk: ModuleType = pack_module("erk")
 
 NAMES = [f"erk_{name}" for name in erk.SOLVERS]

@@ -60,7 +60,7 @@ for name, of_a_step, title in (("kutta_3", 3, "Kutta 3"), ("exponential_ab", 1, 
 """
 
 RULE_ADDED = """
-erk, live, runs, save = (of_pack(name) for name in ("erk", "nodes.live", "nodes.trace_runs", "nodes.save_trace"))
+erk, live, runs, save = (of_pack(name) for name in ("erk", "nodes.live", "nodes.traces.runs", "nodes.traces.saving"))
 assert all("richardson" in inputs(node)["mode"].options and list(inputs(node))[-1] == "gamma" for node in SAMPLING)
 made = nodes.NODE_CLASS_MAPPINGS["SamplerERKGuid"].execute(solver="heun", mode="richardson", strengths="preset", gamma=0.25).args
 sampler, trace = made

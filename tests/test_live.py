@@ -22,8 +22,10 @@ from test_comfyui import sample, sigmas_for  # noqa: E402
 from test_server import custom, demo, erk_ksampler, node, saved, stock_ksampler  # noqa: E402
 
 live: ModuleType = pack_module("nodes.live")
+page_side: ModuleType = pack_module("nodes.live.page")
+view_side: ModuleType = pack_module("nodes.live.view")
 samplers: ModuleType = pack_module("nodes.samplers")
-demo_model: ModuleType = pack_module("nodes.demo_model")
+demo_model: ModuleType = pack_module("nodes.demo.model")
 pair: ModuleType = pack_module("erk.pair")
 integrate: ModuleType = pack_module("erk.integrate")
 erk: ModuleType = pack_module("erk")
@@ -41,7 +43,7 @@ def run(solver: str, mode: str, *, trace: Any = None, batch: int = 2, steps: int
 def sent(monkeypatch):
     """The messages of runs in this process, as if a page looked on."""
     messages: list[dict[str, Any]] = []
-    monkeypatch.setattr(live, "_connect", lambda trace: live.LiveView(messages.append, ORIGIN))
+    monkeypatch.setattr(page_side, "_connect", lambda trace: live.LiveView(messages.append, ORIGIN))
     return messages
 
 
@@ -87,7 +89,7 @@ class TestMessages:
     def test_the_picture_is_the_same_to_the_bit(self, monkeypatch, solver, mode):
         expected = run(solver, mode)
         messages: list[dict[str, Any]] = []
-        monkeypatch.setattr(live, "_connect", lambda trace: live.LiveView(messages.append, ORIGIN))
+        monkeypatch.setattr(page_side, "_connect", lambda trace: live.LiveView(messages.append, ORIGIN))
         assert torch.equal(run(solver, mode), expected)
         assert len(messages) == 6
 
@@ -125,11 +127,11 @@ class TestNobodyLooksOn:
         monkeypatch.setattr(pair.EmbeddedPair, "difference", never)
         run(solver, "off")
         server = type("Server", (), {"client_id": "gone", "sockets": {}})()
-        monkeypatch.setattr(live, "_server", lambda: server)
+        monkeypatch.setattr(page_side, "_server", lambda: server)
         run(solver, "off")
 
     def test_no_server(self):
-        assert live._server() is None
+        assert page_side._server() is None
         with live.watching(None) as view:
             assert view is None
 
@@ -143,8 +145,8 @@ class TestFailures:
             calls.append(message)
             raise OSError("the wire is cut")
 
-        live._warn.cache_clear()
-        monkeypatch.setattr(live, "_connect", lambda trace: live.LiveView(send, ORIGIN))
+        view_side.warn.cache_clear()
+        monkeypatch.setattr(page_side, "_connect", lambda trace: live.LiveView(send, ORIGIN))
         with caplog.at_level(logging.WARNING):
             assert torch.equal(run("heun", "calibrated"), expected)
             assert torch.equal(run("heun", "calibrated"), expected)
@@ -152,13 +154,13 @@ class TestFailures:
         assert [record.message for record in caplog.records if "the wire is cut" in record.message] == [caplog.records[-1].message]
 
     def test_a_failing_look_up(self, monkeypatch, caplog):
-        live._warn.cache_clear()
+        view_side.warn.cache_clear()
         expected = run("deis", "off")
 
         def broken(trace):
             raise AttributeError("ComfyUI has changed")
 
-        monkeypatch.setattr(live, "_connect", broken)
+        monkeypatch.setattr(page_side, "_connect", broken)
         with caplog.at_level(logging.WARNING):
             assert torch.equal(run("deis", "off"), expected)
         assert "ComfyUI has changed" in caplog.text and "the sampling goes on" in caplog.text
@@ -194,7 +196,7 @@ class TestCopiesOnTheirWay:
         messages: list[dict[str, Any]] = []
         view = live.LiveView(messages.append, ORIGIN)
         arrivals = [_Arrival() for _ in range(4)]
-        monkeypatch.setattr(view, "_fetch", lambda step: live._OnItsWay(step, step.values, arrivals[step.index]))
+        monkeypatch.setattr(view, "_fetch", lambda step: view_side._OnItsWay(step, step.values, arrivals[step.index]))
         view.begin(erk.RunInfo("heun", "off", "eps", [4.0, 3.0, 2.0, 1.0, 0.0]))
         one, two, three, four = self.steps(4)
         view.record(one)

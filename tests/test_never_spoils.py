@@ -22,7 +22,7 @@ CFGS = (1.0, 3.0, 8.0, 12.0)
 
 def clipped(kind: str, scheduler: str, solver: str, steps: int, cfg: float, mode: str) -> torch.Tensor:
     """Share of each picture's values that lie outside -1..1, [B]."""
-    demo = pack_module("nodes.demo_model")
+    demo = pack_module("nodes.demo.model")
     model = demo.build_demo_model(kind)
     sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps)
     sampler = comfy.samplers.KSAMPLER(pack_module("nodes.samplers").SAMPLERS[f"erk_{solver}"], {"mode": mode})

@@ -33,14 +33,15 @@ from matplotlib.colors import to_rgb  # noqa: E402
 
 erk = pack_module("erk")
 visualizer = pack_module("nodes.visualizer")
-save_trace = pack_module("nodes.save_trace")
-trace_runs = pack_module("nodes.trace_runs")
+save_trace = pack_module("nodes.traces.saving")
+trace_runs = pack_module("nodes.traces.runs")
 
 
 # The pack imports it, and matplotlib with it, only when a plot is made.
-drawing = import_module(f"{load_pack().__name__}.nodes.plot")
+drawing = import_module(f"{load_pack().__name__}.nodes.traces.figure")
+style = pack_module("nodes.traces.style")
 
-FIELDS = ("active", "correction", "stiffness", "h_stiffness", "data_std", "valid", "believed", "held")
+FIELDS = erk.QUANTITIES
 QUANTITIES = {"rho-hat": "stiffness", "h*rho-hat": "h_stiffness", "correction size": "correction", "estimated S": "data_std"}
 
 
@@ -85,7 +86,7 @@ def words(figure: Any) -> str:
 
 
 class TestDrawing:
-    @pytest.mark.parametrize("axis", drawing.AXES)
+    @pytest.mark.parametrize("axis", style.AXES)
     @pytest.mark.parametrize(("what", "field"), QUANTITIES.items())
     def test_lines_are_the_traces_values(self, what, field, axis):
         traces = [make_trace(8, 3, seed=1), make_trace(5, 1, "deis", seed=2)]
@@ -99,7 +100,7 @@ class TestDrawing:
             for state, active in (("corrected", True), ("not corrected", False)):
                 marks = lines(figure)[f"{what}/{number}/{state}"]
                 assert np.allclose(marks.get_xdata(), [p for p, step in zip(place, trace.steps, strict=True) if any(step.active) is active])
-                hollow = to_rgb(marks.get_markerfacecolor()) == to_rgb(drawing.THEMES["light"].background)
+                hollow = to_rgb(marks.get_markerfacecolor()) == to_rgb(style.THEMES["light"].background)
                 assert hollow is not active
         (panel,) = figure.axes
         left, right = panel.get_xlim()
@@ -137,17 +138,17 @@ class TestDrawing:
         assert "threshold w_con = 0.1" in words(draw(paper)[0])
 
     @pytest.mark.parametrize("size", [(320, 240), (321, 243), (480, 320), (1120, 800), (1999, 301), (400, 1201), (4096, 2160)])
-    @pytest.mark.parametrize("theme", drawing.THEMES)
+    @pytest.mark.parametrize("theme", style.THEMES)
     def test_size_and_background(self, size, theme):
         width, height = size
         _, pixels = draw(make_trace(), make_trace(seed=1), size=size, theme=theme)
         assert pixels.shape == (height, width, 3)
-        background = np.round(255 * np.array(to_rgb(drawing.THEMES[theme].background)))
+        background = np.round(255 * np.array(to_rgb(style.THEMES[theme].background)))
         assert np.array_equal(pixels[0, 0], background)
         assert 0.4 < (pixels == background).all(-1).mean() < 0.99, "a background, and something on it"
         assert pixels.mean() < 80 if theme == "dark" else pixels.mean() > 200
         for number in range(2):
-            colour = np.round(255 * np.array(to_rgb(drawing.THEMES[theme].runs[number])))
+            colour = np.round(255 * np.array(to_rgb(style.THEMES[theme].runs[number])))
             assert (np.abs(pixels - colour).max(-1) < 2).sum() > 20, f"run {number} is to be seen"
 
     @pytest.mark.parametrize("size", [(320, 240), (480, 320), (700, 500), (1120, 800), (2000, 1500)])
@@ -220,7 +221,7 @@ DEGENERATE = {
 
 
 class TestDegenerate:
-    @pytest.mark.parametrize("axis", drawing.AXES)
+    @pytest.mark.parametrize("axis", style.AXES)
     @pytest.mark.parametrize(("build", "said"), DEGENERATE.values(), ids=DEGENERATE)
     def test_overview_says_so(self, build, said, axis):
         figure, pixels = draw(*build(), axis=axis)
@@ -272,7 +273,7 @@ class TestDegenerate:
                 values = torch.tensor(drawn, dtype=torch.float32).reshape(step.values.shape)
                 trace._measured[i] = replace(step, values=values, sigma=data.draw(st.one_of(st.just(step.sigma), self.values)))
             traces.append(trace)
-        what, axis = data.draw(st.sampled_from(drawing.PLOTS)), data.draw(st.sampled_from(drawing.AXES))
+        what, axis = data.draw(st.sampled_from(style.PLOTS)), data.draw(st.sampled_from(style.AXES))
         figure, pixels = draw(*traces, what=what, axis=axis, size=(400, 300))
         assert pixels.std() > 0 and words(figure).strip()
         _, runs = trace_runs.label_runs(traces)
@@ -416,9 +417,6 @@ class TestSaving:
 
 
 class TestNode:
-    def test_choices_are_what_the_plot_knows(self):
-        assert visualizer._PLOTS == drawing.PLOTS and visualizer._AXES == drawing.AXES and tuple(drawing.THEMES) == visualizer._THEMES
-
     def test_defaults_of_schema_and_of_execute_agree(self):
         """A prompt from before these inputs lacks them."""
         node = visualizer.StiffnessVisualizerERKGuid

@@ -5,7 +5,7 @@
  */
 
 /**
- * One step, as the server sends it (nodes/live.py).
+ * One step, as the server sends it (nodes/live/).
  *
  * @typedef {object} StepMessage
  * @property {string} run

@@ -14,8 +14,8 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from .compat import SAMPLING, make, pixel_vae
-from .demo_pictures import CLASSES, TILE, TileMixture
+from ..compat import SAMPLING, make, pixel_vae
+from .pictures import CLASSES, TILE, TileMixture
 
 _EVERYTHING = "everything"
 _KINDS = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import fields
@@ -16,8 +15,8 @@ import folder_paths
 from comfy_api.latest import io as comfy_io
 from comfy_api.latest import ui
 
-from .. import erk
-from .trace_runs import Run, as_json
+from ... import erk
+from .runs import TracedRun, as_json
 
 FORMATS = {"none": (), "CSV": (".csv",), "JSON": (".json",), "both": (".csv", ".json")}
 """What `save` offers, and the files it makes."""
@@ -32,7 +31,7 @@ _LONGEST = 200
 _RUN_COLUMNS = ("solver", "mode", "model", *erk.SETTINGS)
 
 
-def as_csv(runs: Sequence[Run]) -> str:
+def as_csv(runs: Sequence[TracedRun]) -> str:
     """A header, then one row for each run, step and sample; a value that is not finite is an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -52,9 +51,8 @@ def as_csv(runs: Sequence[Run]) -> str:
 def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return int(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return ""
-    return value
+    value = erk.json_safe(value)
+    return "" if value is None else value
 
 
 def check_prefix(prefix: str) -> str:
@@ -95,7 +93,7 @@ def check_prefix(prefix: str) -> str:
     return "/".join(parts)
 
 
-def save_runs(runs: Sequence[Run], kind: str, prefix: str, width: int, height: int) -> list[ui.SavedResult]:
+def save_runs(runs: Sequence[TracedRun], kind: str, prefix: str, width: int, height: int) -> list[ui.SavedResult]:
     """Write the runs in the formats of `kind`, a key of FORMATS; returns what the page is told of the files.
 
     All files get the same number, one that no file has yet.

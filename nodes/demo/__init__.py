@@ -1,0 +1,1 @@
+"""A model without any download: the exact denoiser of mosaics that the pack draws itself."""

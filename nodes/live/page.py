@@ -1,0 +1,131 @@
+"""The page's side: which page looks on, where in its graph a run takes place, and the route by which it says what it wants."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from ... import erk
+from ..traces.source import source_of
+from .view import LiveView, Origin, warn
+
+EVENT = "erk_guid.step"
+ROUTE = "/erk_guid/live"
+SHOW = ("all", "erk", "off")
+"""On which nodes a page wants the chart: on all, on ERK-Guid's own, on none."""
+
+_VISUALIZER = "StiffnessVisualizerERKGuid"
+_TRACE_OUTPUT = 1
+"""Place of the trace among the outputs of every node that has one."""
+
+
+@contextlib.contextmanager
+def watching(trace: erk.Trace | None) -> Iterator[LiveView | None]:
+    """A view of the run made in this block, or None where no page is there to see it."""
+    view = None
+    try:
+        view = _connect(trace)
+    except Exception as error:
+        warn(f"{type(error).__name__}: {error}")
+    try:
+        yield view
+    except BaseException:
+        # Interrupted, or failed: what has arrived is told; a device that may be out of order is not waited for.
+        if view is not None:
+            view.poll()
+        raise
+    if view is not None:
+        view.finish()
+
+
+def _connect(trace: erk.Trace | None) -> LiveView | None:
+    server = _server()
+    client = getattr(server, "client_id", None)
+    if client is None or client not in server.sockets:
+        return None
+    show = _metadata(server, client).get(ROUTE, SHOW[0])
+    if show == "off":
+        return None
+    origin = _origin(server, trace)
+    if origin is None or (show == "erk" and not origin.views and not str(origin.type).endswith("ERKGuid")):
+        return None
+    return LiveView(lambda data: server.send_sync(EVENT, data, client), origin)
+
+
+def _server() -> Any:
+    """ComfyUI's server, or None in a script or a test that has none."""
+    return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+
+
+def _metadata(server: Any, client: str) -> dict[str, Any]:
+    """What is noted of a connected page; it goes when the page goes."""
+    return getattr(server, "sockets_metadata", {}).get(client, {})
+
+
+def _origin(server: Any, trace: erk.Trace | None) -> Origin | None:
+    from comfy_execution.progress import get_progress_state
+    from comfy_execution.utils import get_executing_context
+
+    context = get_executing_context()
+    # A pack that samples in a thread of its own loses the context; the server still knows its node.
+    node = context.node_id if context is not None else server.last_node_id
+    if node is None:
+        return None
+    prompt = context.prompt_id if context is not None else getattr(server, "last_prompt_id", None)
+    graph = get_progress_state().dynprompt
+    source = source_of(trace) or node
+    views = tuple(
+        str(other)
+        for other in graph.all_node_ids()
+        if graph.get_node(other)["class_type"] == _VISUALIZER and [source, _TRACE_OUTPUT] in graph.get_node(other)["inputs"].values()
+    )
+    shown = graph.get_display_node_id(node)
+    return Origin(prompt, str(shown), graph.get_node(shown)["class_type"], views, _workflow(server, prompt))
+
+
+def _workflow(server: Any, prompt: str | None) -> str | None:
+    """Id of the workflow that a running prompt was made from: its page may show another one by now."""
+    with contextlib.suppress(Exception):
+        for _, prompt_id, _, extra_data, *_ in server.prompt_queue.currently_running.values():
+            if prompt_id == prompt:
+                return str(extra_data["extra_pnginfo"]["workflow"]["id"])
+    return None
+
+
+def register() -> None:
+    """Let pages say on which nodes they want the chart: POST {"client_id": ..., "show": "all" | "erk" | "off"}.
+
+    Where that cannot be set up, the setting stays without effect; the pack loads all the same.
+    """
+    server = _server()
+    if server is None:
+        return
+    try:
+        _add_route(server)
+    except Exception as error:
+        logging.warning("ERK-Guid: the live chart's setting has no effect here. %s: %s", type(error).__name__, error)
+
+
+def _add_route(server: Any) -> None:
+    if any(getattr(route, "path", None) == ROUTE for route in server.routes):
+        return
+    from aiohttp import web
+
+    async def choose(request: web.Request) -> web.Response:
+        try:
+            data = await request.json()
+            client, show = data["client_id"], data["show"]
+        except (json.JSONDecodeError, KeyError, TypeError):
+            return web.json_response({"error": 'ERK-Guid: send {"client_id": ..., "show": ...}.'}, status=400)
+        if show not in SHOW:
+            return web.json_response({"error": f"ERK-Guid: show is {show!r}, but must be one of {', '.join(SHOW)}."}, status=400)
+        known = isinstance(client, str) and client in server.sockets
+        if known:
+            _metadata(server, client)[ROUTE] = show
+        return web.json_response({"connected": known})
+
+    server.routes.post(ROUTE)(choose)

@@ -1,0 +1,169 @@
+"""A run as messages to a page. On a GPU a step costs one small asynchronous copy: its values are sent when they have
+arrived, which is looked up now and then and never waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import statistics
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ... import erk
+
+Send = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a run takes place.
+
+    prompt    id of the prompt
+    node      id of the node that samples, as the page knows it; "7:3" is node 3 in the subgraph node 7
+    type      its class
+    views     ids of the visualizers that are connected to the run's trace
+    workflow  id of the workflow, if the page sent it along
+    """
+
+    prompt: str | None
+    node: str
+    type: str | None = None
+    views: tuple[str, ...] = ()
+    workflow: str | None = None
+
+
+class LiveView:
+    """Watches one run and sends a message for each of its steps, in order.
+
+    A failure in here ends the view and not the run; the log tells it once.
+    """
+
+    def __init__(self, send: Send, origin: Origin) -> None:
+        self._send = send
+        self._origin = origin
+        self._run = uuid.uuid4().hex[:12]
+        self._info: erk.RunInfo | None = None
+        self._waiting: deque[_OnItsWay] = deque()
+        self._buffer: Tensor | None = None
+        self._failed = False
+
+    def begin(self, info: erk.RunInfo) -> None:
+        self._info = info
+
+    def record(self, step: erk.MeasuredStep) -> None:
+        with self._surviving() as works:
+            if works:
+                self._send_arrived()
+                self._waiting.append(self._fetch(step))
+                self._send_arrived()
+
+    def poll(self) -> None:
+        """Send what has arrived since."""
+        with self._surviving() as works:
+            if works:
+                self._send_arrived()
+
+    def finish(self) -> None:
+        """Send the rest: the run is over, and nothing is left to hold up."""
+        with self._surviving() as works:
+            if works:
+                while self._waiting:
+                    self._send_first()
+
+    @contextlib.contextmanager
+    def _surviving(self) -> Iterator[bool]:
+        try:
+            yield not self._failed
+        except Exception as error:
+            self._failed = True
+            self._waiting.clear()
+            warn(f"{type(error).__name__}: {error}")
+
+    def _fetch(self, step: erk.MeasuredStep) -> _OnItsWay:
+        """Ask for a step's values on the host, without waiting for them."""
+        values = step.values
+        backend = getattr(torch, values.device.type, None)
+        if values.device.type not in ("cuda", "xpu") or backend is None:
+            return _OnItsWay(step, values)
+        if self._buffer is None:
+            steps = len(self._info.sigmas) - 1 if self._info else 1
+            self._buffer = torch.empty((steps, *values.shape), dtype=values.dtype, pin_memory=True)
+        host = self._buffer[step.index]
+        host.copy_(values, non_blocking=True)
+        arrival = backend.Event()
+        arrival.record(backend.current_stream(values.device))
+        return _OnItsWay(step, host, arrival)
+
+    def _send_arrived(self) -> None:
+        while self._waiting and self._waiting[0].has_arrived(newest=len(self._waiting) == 1):
+            self._send_first()
+
+    def _send_first(self) -> None:
+        step = self._waiting.popleft().read()
+        if self._info is not None:
+            self._send(message(step, self._info, self._origin, self._run))
+
+
+@dataclass(frozen=True)
+class _OnItsWay:
+    """A step whose values are being copied to the host."""
+
+    step: erk.MeasuredStep
+    values: Tensor
+    arrival: Any = None
+
+    def has_arrived(self, newest: bool) -> bool:
+        if self.arrival is not None:
+            return self.arrival.query()
+        # On other accelerators reading waits for the device, so a step is read when the next one is under way.
+        return self.values.device.type == "cpu" or not newest
+
+    def read(self) -> erk.StepRecord:
+        if self.arrival is not None:
+            self.arrival.synchronize()
+        return self.step.to_record(self.values.tolist())
+
+
+def message(step: erk.StepRecord, info: erk.RunInfo, origin: Origin, run: str) -> dict[str, Any]:
+    """What the page is told of a step. Numbers are finite; None stands where there is none.
+
+    stiffness and believed (how far the step's correction is believed, 0 to 1) are the medians over the batch, spread the
+    least and greatest stiffness where there is more than one sample. held counts the samples left plain, by reason.
+    """
+    believed = [value for value in step.believed if math.isfinite(value)]
+    known = sorted(value for value in step.stiffness if math.isfinite(value))
+    return {
+        "run": run,
+        "prompt_id": origin.prompt,
+        "workflow": origin.workflow,
+        "node": origin.node,
+        "type": origin.type,
+        "views": list(origin.views),
+        "solver": info.solver,
+        "title": info.title,
+        "mode": info.mode,
+        "settings": erk.json_safe(dict(info.settings)),
+        "step": step.index,
+        "steps": len(info.sigmas) - 1,
+        "sigma": erk.json_safe(step.sigma),
+        "sigma_next": erk.json_safe(step.sigma_next),
+        "stiffness": statistics.median(known) if known else None,
+        "spread": [known[0], known[-1]] if known and len(step.stiffness) > 1 else None,
+        "active": any(step.active),
+        "believed": statistics.median(believed) if believed else None,
+        "held": dict(Counter(reason for reason in step.held if reason)),
+    }
+
+
+@cache
+def warn(what: str) -> None:
+    logging.warning("ERK-Guid: the live chart failed and stays as it is; the sampling goes on. %s", what)

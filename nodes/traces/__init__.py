@@ -1,0 +1,1 @@
+"""Traces for people: side by side, drawn, and written to files."""

@@ -1,0 +1,257 @@
+"""The panels of a plot: a quantity's median over the batch against step or noise level."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+from .runs import TracedRun
+from .style import OVERVIEW, QUANTITIES, STYLES, Quantity, Theme
+from .texts import cut, drawable, families, short
+from .words import why_nothing
+
+
+@dataclass
+class Sheet:
+    """One figure while it is drawn.
+
+    what, axis     as :func:`.figure.draw` has them
+    width, height  in units of a hundredth of an inch: pixels at scale 1
+    """
+
+    figure: Figure
+    runs: list[TracedRun]
+    what: str
+    axis: str
+    theme: Theme
+    width: float
+    height: float
+
+    @property
+    def single(self) -> bool:
+        return len(self.runs) == 1
+
+    def places(self, run: TracedRun) -> np.ndarray:
+        if self.axis == "step":
+            return np.arange(len(run.steps), dtype=np.float64)
+        sigmas = np.array([step.sigma for step in run.steps], dtype=np.float64)
+        return np.where((sigmas > 0) & np.isfinite(sigmas), sigmas, math.nan)
+
+
+class Panels(Sheet):
+    """What is drawn on a sheet of its own accord."""
+
+    def draw(self) -> None:
+        if self.what != OVERVIEW:
+            self._panel(self.figure.add_subplot(), QUANTITIES[self.what], 1.0)
+            if self.what == "rho-hat":
+                self._thresholds(self.figure.axes[0])
+            return
+        compact = self.width < 760 or self.height < 520
+        if compact and self.height < 480:
+            rows = [["rho-hat"]]
+        elif compact:
+            rows = [["rho-hat"], ["h*rho-hat"]]
+        else:
+            scale = not self.single and self.width >= 960 and any(self._finite(run, "data_std") for run in self.runs)
+            rows = [["rho-hat"], ["h*rho-hat", "correction size", *(["estimated S"] if scale else [])]]
+        grid = self.figure.add_gridspec(len(rows), 1, height_ratios=(3, 2)[: len(rows)])
+        for row, names in enumerate(rows):
+            cells = grid[row].subgridspec(1, len(names))
+            for column, name in enumerate(names):
+                axes = self.figure.add_subplot(cells[column])
+                self._panel(axes, QUANTITIES[name], 1 / len(names))
+                if name == "rho-hat":
+                    self._thresholds(axes)
+                if name == "correction size" and self.single and self._finite(self.runs[0], "data_std"):
+                    self._scale_at_the_right(axes)
+
+    @staticmethod
+    def _finite(run: TracedRun, values: str) -> bool:
+        return any(math.isfinite(value) for step in run.steps for value in getattr(step, values))
+
+    def _panel(self, axes: Axes, quantity: Quantity, share: float) -> None:
+        theme = self.theme
+        axes.set_facecolor(theme.background)
+        axes.grid(True, color=theme.grid, linewidth=0.9)
+        axes.set_axisbelow(True)
+        axes.tick_params(colors=theme.muted, labelsize=8.5, length=3)
+        for side, spine in axes.spines.items():
+            spine.set_visible(side in ("left", "bottom"))
+            spine.set_color(theme.muted)
+        # About seven units a character.
+        long = 7 * len(quantity.title) < self.width * share - 70
+        axes.set_title(quantity.title if long else quantity.short_title, fontsize=10.5, loc="left", color=theme.text)
+        axes.set_ylabel(quantity.label, fontsize=10, color=theme.text)
+        drawn = [self._series(axes, i, run, quantity) for i, run in enumerate(self.runs)]
+        self._x_axis(axes, share)
+        if quantity.log:
+            if any(drawn):
+                if quantity.values == "h_stiffness":
+                    axes.axhline(1.0, color=theme.muted, linestyle=":", linewidth=1.4)
+                _log_axis(axes.yaxis, axes.set_yscale)
+            else:
+                axes.set_yticks([])
+                self._reasons(axes, quantity)
+        else:
+            self._correction_axis(axes, quantity, any(drawn))
+
+    def _correction_axis(self, axes: Axes, quantity: Quantity, drawn: bool) -> None:
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        if not drawn:
+            axes.set_yticks([])
+            self._reasons(axes, quantity)
+        elif not any(any(step.active) for run in self.runs for step in run.steps):
+            axes.set_ylim(0, 1)
+            off = all(run.trace.info is not None and run.trace.info.mode == "off" for run in self.runs if run.steps)
+            self._say(axes, "guidance is off:\nmeasured, not corrected" if off else "no step was corrected")
+
+    def _reasons(self, axes: Axes, quantity: Quantity) -> None:
+        """Words in the place of lines that no run has."""
+        reasons = [why_nothing(run, quantity.values) for run in self.runs]
+        if len(set(reasons)) == 1:
+            self._say(axes, f"nothing to plot:\n{reasons[0]}")
+        else:
+            self._say(axes, "\n".join(f"{drawable(cut(run.label, 40))}: {reason}" for run, reason in zip(self.runs, reasons, strict=True)))
+
+    def _say(self, axes: Axes, text: str) -> None:
+        axes.text(
+            0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=self.theme.muted, fontsize=10.5,
+            linespacing=1.5, parse_math=False, fontfamily=families(),
+        )  # fmt: skip
+
+    def _series(self, axes: Axes, number: int, run: TracedRun, quantity: Quantity) -> bool:
+        """A run's median, the spread over its batch, and which steps were corrected; whether there was anything."""
+        if not run.steps:
+            return False
+        place = self.places(run)
+        values = quantity.factor * np.array([getattr(step, quantity.values) for step in run.steps], dtype=np.float64)
+        least, median, greatest = _over_batch(np.where(values > 0, values, math.nan) if quantity.log else values)
+        median = np.where(np.isfinite(place), median, math.nan)
+        if np.isnan(median).all():
+            return False
+        if quantity.log:
+            axes.set_yscale("log")
+        theme = self.theme
+        line, marker, width = STYLES[number]
+        colour = theme.runs[number]
+        corrected = theme.corrected if self.single else colour
+        if run.batch > 1:
+            axes.fill_between(
+                place, least, greatest, color=colour, alpha=0.2 if self.single else 0.12, linewidth=0, zorder=2 + 0.1 * number
+            )
+        axes.plot(place, median, color=colour, linewidth=width, linestyle=line, zorder=3 + 0.1 * number, gid=f"{_name(quantity)}/{number}")
+        size = min(max(6.5 * math.sqrt(24 / len(median)), 2.5), 7.0) * (1 + 0.12 * (len(self.runs) - 1 - number))
+        active = np.array([any(step.active) for step in run.steps])
+        for chosen, face, edge, name in ((~active, theme.background, colour, "not corrected"), (active, corrected, corrected, "corrected")):
+            axes.plot(
+                place[chosen], median[chosen], marker, color=face, markeredgecolor=edge, markersize=size, markeredgewidth=1.3,
+                zorder=4 + 0.1 * number, gid=f"{_name(quantity)}/{number}/{name}",
+            )  # fmt: skip
+        return True
+
+    def _x_axis(self, axes: Axes, share: float) -> None:
+        theme = self.theme
+        if self.axis == "sigma":
+            axes.set_xlabel("noise level \N{GREEK SMALL LETTER SIGMA}", fontsize=9, color=theme.text)
+            places = np.concatenate([self.places(run) for run in self.runs if run.steps])
+            places = places[np.isfinite(places)]
+            if not places.size:
+                axes.set_xticks([])
+                return
+            margin = max((places.max() / places.min()) ** 0.04, 1.03)
+            axes.set_xscale("log")
+            axes.set_xlim(places.max() * margin, places.min() / margin)
+            _log_axis(axes.xaxis, axes.set_xscale, many=share > 0.6)
+            return
+        longest = max(self.runs, key=lambda run: len(run.steps))
+        levels = [step.sigma for step in longest.steps]
+        shared = all([step.sigma for step in run.steps] == levels for run in self.runs if run.steps)
+
+        def text(position: float, _: object = None) -> str:
+            index = round(position)
+            if abs(position - index) > 1e-6 or not 0 <= index < len(levels):
+                return ""
+            return f"{index}\n{short(levels[index])}" if shared else str(index)
+
+        axes.set_xlim(-0.6, len(levels) - 0.4)
+        room = max(int(self.width * share / 75), 3)
+        stride = next(n for n in (1, 2, 3, 4, 5, *range(10, len(levels) + 10, 10)) if len(levels) <= room * n)
+        axes.set_xticks(range(0, len(levels), stride))
+        axes.xaxis.set_major_formatter(FuncFormatter(text))
+        label = "step, and below it its noise level \N{GREEK SMALL LETTER SIGMA}" if shared else "step"
+        axes.set_xlabel(label, fontsize=9, color=theme.text)
+
+    def _thresholds(self, axes: Axes) -> None:
+        if axes.get_yscale() != "log":
+            return
+        for number, run in enumerate(self.runs):
+            threshold = threshold_of(run)
+            if threshold is not None:
+                colour = self.theme.corrected if self.single else self.theme.runs[number]
+                # Apart by their dashes' phase too, where two runs share a threshold.
+                dashes = (4.0 * number, (4, 4 * max(len(self.runs) - 1, 1)))
+                axes.axhline(threshold, color=colour, linestyle=dashes, linewidth=1.4, zorder=2.5, gid=f"threshold/{number}")
+        _log_axis(axes.yaxis, axes.set_yscale)
+
+    def _scale_at_the_right(self, axes: Axes) -> None:
+        """The estimated S beside the correction, on an axis of its own."""
+        theme, (run,) = self.theme, self.runs
+        _, median, _ = _over_batch(np.array([step.data_std for step in run.steps], dtype=np.float64))
+        places = self.places(run)
+        if not (np.isfinite(median) & np.isfinite(places) & (median > 0)).any():
+            return
+        right = axes.twinx()
+        right.set_yscale("log")
+        right.plot(places, np.where(median > 0, median, math.nan), color=theme.scale, linewidth=1.4, linestyle=(0, (4, 1.5)), marker="D",
+                   markersize=3, gid="estimated S/0")  # fmt: skip
+        right.set_ylabel("estimated scale of the data, S", fontsize=9, color=theme.scale)
+        right.tick_params(colors=theme.scale, labelsize=8.5, length=3)
+        for side, spine in right.spines.items():
+            spine.set_visible(side == "right")
+            spine.set_color(theme.scale)
+        _log_axis(right.yaxis, right.set_yscale)
+
+
+def _name(quantity: Quantity) -> str:
+    return next(name for name, other in QUANTITIES.items() if other is quantity)
+
+
+def threshold_of(run: TracedRun) -> float | None:
+    info = run.trace.info
+    w_con = info.settings.get("w_con", 0.0) if info else 0.0
+    return w_con if 0 < w_con < math.inf else None
+
+
+def _over_batch(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Least, median and greatest finite value of each step, [steps, B] to [steps] each; NaN where there is none."""
+    rows = [row[np.isfinite(row)] for row in values]
+    pick = [(row.min(), np.median(row), row.max()) if row.size else (math.nan,) * 3 for row in rows]
+    least, median, greatest = np.array(pick).T
+    return least, median, greatest
+
+
+def _log_axis(axis: Axis, set_scale: Callable[[str], None], many: bool = True) -> None:
+    """Plain numbers on a logarithmic axis, at least a few of them however short it is."""
+    set_scale("log")
+    low, high = sorted(axis.get_view_interval())
+    decades = math.log10(high / low)
+    if decades < 0.5:
+        axis.set_major_locator(MaxNLocator(nbins=6 if many else 4))
+    else:
+        subs = (
+            (1, 2, 3, 5, 7) if decades < 1 else (1, 2, 5) if decades < (2.6 if many else 1.4) else (1, 3) if decades < 4 and many else (1,)
+        )
+        axis.set_major_locator(LogLocator(base=10, subs=subs, numticks=14))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,74 @@
+"""What a plot of traces can show, and how it looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of a plot; those of runs are Okabe and Ito's, told apart by colour-blind people too."""
+
+    background: str
+    text: str
+    muted: str
+    grid: str
+    runs: tuple[str, str, str, str]
+    corrected: str
+    """Corrected steps, where there is one run only."""
+    scale: str
+    """The estimated scale of the data, where it stands beside another quantity."""
+
+
+THEMES = {
+    "light": Theme(
+        background="#ffffff", text="#1f2328", muted="#5b6470", grid="#e3e6ea", runs=("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
+        corrected="#D55E00", scale="#A3467C",
+    ),
+    "dark": Theme(
+        background="#1b1d21", text="#e6e8eb", muted="#a4acb7", grid="#34383f", runs=("#56B4E9", "#E69F00", "#00B98A", "#E194BF"),
+        corrected="#E69F00", scale="#E194BF",
+    ),
+}  # fmt: skip
+
+# Line, marker and width also differ: readable in grey, and where one run lies on another.
+STYLES = (("solid", "o", 2.4), ((0, (6, 2)), "s", 1.9), ((0, (5, 1.5, 1, 1.5)), "^", 1.6), ((0, (1.5, 1.5)), "D", 1.5))
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a panel shows: a field of StepRecord, and its words."""
+
+    values: str
+    title: str
+    short_title: str
+    label: str
+    log: bool = True
+    factor: float = 1.0
+
+
+QUANTITIES = {
+    "rho-hat": Quantity(
+        "stiffness",
+        title="Stiffness: how fast the ODE changes along its stiffest direction",
+        short_title="Stiffness",
+        label=r"$\hat\rho$   (unit $1/\sigma$)",
+    ),
+    "h*rho-hat": Quantity(
+        "h_stiffness",
+        title="Step length times stiffness: above 1 the step is too long",
+        short_title="Step length times stiffness",
+        label=r"$h\,\hat\rho$",
+    ),
+    "correction size": Quantity(
+        "correction", title="Size of the correction, against its step", short_title="Size of the correction", label="% of the step",
+        log=False, factor=100,
+    ),
+    "estimated S": Quantity(
+        "data_std", title="Estimated scale S of the data, where the step shows one", short_title="Estimated scale of the data", label="S"
+    ),
+}  # fmt: skip
+
+OVERVIEW = "overview"
+PLOTS = (OVERVIEW, *QUANTITIES)
+AXES = ("step", "sigma")

@@ -1,0 +1,54 @@
+"""What plots say in words: numbers of things, and why a value is missing."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .runs import TracedRun
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def why_nothing(run: TracedRun, values: str) -> str:
+    """Why no step of a run has a drawable value of `values`, a field of StepRecord, in words."""
+    mode = run.trace.info.mode if run.trace.info else ""
+    if not run.steps:
+        return "empty, no step has been sampled yet"
+    if values == "data_std" and mode != "calibrated":
+        return f"mode {mode} makes no estimate of S" if mode else "no estimate of S"
+    if len(run.steps) == 1 and all(math.isnan(value) for value in getattr(run.steps[0], values)):
+        return "one step only, so there are no two states to compare"
+    if values == "data_std":
+        return "no step allows an estimate of S"
+    return "no finite value in any step" if values == "correction" else "no finite value above 0 in any step"
+
+
+def what_is_odd(run: TracedRun, values: str) -> str:
+    """Which steps have values that are not finite where they should be, in words; empty where all is well.
+
+    A solver that looks back has no pair at its first step, and one with its pair inside the step none
+    at the last: NaN is right there. An S that no data could have is NaN at any step.
+    """
+    odd = [step.index for step in run.steps if any(_is_odd(value, step.index, len(run.steps), values) for value in getattr(step, values))]
+    if not odd:
+        return ""
+    return f"not finite at step{'s' if len(odd) > 1 else ''} {_listed(odd)}"
+
+
+def _is_odd(value: float, index: int, steps: int, values: str) -> bool:
+    if math.isfinite(value):
+        return False
+    if not math.isnan(value) or values == "correction":
+        return True
+    return values != "data_std" and index not in (0, steps - 1)
+
+
+def _listed(numbers: list[int]) -> str:
+    shown = [str(number) for number in numbers[:6]]
+    if len(numbers) > len(shown):
+        return f"{', '.join(shown)} and {len(numbers) - len(shown)} more"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
