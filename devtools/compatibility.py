@@ -20,7 +20,7 @@ INTRODUCTION = """\
 # What runs, as the tests saw it
 
 Made by `python -m devtools.compatibility` from what the tests recorded (`ERK_GUID_RECORD=1 ERK_GUID_LONG=1 python dev.py test
-tests/test_models.py tests/test_guidance_nodes.py tests/test_situations.py`); they fail where this page says more than they see.
+tests/server`); they fail where this page says more than they see.
 
 Every line was run over HTTP in a ComfyUI {version} server, on a CPU in float32. The models are real architectures with random weights,
 made small and loaded by ComfyUI's stock loaders: the lines show that a kind of model can be sampled, not how good its pictures are.

@@ -8,32 +8,37 @@ from pathlib import Path
 
 import pytest
 
-from devtools.comfyui import Server, serve
-from devtools.inprocess import load_pack
+# What needs ComfyUI is imported where it is used: the tests of erk need none.
 
 
 @pytest.fixture(scope="session")
 def server():
+    from devtools.comfyui import serve
+
     with serve() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def model_server():
-    """A server with the tests' own nodes (tests/probe_nodes), where tiny models are written to."""
-    probe = Path(__file__).parent / "probe_nodes"
+    """A server with the tests' own nodes (tests/support/probe_nodes), where tiny models are written to."""
+    from devtools.comfyui import serve
+
+    probe = Path(__file__).parent / "support" / "probe_nodes"
     ignored = shutil.ignore_patterns("__pycache__")
     with serve(prepare=lambda base: shutil.copytree(probe, base / "custom_nodes" / probe.name, ignore=ignored)) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def object_info(server: Server):
+def object_info(server):
     return server.get("/object_info")
 
 
 @pytest.fixture(scope="session")
 def pack():
+    from devtools.inprocess import load_pack
+
     return load_pack()
 
 

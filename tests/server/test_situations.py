@@ -25,7 +25,7 @@ from graphs import (
     stock_sampler,
     tiny,
 )
-from test_server import node
+from prompts import node
 
 import erk
 from devtools import compatibility, tiny_models

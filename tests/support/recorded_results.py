@@ -1,9 +1,9 @@
-"""What the samplers gave when it was last meant to change, in sums and samples: tests/recorded_results.json.
+"""What the samplers gave when it was last meant to change, in sums and samples: tests/support/recorded_results.json.
 
-Whoever moves code compares with it (tests/test_recorded_results.py); whoever changes a result on purpose records anew:
+Whoever moves code compares with it (tests/erk/test_recorded_results.py); whoever changes a result on purpose records anew:
 
-    python tests/recorded_results.py            records
-    python tests/recorded_results.py --compare  tells the largest difference for each solver and mode
+    python tests/support/recorded_results.py            records
+    python tests/support/recorded_results.py --compare  tells the largest difference for each solver and mode
 
 All inputs are whole numbers over a power of two and all models are made of plain arithmetic, so that they are the same everywhere.
 """
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
+    sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import erk
 

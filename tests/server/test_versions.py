@@ -1,6 +1,6 @@
 """What differs between ComfyUI versions, and the pack on the one at hand.
 
-`python dev.py test --comfyui PATH tests/test_versions.py` runs this on another ComfyUI, with its own Python.
+`python dev.py test --comfyui PATH tests/server/test_versions.py` runs this on another ComfyUI, with its own Python.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def add_json(comfy: ComfyPage, visualizer: int) -> str:
 
 
 ONE_RUN = ("erk_guid_demo", "erk_guid_custom_sampler")
-"""Example workflows with one sampler of 16 steps that need no file; tests/test_workflows.py loads all of them in the page."""
+"""Example workflows with one sampler of 16 steps that need no file; tests/page/test_workflows.py loads all of them in the page."""
 
 
 def find(graph: dict[str, Any], *types: str) -> int:

@@ -125,7 +125,7 @@ def lint(copy: Path) -> None:
 
 def passed(copy: Path, tests: list[str], chosen: str) -> int:
     """How many of the chosen tests passed in the copy; none may fail."""
-    command = [sys.executable, "-m", "pytest", "-c", "tests/pytest.ini", "-q", *(f"tests/test_{name}.py" for name in tests), "-k", chosen]
+    command = [sys.executable, "-m", "pytest", "-c", "tests/pytest.ini", "-q", *tests, "-k", chosen]
     done = subprocess.run(command, capture_output=True, text=True, cwd=copy, timeout=600)
     assert done.returncode == 0, done.stdout[-6000:]
     return int(re.search(r"(\d+) passed", done.stdout)[1])
@@ -152,7 +152,7 @@ class TestAddingASolver:
         lint(copy)
 
     def test_the_tests_of_every_solver_pass(self, copy):
-        tests = ["recorded_results", "solvers", "options", "guidance", "calibrated", "robustness", "comfyui"]
+        tests = ["tests/erk", "tests/comfyui/test_comfyui.py"]
         assert passed(copy, tests, "kutta_3 or exponential_ab or registered or case") > 200
 
 
@@ -177,4 +177,4 @@ class TestAddingARule:
         lint(copy)
 
     def test_the_tests_of_every_mode_pass(self, copy):
-        assert passed(copy, ["recorded_results", "solvers", "options", "comfyui", "robustness"], "richardson or registered or case") > 30
+        assert passed(copy, ["tests/erk", "tests/comfyui/test_comfyui.py"], "richardson or registered or case") > 30

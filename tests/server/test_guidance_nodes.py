@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from graphs import MODES, Runs, check_every_way, every_way, schedule, solvers_for, tiny
-from test_server import node
+from prompts import node
 
 from devtools import compatibility, tiny_models
 

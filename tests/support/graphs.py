@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from test_server import node
+from prompts import node
 from torch import Tensor
 
 import erk

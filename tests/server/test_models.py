@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from graphs import MODES, Outcome, Runs, check_every_way, every_way, schedule, solvers_for, tiny
-from test_server import node
+from prompts import node
 
 import erk
 from devtools import compatibility

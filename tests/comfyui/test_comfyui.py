@@ -18,6 +18,7 @@ import comfy.k_diffusion.sampling as k_diffusion  # noqa: E402
 import comfy.model_sampling  # noqa: E402
 import comfy.sample  # noqa: E402
 import comfy.samplers  # noqa: E402
+from sampling import sample, sigmas_for  # noqa: E402
 
 samplers: ModuleType = pack_module("nodes.samplers")
 demo: ModuleType = pack_module("nodes.demo.model")
@@ -26,21 +27,6 @@ erk: ModuleType = pack_module("erk")
 
 NAMES = [f"erk_{name}" for name in erk.SOLVERS]
 KINDS = pytest.mark.parametrize("kind", ["eps", "v", "flow"])
-
-
-def sigmas_for(model, steps: int, scheduler: str | None = None) -> torch.Tensor:
-    sampling = model.get_model_object("model_sampling")
-    flow = isinstance(sampling, comfy.model_sampling.CONST)
-    return comfy.samplers.calculate_sigmas(sampling, scheduler or ("simple" if flow else "karras"), steps)
-
-
-def sample(model, sampler: str, sigmas, options=None, cfg=3.0, size=64, batch=2, seed=5, callback=None):
-    noise = torch.randn((batch, 3, size, size), generator=torch.Generator().manual_seed(seed))
-    kind = comfy.samplers.ksampler(sampler, options or {})
-    positive, negative = demo.class_conditioning("arcs"), demo.class_conditioning("everything")
-    return comfy.sample.sample_custom(
-        model, noise, cfg, kind, sigmas, positive, negative, torch.zeros_like(noise), callback=callback, disable_pbar=True, seed=seed
-    )
 
 
 @KINDS

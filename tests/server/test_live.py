@@ -18,8 +18,8 @@ from devtools.inprocess import load_pack, pack_module
 load_pack()
 
 import comfy.samplers  # noqa: E402
-from test_comfyui import sample, sigmas_for  # noqa: E402
-from test_server import custom, demo, erk_ksampler, node, saved, stock_ksampler  # noqa: E402
+from prompts import custom, demo, erk_ksampler, node, saved, stock_ksampler  # noqa: E402
+from sampling import sample, sigmas_for  # noqa: E402
 
 live: ModuleType = pack_module("nodes.live")
 page_side: ModuleType = pack_module("nodes.live.page")

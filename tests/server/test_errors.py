@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from graphs import Runs, erk_sampler, schedule, tiny
-from test_server import node
+from prompts import node
 
 from devtools import tiny_models
 from devtools.comfyui import Server
