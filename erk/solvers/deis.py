@@ -35,7 +35,7 @@ class DEIS(Multistep):
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
         if sigma_next <= 0 or not history:
             return Step(add_scaled(current.x, current.d, sigma_next - current.sigma))
-        points = distinct((current, *history))
+        points = distinct((current, *history)[: self.max_order])
         weights = _cached(self.coefficients, tuple(point.sigma for point in points), sigma_next)
         x_next = add_scaled(current.x, current.d, weights[0])
         for weight, point in zip(weights[1:], points[1:], strict=True):

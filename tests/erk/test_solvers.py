@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import torch
@@ -11,7 +14,7 @@ from problems import PROCESSES, Counted, bent, gaussian, gaussian_std, run, sche
 
 import erk
 from erk.evaluation import Evaluation
-from erk.solvers import ABM
+from erk.solvers import ABM, DEIS, Step
 from erk.solvers.deis import adams_bashforth_vp
 from erk.solvers.multistep import data_weights
 
@@ -176,3 +179,67 @@ def test_abm_unsamples_flow_models(mode, first, shift, steps):
     x = 0.7 * start((2, 3, 16, 16), erk.FLOW)
     result = run(gaussian(erk.FLOW), x, sigmas, "abm", erk.FLOW, mode)
     assert float(result.std()) == pytest.approx(float(x.std()) / 0.7, rel=0.12)
+
+
+class Everything:
+    """A history that remembers every evaluation, with its state, whatever the solver declares."""
+
+    def __init__(self, solver, paired):
+        self.points, self._solver = [], solver
+
+    @property
+    def levels(self):
+        return tuple(point.sigma for point in self.points)[: self._solver.memory]
+
+    def remember(self, point):
+        self.points.insert(0, point)
+
+
+def with_and_without_the_rest(monkeypatch, solver, process, mode):
+    """The result with what the solver declares to need, and with everything."""
+    x, sigmas, results = start((2, 3, 4, 4), process), schedule(process, 9), []
+    for remembers_all in (False, True):
+        with monkeypatch.context() as patch:
+            if remembers_all:
+                patch.setattr(sys.modules["erk.integrate"], "History", Everything)
+            results.append(erk.integrate(bent, x, sigmas, solver, erk.make_guidance(mode, 1.0, 0.0, 9), process))
+    return results
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
+@pytest.mark.parametrize("mode", erk.MODES)
+@pytest.mark.parametrize(("name", "max_order"), IN_EVERY_ORDER)
+def test_a_solver_needs_what_it_declares_and_no_more(name, max_order, mode, process, monkeypatch):
+    declared, everything = with_and_without_the_rest(monkeypatch, erk.make_solver(name, process, max_order), process, mode)
+    assert torch.equal(declared, everything)
+
+
+@dataclass(frozen=True)
+class Peeking(DEIS):
+    """It says that it looks at past drifts alone, and looks at a past state."""
+
+    name: ClassVar[str] = "peeking"
+
+    def step(self, denoise, current, sigma_next, history):
+        made = super().step(denoise, current, sigma_next, history)
+        return Step(made.x_next + 0.01 * (history[0].x if history else current.x))
+
+
+@dataclass(frozen=True)
+class Remembering(ABM):
+    """It declares one past evaluation less than it uses."""
+
+    name: ClassVar[str] = "remembering"
+
+    @property
+    def memory(self):
+        return self.max_order - 2
+
+
+@pytest.mark.parametrize("solver", [Peeking(), Remembering()], ids=lambda solver: solver.name)
+def test_one_that_looks_at_more_than_it_declares_is_found_out(solver, monkeypatch):
+    try:
+        declared, everything = with_and_without_the_rest(monkeypatch, solver, erk.SIGMA_SPACE, "off")
+    except RuntimeError:  # a state that was let go has no elements
+        return
+    assert not torch.equal(declared, everything)
