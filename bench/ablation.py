@@ -1,7 +1,8 @@
 """What each mechanism of mode calibrated brings: python -m bench.ablation.
 
-Each is switched off by itself, the others as they are, and the same cells are run again: problems of bench/problems.py of every
-kind, as sigma-space and flow models on their first schedule. Writes ablation.csv and ABLATION.md into bench/results/.
+Each is switched off by itself, the others as they are, and the same cells are run again: problems of bench/problems.py
+of every kind, as sigma-space and flow models on their first schedule. Writes ablation.csv and ABLATION.md into
+bench/results/.
 """
 
 from __future__ import annotations
@@ -32,7 +33,15 @@ from .stock import erk_samplers
 
 CSV = RESULTS / "ablation.csv"
 REPORT = RESULTS / "ABLATION.md"
-LIKE_THE_MODEL = ("gaussian-rotated", "gaussian-patches", "spiral-0.10", "mixture-8x8", "mixture-3x16x16", "digits-0.30", "digits-cfg-4")
+LIKE_THE_MODEL = (
+    "gaussian-rotated",
+    "gaussian-patches",
+    "spiral-0.10",
+    "mixture-8x8",
+    "mixture-3x16x16",
+    "digits-0.30",
+    "digits-cfg-4",
+)
 """Smooth data: what the rule is for."""
 UNLIKE_IT = ("flat-areas", "even-colour-bf16", "line-art-0.02", "line-art-cfg-7.5", "sphere-64", "digits-negative")
 """Blank areas, rounding, hard edges, strong guidance, a manifold: where it must not harm."""
@@ -85,7 +94,9 @@ def _module(name: str) -> Any:
 
 def _as_before(judged: Callable[..., Any]) -> Any:
     """What is to be judged before the last step: its step's own claim, as elsewhere."""
-    return lambda self, made, *rest: judged(self, made if made.following != 0 else replace(made, following=made.sigma_next / 2), *rest)
+    return lambda self, made, *rest: judged(
+        self, made if made.following != 0 else replace(made, following=made.sigma_next / 2), *rest
+    )
 
 
 def _as_others(agreement: Callable[..., Tensor]) -> Any:
@@ -139,7 +150,8 @@ def report(made: list[Row], sentence: str) -> str:
         "",
         sentence,
         "",
-        "Error of `calibrated` over `off`, geometric mean over solvers, problems and 8 and 16 model calls; a thousandth of the data's "
+        "Error of `calibrated` over `off`, geometric mean over solvers, problems and 8 and 16 model calls; a "
+        "thousandth of the data's "
         f"deviation is added to both. Worse: cells above {WORSE:.2f}. Each line is the rule without one mechanism.",
         "",
     ]
@@ -148,9 +160,15 @@ def report(made: list[Row], sentence: str) -> str:
         for mechanism, (what, _) in variants().items():
             cells = [f"**{mechanism}**: {what}"]
             for kind in KINDS:
-                ratios = [row.ratio for row in made if row.without == mechanism and row.kind == kind and row.problem in names]
+                ratios = [
+                    row.ratio for row in made if row.without == mechanism and row.kind == kind and row.problem in names
+                ]
                 if ratios:
-                    cells += [number(geometric_mean(ratios)), number(max(ratios)), f"{sum(r > WORSE for r in ratios)} of {len(ratios)}"]
+                    cells += [
+                        number(geometric_mean(ratios)),
+                        number(max(ratios)),
+                        f"{sum(r > WORSE for r in ratios)} of {len(ratios)}",
+                    ]
             body.append(cells)
         heads = ["without"] + [f"{kind} {column}" for kind in KINDS for column in ("mean", "worst", "worse")]
         lines += [f"## {title}", "", f"{', '.join(names)}.", "", *table(heads, body)]

@@ -2,8 +2,8 @@
 
 Every problem of bench/problems.py, as sigma-space and as flow model, on several schedules, at equal
 numbers of model calls: this pack's samplers in every mode, every stock ComfyUI sampler that can run without
-noise, and the peers of bench/peers.py, all through ComfyUI's own functions. One row a run goes to bench/results/accuracy.csv as
-soon as it is made; python -m bench.report turns the rows into tables and plots.
+noise, and the peers of bench/peers.py, all through ComfyUI's own functions. One row a run goes to
+bench/results/accuracy.csv as soon as it is made; python -m bench.report turns the rows into tables and plots.
 """
 
 from __future__ import annotations
@@ -114,7 +114,9 @@ class Cell:
         self.what, self.bench, self.schedule, self.budget = what, bench, schedule, budget
         self._off: dict[str, Tensor] = {}
         # Schedules of different lengths start at the same level up to rounding; all flow models at 1.
-        self.reference = reference(what.name, "flow" if bench.flow else bench.kind, round(float(bench.sigmas(schedule, 8)[0]), 5))
+        self.reference = reference(
+            what.name, "flow" if bench.flow else bench.kind, round(float(bench.sigmas(schedule, 8)[0]), 5)
+        )
 
     def rows(self, sampler: str, wanted: Iterable[str]) -> Iterator[Row]:
         """The runs of one sampler in the wanted modes; none where the budget is too small for it."""
@@ -137,7 +139,10 @@ class Cell:
         return self._run(sampler, steps_within(sampler, self.budget), mode, {"mode": mode})[1]
 
     def _tuned(self, sampler: str, steps: int) -> Row:
-        options = [{"mode": "paper"}, *({"mode": "paper", "w_stiff": w_stiff, "w_con": w_con} for w_stiff, w_con in GRID)]
+        options = [
+            {"mode": "paper"},
+            *({"mode": "paper", "w_stiff": w_stiff, "w_con": w_con} for w_stiff, w_con in GRID),
+        ]
         made = [self._run(sampler, steps, TUNED, option)[0] for option in options]
         return replace(min(made, key=lambda row: row.mean), seconds=sum(row.seconds for row in made))
 
@@ -175,11 +180,15 @@ class Cell:
             seconds,
         )
         if calls > self.budget:
-            raise RuntimeError(f"{sampler} made {calls} model calls where {self.budget} are allowed: bench.stock counts it wrongly.")
+            raise RuntimeError(
+                f"{sampler} made {calls} model calls where {self.budget} are allowed: bench.stock counts it wrongly."
+            )
         return row, errors
 
 
-def plan(names: Iterable[str], kinds: Iterable[str], all_schedules: bool, first_only: bool) -> list[tuple[str, str, str]]:
+def plan(
+    names: Iterable[str], kinds: Iterable[str], all_schedules: bool, first_only: bool
+) -> list[tuple[str, str, str]]:
     """(problem, kind, schedule): each problem on its kind's first schedule and, in turn, on one of the others."""
     made = []
     for name in names:
@@ -193,14 +202,22 @@ def plan(names: Iterable[str], kinds: Iterable[str], all_schedules: bool, first_
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a few problems, one schedule a kind, no tuning, into accuracy_quick.csv")
-    parser.add_argument("--only", nargs="+", metavar="PROBLEM", default=["*"], help="names of problems; * and ? as in file names")
+    parser.add_argument(
+        "--quick", action="store_true", help="a few problems, one schedule a kind, no tuning, into accuracy_quick.csv"
+    )
+    parser.add_argument(
+        "--only", nargs="+", metavar="PROBLEM", default=["*"], help="names of problems; * and ? as in file names"
+    )
     parser.add_argument("--kinds", nargs="+", choices=list(SCHEDULES), default=list(SCHEDULES))
     parser.add_argument("--budgets", nargs="+", type=int, help="model calls")
-    parser.add_argument("--samplers", nargs="+", metavar="NAME", default=["*"], help="names of samplers; * and ? as in file names")
+    parser.add_argument(
+        "--samplers", nargs="+", metavar="NAME", default=["*"], help="names of samplers; * and ? as in file names"
+    )
     parser.add_argument("--all-schedules", action="store_true", help="every schedule for every problem")
     parser.add_argument("--no-tuning", action="store_true", help=f"leave out mode {TUNED}, the slowest part")
-    parser.add_argument("--resume", action="store_true", help="keep the rows that the file has, and make what is missing")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep the rows that the file has, and make what is missing"
+    )
     parser.add_argument("--redo", nargs="+", metavar="MODE", default=[], help="keep all rows but those of these modes")
     parser.add_argument("--output", type=Path, help="the CSV file")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
@@ -209,17 +226,27 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     logging.getLogger().setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="comfy")
-    names = [n for n in (QUICK_NAMES if options.quick else NAMES) if any(fnmatch.fnmatch(n, pattern) for pattern in options.only)]
+    names = [
+        n
+        for n in (QUICK_NAMES if options.quick else NAMES)
+        if any(fnmatch.fnmatch(n, pattern) for pattern in options.only)
+    ]
     if not names:
         parser.error(f"--only {' '.join(options.only)} matches no problem: {', '.join(NAMES)}")
-    samplers = [n for n in (*peers(), *PEERS, *erk_samplers()) if any(fnmatch.fnmatch(n, pattern) for pattern in options.samplers)]
+    samplers = [
+        n
+        for n in (*peers(), *PEERS, *erk_samplers())
+        if any(fnmatch.fnmatch(n, pattern) for pattern in options.samplers)
+    ]
     kinds = [kind for kind in options.kinds if kind in QUICK_KINDS or not options.quick]
     budgets = options.budgets or (QUICK_BUDGETS if options.quick else BUDGETS)
     cells = plan(names, kinds, options.all_schedules, first_only=options.quick)
     _tell_terms()
 
     path = options.output or (QUICK_CSV if options.quick else CSV)
-    kept = [row for row in rows.read(path, Row) if row.mode not in options.redo] if options.resume or options.redo else []
+    kept = (
+        [row for row in rows.read(path, Row) if row.mode not in options.redo] if options.resume or options.redo else []
+    )
     done = {row.key for row in kept}
     writer = rows.Writer(path, Row, kept)
     environment.record(path.with_suffix(".json"), _command(options))
@@ -234,7 +261,8 @@ def main(arguments: list[str] | None = None) -> int:
                 told = f"{name} {kind}"
                 error = cell.reference.error
                 print(
-                    f"{told}: reference of {cell.reference.steps} RK4 steps, its own error {error.mean():.1e}, at most {error.max():.1e}",
+                    f"{told}: reference of {cell.reference.steps} RK4 steps, its own error {error.mean():.1e}, at most "
+                    f"{error.max():.1e}",
                     file=sys.stderr,
                 )
             for sampler in samplers:
@@ -253,7 +281,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _command(options: argparse.Namespace) -> str:
     """What makes the same rows from nothing; where they go and what was resumed does not matter."""
     command = ["python -m bench.accuracy"]
-    command += [f"--{name.replace('_', '-')}" for name in ("quick", "all_schedules", "no_tuning") if getattr(options, name)]
+    command += [
+        f"--{name.replace('_', '-')}" for name in ("quick", "all_schedules", "no_tuning") if getattr(options, name)
+    ]
     command += [f"--only {' '.join(options.only)}"] if options.only != ["*"] else []
     command += [f"--samplers {' '.join(options.samplers)}"] if options.samplers != ["*"] else []
     command += [f"--kinds {' '.join(options.kinds)}"] if options.kinds != list(SCHEDULES) else []
@@ -291,7 +321,9 @@ class Ratio:
 
 
 def quick_cells(mode: str = "calibrated", budgets: Iterable[int] = (12, 24)) -> list[Ratio]:
-    """The quick problems on each kind's first schedule: one ratio a sampler of this pack. Raises ValueError for an unknown mode."""
+    """The quick problems on each kind's first schedule: one ratio a sampler of this pack. Raises ValueError for an
+    unknown mode.
+    """
     if mode not in modes():
         raise ValueError(f"There is no mode {mode!r}: the pack has {', '.join(modes())}.")
     made = []

@@ -57,7 +57,8 @@ class Need:
     """What one sampler needs for the error of ours.
 
     ratio  its calls over ours at equal error
-    never  it did not come down to that error at the most calls measured: the ratio is that of those calls, a lower bound
+    never  it did not come down to that error at the most calls measured: the ratio is that of those calls, a lower
+           bound
     """
 
     ratio: float
@@ -78,7 +79,9 @@ def read(path: Path) -> list[Cell]:
     made = []
     for key, of in curves.items():
         ours = of.get((OURS, MODE))
-        stock, peers = ({s: sorted(curve) for (s, mode), curve in of.items() if mode == wanted} for wanted in ("stock", PEER))
+        stock, peers = (
+            {s: sorted(curve) for (s, mode), curve in of.items() if mode == wanted} for wanted in ("stock", PEER)
+        )
         if ours and stock:
             columns = dict(zip(CELL, key, strict=True))
             family = next((family for family, kinds in FAMILIES.items() if columns["kind"] in kinds), columns["kind"])
@@ -157,8 +160,10 @@ def _summary(name: str, cells: Sequence[Cell]) -> Iterable[tuple[str, ...]]:
             if hindsight:
                 worst = min(hindsight, key=lambda cell: hindsight[cell].ratio)
                 yield (
-                    f"{name}, {part}, {calls} calls", _said(list(hindsight.values())), _said(against(group, BASE, calls)),
-                    f"{hindsight[worst].ratio:.2f} ({worst})", f"{sum(made.never for made in hindsight.values())} of {len(hindsight)}",
+                    f"{name}, {part}, {calls} calls", _said(list(hindsight.values())), _said(against(group, BASE,
+                    calls)),
+                    f"{hindsight[worst].ratio:.2f} ({worst})", f"{sum(made.never for made in hindsight.values())} of "
+                        f"{len(hindsight)}",
                 )  # fmt: skip
 
 
@@ -180,13 +185,19 @@ def write_report(sets: dict[str, list[Cell]], sentences: Sequence[str], path: Pa
         "",
         *sentences,
         "",
-        f"How many times the model calls of `{OURS}` in mode `{MODE}` another sampler needs for the error that `{OURS}` has at {AT[0]}, "
-        f"{AT[1]} and {AT[2]} calls. Errors are distances to the converged solution, interpolated between measured numbers of calls, "
-        "logarithm over logarithm. Means are geometric over cells: one problem or network on one kind of model with one schedule.",
+        f"How many times the model calls of `{OURS}` in mode `{MODE}` another sampler needs for the error that "
+        f"`{OURS}` has at {AT[0]}, "
+        f"{AT[1]} and {AT[2]} calls. Errors are distances to the converged solution, interpolated between measured "
+        f"numbers of calls, "
+        "logarithm over logarithm. Means are geometric over cells: one problem or network on one kind of model with "
+        "one schedule.",
         "",
-        'A ">" marks means with cells in which a sampler did not come down to that error at the most calls measured, 64 in most files: '
-        "there those calls count, so the true mean is higher. Where a sampler does better at its fewest calls already, the calls that "
-        f"`{OURS}` needs for its error are counted, so losses are as large as they are. The best stock sampler is chosen in each cell "
+        'A ">" marks means with cells in which a sampler did not come down to that error at the most calls measured, '
+        "64 in most files: "
+        "there those calls count, so the true mean is higher. Where a sampler does better at its fewest calls already, "
+        "the calls that "
+        f"`{OURS}` needs for its error are counted, so losses are as large as they are. The best stock sampler is "
+        f"chosen in each cell "
         "with the answer in sight: nobody has it.",
         "",
         "![calls needed](calls_saved.png)",
@@ -224,7 +235,8 @@ def plot(sets: dict[str, list[Cell]], path: Path) -> None:
                 if needs:
                     bound = sum(made.never for made in needs) > len(needs) / 4
                     ax.plot(
-                        [calls * mean(needs)], [place], linestyle="", marker=plots.MARKERS[i], color=plots.COLOURS[i], markersize=5,
+                        [calls * mean(needs)], [place], linestyle="", marker=plots.MARKERS[i], color=plots.COLOURS[i],
+                        markersize=5,
                         markerfacecolor="white" if bound else plots.COLOURS[i],
                         label=f"{calls} calls" if place == 0 else None,
                     )  # fmt: skip
@@ -244,14 +256,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--input", type=Path, nargs="+", help="CSV files; by default those in bench/results that exist")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the report")
     options = parser.parse_args(arguments)
-    named = {path.stem: path for path in options.input} if options.input else {name: RESULTS / file for name, file in INPUTS.items()}
+    named = (
+        {path.stem: path for path in options.input}
+        if options.input
+        else {name: RESULTS / file for name, file in INPUTS.items()}
+    )
     paths = {name: path for name, path in named.items() if path.exists()}
     sets = {name: cells for name, path in paths.items() if (cells := read(path))}
     if not sets:
-        print(f"No rows of {OURS} in mode {MODE} beside stock samplers' in: {', '.join(map(str, named.values()))}.", file=sys.stderr)
+        print(
+            f"No rows of {OURS} in mode {MODE} beside stock samplers' in: {', '.join(map(str, named.values()))}.",
+            file=sys.stderr,
+        )
         return 1
     options.output.mkdir(parents=True, exist_ok=True)
-    sentences = [f"{name[0].upper()}{name[1:]}: {environment.sentence(paths[name].with_suffix('.json'))}" for name in sets]
+    sentences = [
+        f"{name[0].upper()}{name[1:]}: {environment.sentence(paths[name].with_suffix('.json'))}" for name in sets
+    ]
     write_report(sets, sentences, options.output / "CALLS_SAVED.md")
     plot(sets, options.output / "calls_saved.png")
     for name in ("CALLS_SAVED.md", "calls_saved.png"):

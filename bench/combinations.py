@@ -37,19 +37,22 @@ KINDS = {"eps": "karras", "flow": "simple"}
 BUDGETS = (16, 32)
 WORSE = 1.05
 HELPED = 0.9
-"""What the page's first lines call lowered: the geometric mean over problems, kinds and calls of error over that of off."""
+"""What the page's first lines call lowered: the geometric mean over problems, kinds and calls of error over that of
+off.
+"""
 
 UNREACHED = 0.1
 """A reference whose own error is more than this fraction of the error it is to judge judges nothing."""
 
 FLOORS = {"CFG 4, CFGZeroStar": 1e-3, "PerpNegGuider 4": 1e-3}
 """Noise level below which the reference takes the prediction at this level instead. These two divide by the size of a
-prediction's noise part (CFGZeroStar adds 1e-8 to its square, PerpNegGuider adds nothing), so that far below any noise level
-a sampler calls them at they answer with their own rounding. What that leaves out of the reference is below 1e-3."""
+prediction's noise part (CFGZeroStar adds 1e-8 to its square, PerpNegGuider adds nothing), so that far below any noise
+level a sampler calls them at they answer with their own rounding. What that leaves out of the reference is below
+1e-3."""
 
 ENDLESS = {("CFG 4, CFGZeroStar", "eps")}
-"""Here the guided prediction does not tend to the state as sigma falls, so that the drift grows as 1/sigma: every solver at
-any number of calls ends equally far (6.5 and 1.1) from the reference, which measures no solver."""
+"""Here the guided prediction does not tend to the state as sigma falls, so that the drift grows as 1/sigma: every
+solver at any number of calls ends equally far (6.5 and 1.1) from the reference, which measures no solver."""
 
 MAX_STEPS = {"PerpNegGuider 4": 400}
 """Of the reference, where 1600 would only cost time."""
@@ -61,7 +64,9 @@ Guide = Callable[["Guided"], Any]
 class _Float64Model(ProblemModel):
     """In float64 where it is asked in float64: for the reference."""
 
-    def _apply_model(self, x: Tensor, t: Tensor, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
+    def _apply_model(
+        self, x: Tensor, t: Tensor, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs
+    ):
         if x.dtype != torch.float64:
             return super()._apply_model(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
         condition = None if c_crossattn is None else c_crossattn.to(x)[:, 0].expand(len(x), -1)
@@ -92,14 +97,18 @@ class Guided:
         cpu = torch.device("cpu")
         return comfy.model_patcher.ModelPatcher(model, load_device=cpu, offload_device=cpu), model
 
-    def sample(self, guider: Any, sampler: str | Callable[..., Tensor], sigmas: Tensor, options: dict[str, Any] | None = None):
+    def sample(
+        self, guider: Any, sampler: str | Callable[..., Tensor], sigmas: Tensor, options: dict[str, Any] | None = None
+    ):
         """Samples [B, *shape] and the number of the sampler's model calls."""
         calls = []
         guider.model_patcher = guider.model_patcher.clone()
         wrapper = comfy.patcher_extension.WrappersMP.PREDICT_NOISE
         guider.model_patcher.add_wrapper(wrapper, lambda executor, *a, **k: calls.append(1) or executor(*a, **k))
         guider.model_options = guider.model_patcher.model_options
-        made = comfy.samplers.KSAMPLER(sampler) if callable(sampler) else comfy.samplers.ksampler(sampler, options or {})
+        made = (
+            comfy.samplers.KSAMPLER(sampler) if callable(sampler) else comfy.samplers.ksampler(sampler, options or {})
+        )
         latent = torch.zeros_like(self.noise)
         samples = guider.sample(self.noise, latent, made, sigmas.clone(), disable_pbar=True, seed=0)
         return samples, len(calls)
@@ -108,7 +117,14 @@ class Guided:
         """The end point of the guided ODE, through the guider itself; floor: see FLOORS."""
         found: list[Reference] = []
 
-        def solve(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict | None = None, callback: Any = None, disable: Any = None):
+        def solve(
+            model: Any,
+            x: Tensor,
+            sigmas: Tensor,
+            extra_args: dict | None = None,
+            callback: Any = None,
+            disable: Any = None,
+        ):
             def denoise(x: Tensor, sigma: float) -> Tensor:
                 return model(x, x.new_full((len(x),), max(sigma, floor)), **(extra_args or {}))
 
@@ -212,7 +228,10 @@ def measure(combination: str, name: str, kind: str) -> Iterable[Row]:
     start = float(guided.bench.sigmas(schedule, 8)[0])
     reference = guided.converge(guide(guided), start, FLOORS.get(combination, 0.0), MAX_STEPS.get(combination, 1600))
     error = float(reference.error.mean())
-    print(f"{combination}, {name}, {kind}: {reference.steps} steps, error {error:.1e}, {time.monotonic() - begin:.0f} s", file=sys.stderr)
+    print(
+        f"{combination}, {name}, {kind}: {reference.steps} steps, error {error:.1e}, {time.monotonic() - begin:.0f} s",
+        file=sys.stderr,
+    )
     for budget in BUDGETS:
         for sampler in erk_samplers():
             sigmas = guided.bench.sigmas(schedule, steps_within(sampler, budget))
@@ -236,7 +255,11 @@ def report(measured: list[Row]) -> str:
             continue
         if (row.combination, row.kind) in ENDLESS:
             unusable.add((row.combination, row.problem, row.kind, "endless"))
-        elif not (math.isfinite(base.mean) and math.isfinite(row.reference_error) and row.reference_error < UNREACHED * base.mean):
+        elif not (
+            math.isfinite(base.mean)
+            and math.isfinite(row.reference_error)
+            and row.reference_error < UNREACHED * base.mean
+        ):
             unusable.add((row.combination, row.problem, row.kind, f"{row.reference_error:.1e}"))
         else:
             usable.append((row, row.mean / base.mean))
@@ -251,13 +274,17 @@ def report(measured: list[Row]) -> str:
         environment.sentence(CSV.with_suffix(".json")),
         "",
         f"Problems whose denoiser is known exactly ({'; '.join(known)}), "
-        "32 samples each, class by class, as sigma-space (`karras`, 14.6 to 0.03) and as flow models (`simple`, shift 3), at 16 and 32 "
+        "32 samples each, class by class, as sigma-space (`karras`, 14.6 to 0.03) and as flow models (`simple`, shift "
+        "3), at 16 and 32 "
         "calls of the "
-        "sampler to the model. All guidance is ComfyUI's own, and the error of a sample is its distance to the converged end point of the "
-        "same guided ODE, solved through the same guider in float64. Autoguidance: `DualModelGuider`, the same class on a model of the "
+        "sampler to the model. All guidance is ComfyUI's own, and the error of a sample is its distance to the "
+        "converged end point of the "
+        "same guided ODE, solved through the same guider in float64. Autoguidance: `DualModelGuider`, the same class "
+        "on a model of the "
         "data with Gaussians 1.5 times as wide. Below 1: nearer to the end point than the same solver with mode off.",
         "",
-        f"For {' and '.join(FLOORS)} the reference takes the prediction at sigma 0.001 below that level, where these two guidances "
+        f"For {' and '.join(FLOORS)} the reference takes the prediction at sigma 0.001 below that level, where these "
+        f"two guidances "
         "answer with their own rounding.",
         "",
         *_conclusion(usable),
@@ -290,26 +317,48 @@ def report(measured: list[Row]) -> str:
     for combination in dict.fromkeys(row.combination for row, _ in usable):
         cells = []
         for sampler in solvers:
-            chosen = [v for r, v in usable if (r.combination, r.sampler, r.mode) == (combination, sampler, "calibrated")]
+            chosen = [
+                v for r, v in usable if (r.combination, r.sampler, r.mode) == (combination, sampler, "calibrated")
+            ]
             cells.append(f"{mean(chosen)} ({max(chosen):.2f})")
         lines.append(f"| {combination} | " + " | ".join(cells) + " |")
-    lines += ["", "## By solver and calls, over all guidance", "", "| solver | calls | " + " | ".join(f"`{m}`" for m in guided) + " |"]
+    lines += [
+        "",
+        "## By solver and calls, over all guidance",
+        "",
+        "| solver | calls | " + " | ".join(f"`{m}`" for m in guided) + " |",
+    ]
     lines += ["|---|---:|" + "---:|" * len(guided)]
     for sampler in solvers:
         for budget in BUDGETS:
-            chosen = [mean([v for r, v in usable if (r.sampler, r.budget, r.mode) == (sampler, budget, m)]) for m in guided]
+            chosen = [
+                mean([v for r, v in usable if (r.sampler, r.budget, r.mode) == (sampler, budget, m)]) for m in guided
+            ]
             lines.append(f"| {sampler} | {budget} | " + " | ".join(chosen) + " |")
     lines += [
         "",
-        f"## Every loss of `calibrated`: cells where its mean error is more than {WORSE - 1:.0%} above that of off".replace("5%", "5 %"),
+        f"## Every loss of `calibrated`: cells where its mean error is more than {100 * (WORSE - 1):.0f} % above that "
+        "of off",
         "",
     ]
     losses = sorted(((v, r) for r, v in usable if r.mode == "calibrated" and v > WORSE), key=lambda pair: -pair[0])
     if losses:
-        lines += ["| guidance | problem | kind | calls | solver | off | calibrated | ratio |", "|---|---|---|---:|---|---:|---:|---:|"]
+        lines += [
+            "| guidance | problem | kind | calls | solver | off | calibrated | ratio |",
+            "|---|---|---|---:|---|---:|---:|---:|",
+        ]
         for value, row in losses:
             base = off[row.combination, row.problem, row.kind, row.budget, row.sampler].mean
-            cells = (row.combination, row.problem, row.kind, row.budget, row.sampler, f"{base:.4f}", f"{row.mean:.4f}", f"{value:.2f}")
+            cells = (
+                row.combination,
+                row.problem,
+                row.kind,
+                row.budget,
+                row.sampler,
+                f"{base:.4f}",
+                f"{row.mean:.4f}",
+                f"{value:.2f}",
+            )
             lines.append("| " + " | ".join(map(str, cells)) + " |")
     else:
         lines.append("None.")
@@ -318,7 +367,8 @@ def report(measured: list[Row]) -> str:
         lines += [
             f"- {combination}, {name}, {kind}: "
             + (
-                "the drift grows as 1/sigma, so the end is where one stops: every solver at any number of calls is equally far off."
+                "the drift grows as 1/sigma, so the end is where one stops: every solver at any number of calls is "
+                "equally far off."
                 if error == "endless"
                 else "the reference is not finite: the guidance divides by zero on the way."
                 if error == "nan"
@@ -337,15 +387,23 @@ def _conclusion(usable: list[tuple[Row, float]]) -> list[str]:
             shares.setdefault((row.combination, row.sampler), []).append(value)
     helped, mixed = [], []
     for combination in dict.fromkeys(combination for combination, _ in shares):
-        means = {sampler: statistics.geometric_mean(values) for (name, sampler), values in shares.items() if name == combination}
+        means = {
+            sampler: statistics.geometric_mean(values)
+            for (name, sampler), values in shares.items()
+            if name == combination
+        }
         if max(means.values()) < HELPED:
             helped.append(combination)
         else:
-            mixed.append(f"Under {combination} it does not: {', '.join(f'{sampler} {value:.2f}' for sampler, value in means.items())}.")
+            mixed.append(
+                f"Under {combination} it does not: "
+                f"{', '.join(f'{sampler} {value:.2f}' for sampler, value in means.items())}."
+            )
     lines = []
     if helped:
         lines.append(
-            f"`calibrated` lowers the mean error of every solver, to below {HELPED} of that of off on average, under {'; '.join(helped)}."
+            f"`calibrated` lowers the mean error of every solver, to below {HELPED} of that of off on average, under "
+            f"{'; '.join(helped)}."
         )
     return [" ".join(lines + mixed)]
 

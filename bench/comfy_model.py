@@ -86,7 +86,9 @@ class ProblemModel(comfy.model_base.BaseModel):
         self.calls = 0
 
     # Not apply_model: the wrappers that other nodes put around the model live there.
-    def _apply_model(self, x: Tensor, t: Tensor, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs):
+    def _apply_model(
+        self, x: Tensor, t: Tensor, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs
+    ):
         self.calls += 1
         condition = None if c_crossattn is None else c_crossattn.to(x)[:, 0].expand(len(x), -1)
         return self.predictor.predict(x.float(), t.float().expand(len(x)), self.flow, condition)
@@ -102,9 +104,15 @@ class Bench:
         self.kind, self.noise, self.predictor = kind, noise, predictor
         self.cfg = predictor.cfg
         self.model = ProblemModel(predictor, kind)
-        self.patcher = comfy.model_patcher.ModelPatcher(self.model, load_device=torch.device("cpu"), offload_device=torch.device("cpu"))
+        self.patcher = comfy.model_patcher.ModelPatcher(
+            self.model, load_device=torch.device("cpu"), offload_device=torch.device("cpu")
+        )
         wanted = predictor.condition(len(noise))[:, None]
-        unwanted = predictor.negative_condition(len(noise))[:, None] if hasattr(predictor, "negative_condition") else 0 * wanted
+        unwanted = (
+            predictor.negative_condition(len(noise))[:, None]
+            if hasattr(predictor, "negative_condition")
+            else 0 * wanted
+        )
         # One row serves the whole batch where all rows are alike, as in a real graph.
         alike = self.cfg == 1.0 and bool((wanted == wanted[:1]).all())
         self._positive, self._negative = ([[t[:1] if alike else t, {}]] for t in (wanted, unwanted))
@@ -126,7 +134,9 @@ class Bench:
         """A schedule by ComfyUI's own function, [steps + 1]."""
         return comfy.samplers.calculate_sigmas(self.model.model_sampling, schedule, steps)
 
-    def sample(self, sampler: str | Callable[..., Tensor], sigmas: Tensor, options: dict[str, Any] | None = None) -> tuple[Tensor, int]:
+    def sample(
+        self, sampler: str | Callable[..., Tensor], sigmas: Tensor, options: dict[str, Any] | None = None
+    ) -> tuple[Tensor, int]:
         """Sample through ComfyUI. Returns the samples [B, *shape] and the number of model calls.
 
         sampler  a name of ComfyUI's, or a k-diffusion function

@@ -83,8 +83,12 @@ class Case:
     reference: Reference
     noise: Callable[[Tensor], float] | None = None
 
-    def runs(self, budget: int, steps_of: Callable[[str], int], with_stock: bool = True) -> Iterator[tuple[Row, Tensor]]:
-        """Every sampler with the steps that ``steps_of`` gives it, and its samples; those with fewer than two are left out."""
+    def runs(
+        self, budget: int, steps_of: Callable[[str], int], with_stock: bool = True
+    ) -> Iterator[tuple[Row, Tensor]]:
+        """Every sampler with the steps that ``steps_of`` gives it, and its samples; those with fewer than two are left
+        out.
+        """
         for sampler in erk_samplers():
             off = None
             for mode in MODES if steps_of(sampler) >= 2 else ():
@@ -103,7 +107,13 @@ class Case:
         seconds = time.perf_counter() - begin
         exact = self.reference.samples
         errors = rms(samples.double() - exact).nan_to_num(math.inf, math.inf)
-        worse = math.nan if mode == "stock" else 0.0 if off is None else float((errors > off * (1 + WORSE_BY) + 1e-6).double().mean())
+        worse = (
+            math.nan
+            if mode == "stock"
+            else 0.0
+            if off is None
+            else float((errors > off * (1 + WORSE_BY) + 1e-6).double().mean())
+        )
         ordered = errors.sort().values
         row = Row(
             self.problem,
@@ -197,11 +207,16 @@ def explain(rows: Sequence[Row]) -> str:
     """What the tables' numbers are, in Markdown."""
     worst = max(row.reference_error / row.scale for row in rows)
     return (
-        f"Error: per sample, the root mean square distance to the converged end point of the ODE; a run's error is the mean over its "
-        f"{rows[0].samples} samples. Ratios are error with calibrated over error with mode off of the same solver in the same cell; means "
-        f"of ratios are geometric. Less is better. A cell is solved where mode off errs by less than {EXACT:.1%} of the data's scale: "
-        f"its ratio says nothing and is in no mean; what calibrated adds there is told as a share of that scale. A sample counts as made "
-        f"worse if its error grew by more than {WORSE_BY:.1%}. The converged solutions' own errors are estimated at {worst:.0e} of the "
+        f"Error: per sample, the root mean square distance to the converged end point of the ODE; a run's error is the "
+        f"mean over its "
+        f"{rows[0].samples} samples. Ratios are error with calibrated over error with mode off of the same solver in "
+        f"the same cell; means "
+        f"of ratios are geometric. Less is better. A cell is solved where mode off errs by less than {EXACT:.1%} of "
+        f"the data's scale: "
+        f"its ratio says nothing and is in no mean; what calibrated adds there is told as a share of that scale. A "
+        f"sample counts as made "
+        f"worse if its error grew by more than {WORSE_BY:.1%}. The converged solutions' own errors are estimated at "
+        f"{worst:.0e} of the "
         "scale at most."
     )
 
@@ -217,7 +232,14 @@ def losses(made: Sequence[Comparison], group: Callable[[Row], str], unit: str = 
         for c in lost
     ]  # fmt: skip
     above = sum(c.ratio > BOUND for c in lost)
-    heads = (f"problem, model, {unit}", "solver", "error, calibrated / off", "samples made worse", "error with off", "over the scale")
+    heads = (
+        f"problem, model, {unit}",
+        "solver",
+        "error, calibrated / off",
+        "samples made worse",
+        "error with off",
+        "over the scale",
+    )
     return [
         f"## Cells where calibrated errs more: {len(lost)} of {sum(c.judged for c in made)}, {above} above {BOUND:g}",
         "",
@@ -243,19 +265,25 @@ def against_stock(rows: Sequence[Row], group: Callable[[Row], str]) -> list[str]
         for of in best.values()
         if {"calibrated", "stock"} <= of.keys()
     ]
-    ratios = [ratio(of["calibrated"].mean, of["stock"].mean) for of in best.values() if {"calibrated", "stock"} <= of.keys()]
+    ratios = [
+        ratio(of["calibrated"].mean, of["stock"].mean) for of in best.values() if {"calibrated", "stock"} <= of.keys()
+    ]
     return [
         "## Against ComfyUI's samplers",
         "",
-        f"The best of this pack's samplers, calibrated, against the best stock sampler of the cell at equal model calls: first in "
-        f"{sum(r < 1 for r in ratios)} of {len(ratios)} cells, ratio of the errors {number(geometric_mean(ratios))}, at most "
+        f"The best of this pack's samplers, calibrated, against the best stock sampler of the cell at equal model "
+        f"calls: first in "
+        f"{sum(r < 1 for r in ratios)} of {len(ratios)} cells, ratio of the errors {number(geometric_mean(ratios))}, "
+        f"at most "
         f"{number(max(ratios))}.",
         "",
         *table(("problem, model, calls", "ours", "stock", "ratio"), body),
     ]
 
 
-def plot(made: Sequence[Comparison], group: Callable[[Row], str], path: Path, title: str, unit: str = "model calls") -> None:
+def plot(
+    made: Sequence[Comparison], group: Callable[[Row], str], path: Path, title: str, unit: str = "model calls"
+) -> None:
     """Ratios by budget, a panel a group; solved cells left out."""
     points = [plots.Ratio(c.row.sampler, "calibrated", group(c.row), c.row.budget, c.ratio) for c in made if c.judged]
     if points:
@@ -266,12 +294,16 @@ def write_page(path: Path, lines: Iterable[str]) -> None:
     path.write_text("\n".join(line.rstrip() for line in lines).rstrip() + "\n")
 
 
-def arguments(description: str, samples: int, budgets: Sequence[int], what: str, names: Sequence[str]) -> argparse.ArgumentParser:
+def arguments(
+    description: str, samples: int, budgets: Sequence[int], what: str, names: Sequence[str]
+) -> argparse.ArgumentParser:
     """The options that these benchmarks share."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=samples, help="samples a run")
     parser.add_argument("--budgets", type=int, nargs="+", default=list(budgets), help=what)
-    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", default=list(names), help=f"of {', '.join(names)}")
+    parser.add_argument(
+        "--only", nargs="+", choices=names, metavar="NAME", default=list(names), help=f"of {', '.join(names)}"
+    )
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     return parser
@@ -294,5 +326,7 @@ def command(module: str, parser: argparse.ArgumentParser, options: argparse.Name
             continue
         flag = f"--{name.replace('_', '-')}"
         values = value if isinstance(value, list) else [value]
-        parts.append(flag if value is True else " ".join([flag, *(f"'{v}'" if " " in str(v) else str(v) for v in values)]))
+        parts.append(
+            flag if value is True else " ".join([flag, *(f"'{v}'" if " " in str(v) else str(v) for v in values)])
+        )
     return " ".join(parts)

@@ -49,7 +49,10 @@ _SHARES = [2 ** -(1.0 + k / 8) for k in range(9)]
 
 
 def draw(
-    count: int, generator: torch.Generator | None = None, held_out: bool = False, classes: Sequence[int] = range(CLASSES)
+    count: int,
+    generator: torch.Generator | None = None,
+    held_out: bool = False,
+    classes: Sequence[int] = range(CLASSES),
 ) -> tuple[Tensor, Tensor]:
     """Random places, scales and mirrorings: crops [count, 3, 32, 32] in [-1, 1], and their classes [count].
 
@@ -62,7 +65,9 @@ def draw(
     for label, (scale, down, across, mirrored) in zip(labels.tolist(), at, strict=True):
         levels = _pyramid(label, held_out)
         picture = levels[int(scale * len(levels))]
-        y, x = (int(place * (length - SIZE + 1)) for place, length in zip((down, across), picture.shape[1:], strict=True))
+        y, x = (
+            int(place * (length - SIZE + 1)) for place, length in zip((down, across), picture.shape[1:], strict=True)
+        )
         crop = picture[:, y : y + SIZE, x : x + SIZE]
         crops.append(crop.flip(2) if mirrored < 0.5 else crop)
     return torch.stack(crops).float() / 127.5 - 1, labels
@@ -82,7 +87,9 @@ def _read(name: str) -> bytes:
     """A photograph's file. Raises RuntimeError where it is not the one that the network was trained on."""
     data = _found(name)
     if hashlib.sha256(data).hexdigest() != PHOTOGRAPHS[name]:
-        raise RuntimeError(f"{name} is another file than the one that the network was trained on: use scikit-image 0.25.2, or none.")
+        raise RuntimeError(
+            f"{name} is another file than the one that the network was trained on: use scikit-image 0.25.2, or none."
+        )
     return data
 
 

@@ -30,7 +30,9 @@ def sliced_wasserstein(a: Tensor, b: Tensor, directions: int = 512, quantiles: i
     """
     a, b = a.double(), b.double()
     generator = torch.Generator().manual_seed(0)
-    axes = torch.nn.functional.normalize(torch.randn(a.shape[1], directions, generator=generator, dtype=torch.float64), dim=0)
+    axes = torch.nn.functional.normalize(
+        torch.randn(a.shape[1], directions, generator=generator, dtype=torch.float64), dim=0
+    )
     levels = (torch.arange(quantiles, dtype=torch.float64) + 0.5) / quantiles
     difference = torch.quantile(a @ axes, levels, dim=0) - torch.quantile(b @ axes, levels, dim=0)
     return float(difference.square().mean().sqrt())

@@ -84,15 +84,20 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
             "",
             sentence,
             "",
-            "Students of exact problems, as distillation would give them if it worked perfectly; each is computed by solving its "
-            "teacher's ODE at every call. *Euler-exact*: at each level of its own schedule the output is such that an Euler step lands on "
-            "the teacher's solution at the next level; between two levels the output is that of the upper one. *Consistency*: the output "
-            "is the end point of the teacher's ODE from the input. Each solver takes the student's own steps, on the student's own levels, "
+            "Students of exact problems, as distillation would give them if it worked perfectly; each is computed by "
+            "solving its "
+            "teacher's ODE at every call. *Euler-exact*: at each level of its own schedule the output is such that an "
+            "Euler step lands on "
+            "the teacher's solution at the next level; between two levels the output is that of the upper one. "
+            "*Consistency*: the output "
+            "is the end point of the teacher's ODE from the input. Each solver takes the student's own steps, on the "
+            "student's own levels, "
             "with one model call a step or two. The converged solution is the teacher's end point.",
             "",
             comparison.explain(made),
             "",
-            "Plain Euler steps solve the Euler-exact student. One step to 0 solves the consistency student; with more steps no solver "
+            "Plain Euler steps solve the Euler-exact student. One step to 0 solves the consistency student; with more "
+            "steps no solver "
             "follows the teacher's path, since each output points at its end and not along it.",
             "",
             "![error ratio](distilled_ratio.png)",
@@ -134,7 +139,8 @@ def main() -> int:
     path = folder / CSV.name
     environment.record(path.with_suffix(".json"), comparison.command("distilled", parser, options))
     made = measure(options, path)
-    comparison.plot(comparison.compare(made), lambda row: f"{row.schedule.split(',')[0]}, {row.kind}", folder / "distilled_ratio.png",
+    comparison.plot(comparison.compare(made), lambda row: f"{row.schedule.split(',')[0]}, {row.kind}",
+    folder / "distilled_ratio.png",
                     "Error on step-distilled students, at their own steps", "steps")  # fmt: skip
     write_report(made, folder / "DISTILLED.md", environment.sentence(path.with_suffix(".json")))
     for name in (path.name, "DISTILLED.md", "distilled_ratio.png"):

@@ -71,7 +71,9 @@ def flat_areas(layouts: int, side: int = 16, shapes: int = 3, seed: int = 6) -> 
             top, left = (1 + (side - 6) * torch.rand(2, generator=generator, dtype=torch.float64)).tolist()
             height, width = (3 + 5 * torch.rand(2, generator=generator, dtype=torch.float64)).tolist()
             if torch.rand((), generator=generator) < 0.5:
-                inside = (y >= top) & (y < min(top + height, side - 1)) & (x >= left) & (x < min(left + width, side - 1))
+                inside = (
+                    (y >= top) & (y < min(top + height, side - 1)) & (x >= left) & (x < min(left + width, side - 1))
+                )
             else:
                 inside = (y - top - height / 2).hypot(x - left - height / 2) <= height / 2
             masks *= ~inside  # the later shape lies on top

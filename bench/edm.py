@@ -37,7 +37,9 @@ class Denoiser(nn.Module):
         self.sigma_data = sigma_data
 
     def network(self, x: Tensor, ratio: Tensor, condition: Tensor | None) -> Tensor:
-        """F of EDM. x [B, ...] of unit variance, ratio = sigma/alpha [B, 1]: a flow model starts where it is infinite."""
+        """F of EDM. x [B, ...] of unit variance, ratio = sigma/alpha [B, 1]: a flow model starts where it is
+        infinite.
+        """
         raise NotImplementedError
 
     def forward(self, x: Tensor, sigma: Tensor, alpha: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -136,7 +138,9 @@ def train(
             torch._foreach_lerp_(list(average.parameters()), list(denoiser.parameters()), 1 - decay)
         mean_loss += (float(loss.detach()) - mean_loss) * max(0.01, 1 / step)
         if step % 500 == 0:
-            print(f"denoiser step {step}/{steps}, loss {mean_loss:.4f}, {time.monotonic() - begin:.0f} s", file=sys.stderr)
+            print(
+                f"denoiser step {step}/{steps}, loss {mean_loss:.4f}, {time.monotonic() - begin:.0f} s", file=sys.stderr
+            )
         if watch is not None and (step % 1000 == 0 or step == steps):
             watch(step, average)
         if resume is not None and step % KEPT_EVERY == 0:
@@ -149,7 +153,11 @@ def train(
 
 def save(path: Path, dtype: torch.dtype, **networks: nn.Module) -> None:
     """Write the weights of networks to one file, each under its name."""
-    tensors = {f"{part}.{name}": t.to(dtype).contiguous() for part, network in networks.items() for name, t in network.state_dict().items()}
+    tensors = {
+        f"{part}.{name}": t.to(dtype).contiguous()
+        for part, network in networks.items()
+        for name, t in network.state_dict().items()
+    }
     path.parent.mkdir(exist_ok=True)
     save_file(tensors, path)
 
@@ -160,7 +168,9 @@ def load(path: Path, maker: str, parts: Sequence[str], networks: Sequence[nn.Mod
         raise FileNotFoundError(f"{path} is missing: python -m bench.{maker} makes it.")
     tensors = load_file(path)
     for part, network in zip(parts, networks, strict=True):
-        network.load_state_dict({name.removeprefix(f"{part}."): t.float() for name, t in tensors.items() if name.startswith(f"{part}.")})
+        network.load_state_dict(
+            {name.removeprefix(f"{part}."): t.float() for name, t in tensors.items() if name.startswith(f"{part}.")}
+        )
         network.requires_grad_(False).eval()
 
 

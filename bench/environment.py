@@ -37,4 +37,5 @@ def sentence(path: Path) -> str:
     if not path.exists():
         return ""
     made = json.loads(path.read_text())
-    return f"Made by `{made['command']}` with {', '.join(f'{name} {number}' for name, number in made['versions'].items())}."
+    versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
+    return f"Made by `{made['command']}` with {versions}."

@@ -35,7 +35,11 @@ JUDGED = (8, 16)
 
 SCHEDULES = {"edm": "karras", "eps": "karras", "flow": "simple"}
 FAMILY = {"edm": "sigma-space, 80 to 0.002", "eps": "sigma-space, 14.6 to 0.029", "flow": "flow, shift 3"}
-METRICS = {"pixels": "Frechet distance, pixels", "features": "Frechet distance, features", "sliced": "sliced Wasserstein distance"}
+METRICS = {
+    "pixels": "Frechet distance, pixels",
+    "features": "Frechet distance, features",
+    "sliced": "sliced Wasserstein distance",
+}
 BLANK = 0.1
 """Pixels whose standard deviation in the data is below this are blank: what a sample has there is noise."""
 SHEET = (3, 8)
@@ -46,7 +50,8 @@ SHEET = (3, 8)
 class Row:
     """One run.
 
-    mode       of this pack's samplers; "stock" for ComfyUI's own; "converged" for the reference, "data" for two halves of the data
+    mode       of this pack's samplers; "stock" for ComfyUI's own; "converged" for the reference, "data" for two halves
+               of the data
     pixels     squared Frechet distance to the data in pixel space
     features   the same in the classifier's feature space
     sliced     sliced Wasserstein-2 distance in pixel space
@@ -101,7 +106,9 @@ class Judge:
         return self(self.images[order[:half]], self.images[order[half:]])
 
 
-def measure(samples: int, budgets: Iterable[int], with_stock: bool, path: Path) -> tuple[list[Row], dict[tuple[str, str, str], Tensor]]:
+def measure(
+    samples: int, budgets: Iterable[int], with_stock: bool, path: Path
+) -> tuple[list[Row], dict[tuple[str, str, str], Tensor]]:
     """All rows, written as they are made; and the pictures at the smallest budget by (kind, sampler, mode)."""
     denoiser, classifier = network.load()
     exact = network.load()[0].double()
@@ -120,7 +127,10 @@ def measure(samples: int, budgets: Iterable[int], with_stock: bool, path: Path) 
     for kind, schedule in SCHEDULES.items():
         bench = Bench(edm.Model(denoiser), kind, noise)
         reference = _reference(exact, bench, schedule)
-        print(f"{kind}: reference of {reference.steps} RK4 steps, its own error {reference.error.mean():.1e}", file=sys.stderr)
+        print(
+            f"{kind}: reference of {reference.steps} RK4 steps, its own error {reference.error.mean():.1e}",
+            file=sys.stderr,
+        )
         keep(Row(kind, 0, "", "converged", 0, *judge(reference.samples), 0.0))
         sheets[kind, "", "converged"] = reference.samples[:shown].float()
         runs = [(sampler, mode, {"mode": mode}) for sampler in erk_samplers() for mode in modes()]
@@ -142,7 +152,9 @@ def measure(samples: int, budgets: Iterable[int], with_stock: bool, path: Path) 
 def _reference(denoiser: network.Denoiser, bench: Bench, schedule: str) -> Reference:
     exact = edm.Model(denoiser)
     start = bench.sigmas(schedule, 8)[:1]
-    return converge(lambda x, sigma: exact.guided(x, sigma, bench.flow), bench.start(start), float(start), tolerance=1e-5)
+    return converge(
+        lambda x, sigma: exact.guided(x, sigma, bench.flow), bench.start(start), float(start), tolerance=1e-5
+    )
 
 
 def ratios(made: list[Row], mode: str, metric: str) -> dict[tuple[str, str, int], float]:
@@ -162,7 +174,8 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
         "",
         f"{sentence} The network: {edm.weights(denoiser):,} weights, trained by `python -m bench.train_network`.",
         "",
-        "Distance of samples to scikit-learn's digits, over the distance with mode off at equal model calls; and the same ratio of "
+        "Distance of samples to scikit-learn's digits, over the distance with mode off at equal model calls; and the "
+        "same ratio of "
         "the mean error to the converged solution. Geometric means over the solvers at "
         f"{' and '.join(map(str, JUDGED))} calls; less is better.",
         "",
@@ -176,13 +189,22 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
         for kind in [*kinds, ""]:
             columns = []
             for metric in (*METRICS, "blank", "error"):
-                values = [v for (k, _, budget), v in ratios(made, mode, metric).items() if kind in ("", k) and budget in JUDGED]
+                values = [
+                    v
+                    for (k, _, budget), v in ratios(made, mode, metric).items()
+                    if kind in ("", k) and budget in JUDGED
+                ]
                 columns += [number(geometric_mean(values)), number(max(values))] if values else ["", ""]
             body.append((f"`{mode}`, {FAMILY.get(kind, '**all**')}", *columns))
-    heads = [f"{head}{suffix}" for head in (*METRICS.values(), "noise in blank pixels", "error to converged") for suffix in ("", ", worst")]
+    heads = [
+        f"{head}{suffix}"
+        for head in (*METRICS.values(), "noise in blank pixels", "error to converged")
+        for suffix in ("", ", worst")
+    ]
     lines += table(("", *heads), body)
     lines += [
-        f"A pixel is blank where the data's standard deviation is below {BLANK:g}; there a sample shows nothing but noise.",
+        f"A pixel is blank where the data's standard deviation is below {BLANK:g}; there a sample shows nothing but "
+        f"noise.",
         "",
         *_above(made),
         "## All distances",
@@ -192,7 +214,9 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
     ]
     lines += [
         f"Two halves of the data: {_values(data)}. Converged solution: "
-        + ", ".join(f"{kind} {_values(row)}" for kind in kinds for row in made if row.kind == kind and row.mode == "converged")
+        + ", ".join(
+            f"{kind} {_values(row)}" for kind in kinds for row in made if row.kind == kind and row.mode == "converged"
+        )
         + ".",
         "",
     ]
@@ -202,19 +226,32 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
 
 
 def _above(made: list[Row], bound: float = 1.02) -> list[str]:
-    """Where the headline mode takes samples further from the data, with the distance that the converged solution has."""
+    """Where the headline mode takes samples further from the data, with the distance that the converged solution
+    has.
+    """
     mode = "calibrated" if "calibrated" in modes() else "paper"
     values = {(*row.cell, row.mode): row for row in made}
     body = []
     for metric, name in METRICS.items():
         for (kind, sampler, budget), ratio in ratios(made, mode, metric).items():
             if ratio > bound:
-                kept = (values[kind, sampler, budget, "off"], values[kind, sampler, budget, mode], values[kind, "", 0, "converged"])
-                body.append((f"{kind} {budget} calls {sampler}, {name}", number(ratio), *(f"{getattr(row, metric):.3g}" for row in kept)))
+                kept = (
+                    values[kind, sampler, budget, "off"],
+                    values[kind, sampler, budget, mode],
+                    values[kind, "", 0, "converged"],
+                )
+                body.append(
+                    (
+                        f"{kind} {budget} calls {sampler}, {name}",
+                        number(ratio),
+                        *(f"{getattr(row, metric):.3g}" for row in kept),
+                    )
+                )
     return [
         f"### Cells of mode {mode} above {bound:g}: {len(body)}",
         "",
-        "Where mode off is nearer to the data than the converged solution, its error happens to point there, and a smaller error "
+        "Where mode off is nearer to the data than the converged solution, its error happens to point there, and a "
+        "smaller error "
         "cannot win.",
         "",
         *(table(("", "ratio", "off", mode, "converged solution"), body) if body else []),
@@ -259,7 +296,9 @@ def sample_sheet(sheets: dict[tuple[str, str, str], Tensor], budget: int, path: 
         for kind in kinds
         for sampler in erk_samplers()
     ]
-    plots.contact_sheet(lines, columns, SHEET[1], path, f"The same start noises at {budget} model calls", bounds=(-1.3, 1.3))
+    plots.contact_sheet(
+        lines, columns, SHEET[1], path, f"The same start noises at {budget} model calls", bounds=(-1.3, 1.3)
+    )
 
 
 def _command(options: argparse.Namespace) -> str:
@@ -292,7 +331,8 @@ def main() -> int:
         for (kind, sampler, budget), value in ratios(made, mode, "pixels").items()
     ]
     plots.ratio_by_calls(
-        points, folder / "learned_ratio.png", "Frechet distance (pixels) of a learned network's samples to the data, equal model calls",
+        points, folder / "learned_ratio.png", "Frechet distance (pixels) of a learned network's samples to the data, "
+            "equal model calls",
         "distance, mode / off",
     )  # fmt: skip
     sample_sheet(sheets, min(options.budgets), folder / "learned_samples.png")

@@ -1,10 +1,10 @@
 """What the live chart costs a step: python -m bench.live_view.
 
-In a running ComfyUI, with a browser's connection, ComfyUI's own KSampler samples a model whose predictions cost nothing,
-with an erk_* sampler, in turns with the chart on and with the chart turned off; the difference of the two, over the number of steps, is
-all that the chart costs: measuring the step, recording, making the message, sending it. (The pack's own nodes measure the
-step anyway, for their trace.) Beside it, on the same machine, a step of a real model: Stable Diffusion 1.5's whole
-U-Net with random weights, 512 x 512, batch 1 with CFG.
+In a running ComfyUI, with a browser's connection, ComfyUI's own KSampler samples a model whose predictions cost
+nothing, with an erk_* sampler, in turns with the chart on and with the chart turned off; the difference of the two,
+over the number of steps, is all that the chart costs: measuring the step, recording, making the message, sending it.
+(The pack's own nodes measure the step anyway, for their trace.) Beside it, on the same machine, a step of a real model:
+Stable Diffusion 1.5's whole U-Net with random weights, 512 x 512, batch 1 with CFG.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ STEPS = 400
 _UNET = {
     "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "num_res_blocks": [2, 2, 2, 2],
     "channel_mult": [1, 2, 4, 4], "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0], "transformer_depth_middle": 1,
-    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0], "context_dim": 768, "num_heads": 8, "num_head_channels": -1,
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0], "context_dim": 768, "num_heads": 8,
+    "num_head_channels": -1,
     "use_spatial_transformer": True, "use_linear_in_transformer": False, "legacy": False, "use_checkpoint": False,
     "adm_in_channels": None, "use_temporal_attention": False,
 }  # fmt: skip
@@ -64,7 +65,9 @@ class Browser:
 
         self.client = uuid.uuid4().hex
         self.steps = 0
-        self._socket = websocket.create_connection(f"{server.address.replace('http', 'ws')}/ws?clientId={self.client}", timeout=600)
+        self._socket = websocket.create_connection(
+            f"{server.address.replace('http', 'ws')}/ws?clientId={self.client}", timeout=600
+        )
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -81,7 +84,8 @@ def milliseconds(server: Server, browser: Browser, solver: str, side: int, show:
     server.post("/erk_guid/live", {"client_id": browser.client, "show": show})
     before = browser.steps
     status, answer = server.post(
-        "/prompt", {"prompt": prompt(solver, side), "client_id": browser.client, "extra_data": {"preview_method": "none"}}
+        "/prompt",
+        {"prompt": prompt(solver, side), "client_id": browser.client, "extra_data": {"preview_method": "none"}},
     )
     if status != 200:
         raise RuntimeError(f"ComfyUI refused the prompt: {answer}")
@@ -105,7 +109,8 @@ def prompt(solver: str, side: int) -> dict[str, Any]:
         "model": node("BenchZeroCostModel", model=["demo", 0]),
         "sampler": node(
             "KSampler", model=["model", 0], positive=["demo", 1], negative=["demo", 2], latent_image=["demo", 4],
-            seed=uuid.uuid4().int % 2**32, steps=STEPS, cfg=1.0, sampler_name=f"erk_{solver}", scheduler="karras", denoise=1.0,
+            seed=uuid.uuid4().int % 2**32, steps=STEPS, cfg=1.0, sampler_name=f"erk_{solver}", scheduler="karras",
+            denoise=1.0,
         ),
         "save": node("SaveLatent", samples=["sampler", 0], filename_prefix="bench"),
     }  # fmt: skip
@@ -145,12 +150,16 @@ def main(arguments: list[str] | None = None) -> int:
             for solver in SOLVERS:
                 milliseconds(server, browser, solver, side, "all")
                 pairs = [
-                    (milliseconds(server, browser, solver, side, "off"), milliseconds(server, browser, solver, side, "all"))
+                    (
+                        milliseconds(server, browser, solver, side, "off"),
+                        milliseconds(server, browser, solver, side, "all"),
+                    )
                     for _ in range(options.repeats)
                 ]
                 differences = sorted(on - off for off, on in pairs)
                 row = Row(
-                    latent, solver, "calibrated", statistics.median(off for off, _ in pairs), statistics.median(differences),
+                    latent, solver, "calibrated", statistics.median(off for off, _ in pairs),
+                    statistics.median(differences),
                     differences[0], differences[-1],
                 )  # fmt: skip
                 writer.write(row)
@@ -169,10 +178,14 @@ def report(made: list[Row], step: float, sentence: str) -> str:
     """The rows as a page of Markdown."""
     lines = ["# What the live chart costs", "", sentence, "", *__doc__.splitlines()[2:], ""]
     lines += [f"A step of that model took {step:.0f} ms, on a CPU.", ""]
-    lines += ["| latent no smaller than of | solver | chart off, ms a step | the chart, ms a step | least to most | of the model's step |"]
+    lines += [
+        "| latent no smaller than of | solver | chart off, ms a step | the chart, ms a step | least to most | of the "
+        "model's step |"
+    ]
     lines += ["|---|---|---:|---:|---:|---:|"]
     lines += [
-        f"| {row.latent} | {row.solver} | {row.off_ms:.2f} | {row.cost_ms:+.3f} | {row.least_ms:+.3f} to {row.most_ms:+.3f} | "
+        f"| {row.latent} | {row.solver} | {row.off_ms:.2f} | {row.cost_ms:+.3f} | {row.least_ms:+.3f} to "
+        f"{row.most_ms:+.3f} | "
         f"{row.cost_ms / step:.3%} |"
         for row in made
     ]

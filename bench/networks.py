@@ -33,17 +33,23 @@ SCHEDULES = {"edm": "karras", "eps": "karras", "flow": "simple"}
 TITLES = {"edm": "karras, 80 to 0.002", "eps": "karras, 14.6 to 0.03", "flow": "flow, shift 3, from sigma/alpha 140"}
 
 HIGHEST = 140 / 141
-"""A flow model's sigma at sigma/alpha = 140: at sigma 1, where ComfyUI's schedules start, these networks know nothing."""
+"""A flow model's sigma at sigma/alpha = 140: at sigma 1, where ComfyUI's schedules start, these networks know
+nothing.
+"""
 
 SKY, SMOOTH = 0.02, 5
-"""Sky: where the mean over SMOOTH x SMOOTH pixels of the converged picture's size is below this share of its brightest pixel."""
+"""Sky: where the mean over SMOOTH x SMOOTH pixels of the converged picture's size is below this share of its brightest
+pixel.
+"""
 
 SHOWN, SHOWN_BUDGET, SHOWN_SOLVER = 4, 8, "erk_abm"
 """Pictures of each network on the sheet."""
 
 
 def levels(bench: Bench, steps: int) -> Tensor:
-    """The schedule, on flow models begun at sigma/alpha 140. Raises ValueError where it leaves the trained range otherwise."""
+    """The schedule, on flow models begun at sigma/alpha 140. Raises ValueError where it leaves the trained range
+    otherwise.
+    """
     sigmas = bench.sigmas(SCHEDULES[bench.kind], steps)
     if bench.flow:
         if float(sigmas[1]) >= HIGHEST:
@@ -76,8 +82,11 @@ def prepare(name: str, kind: str, samples: int) -> Case:
     first = levels(bench, 8)[:1]
     alpha = 1 - float(first) if bench.flow else 1.0
     begin = time.monotonic()
-    # In x/alpha and sigma/alpha a flow model's ODE is that of sigma-space, and the solver's steps are even where it bends.
-    found = converge(lambda x, sigma: model.predict(x, sigma, False), bench.start(first).double() / alpha, float(first) / alpha, 1e-4)
+    # In x/alpha and sigma/alpha a flow model's ODE is that of sigma-space, and the solver's steps are even where it
+    # bends.
+    found = converge(
+        lambda x, sigma: model.predict(x, sigma, False), bench.start(first).double() / alpha, float(first) / alpha, 1e-4
+    )
     # Rectified units have kinks: the error falls as with order 2, not 4, so that a third of the difference is left.
     found = replace(found, error=5 * found.error)
     print(
@@ -87,7 +96,14 @@ def prepare(name: str, kind: str, samples: int) -> Case:
     )
     sky = sky_of(found.samples)
     own = grain(found.samples, sky)
-    return Case(name, SCHEDULES[kind], bench, lambda steps: levels(bench, steps), found, lambda pictures: grain(pictures, sky) / own)
+    return Case(
+        name,
+        SCHEDULES[kind],
+        bench,
+        lambda steps: levels(bench, steps),
+        found,
+        lambda pictures: grain(pictures, sky) / own,
+    )
 
 
 Sheets = dict[tuple[str, str], Tensor]
@@ -104,7 +120,9 @@ def measure(options: argparse.Namespace, path: Path) -> tuple[list[Row], Sheets]
             case = prepare(name, kind, options.samples)
             for budget in options.budgets:
                 begin = time.monotonic()
-                for row, samples in case.runs(budget, lambda sampler, b=budget: steps_within(sampler, b), not options.no_stock):
+                for row, samples in case.runs(
+                    budget, lambda sampler, b=budget: steps_within(sampler, b), not options.no_stock
+                ):
                     writer.write(row)
                     made.append(row)
                     if kind == options.kinds[0] and budget == SHOWN_BUDGET and row.sampler == SHOWN_SOLVER:
@@ -127,24 +145,36 @@ def write_report(made: list[Row], with_sheet: bool, path: Path, sentence: str) -
         "",
         sentence,
         "",
-        f"Score networks of galaxies from PyPI's `{GALAXYGRAD.name}` {GALAXYGRAD.version}, trained by its author on images of the "
+        f"Score networks of galaxies from PyPI's `{GALAXYGRAD.name}` {GALAXYGRAD.version}, trained by its author on "
+        f"images of the "
         "Hyper Suprime-Cam (HSC) and the Zwicky Transient Facility (ZTF), with one channel and 32 or 64 pixels wide: "
-        f"{', '.join(names)}. The wheel is fetched by version and checksum when the benchmark runs; none of it is part of this repository. "
-        "Its files are read with NumPy and the networks evaluated in PyTorch. Compared once by hand with the package's own JAX code "
-        "(JAX 0.10.2, Equinox 0.13.8), on four noisy pictures at each of t = 0.0001, 0.01, 0.3, 2, 6, 10 and 12: in float64 the scores "
-        "agree to 4e-14 of their RMS; in float32 to 1.3e-6 in the mean square and 4e-5 in the largest single value, which is JAX's own "
+        f"{', '.join(names)}. The wheel is fetched by version and checksum when the benchmark runs; none of it is part "
+        f"of this repository. "
+        "Its files are read with NumPy and the networks evaluated in PyTorch. Compared once by hand with the package's "
+        "own JAX code "
+        "(JAX 0.10.2, Equinox 0.13.8), on four noisy pictures at each of t = 0.0001, 0.01, 0.3, 2, 6, 10 and 12: in "
+        "float64 the scores "
+        "agree to 4e-14 of their RMS; in float32 to 1.3e-6 in the mean square and 4e-5 in the largest single value, "
+        "which is JAX's own "
         "distance from float64.",
         "",
-        f"The training covers sigma/alpha from 0 to {TRAINED_UP_TO:.0f}, and nothing is clipped to it. The sigma-space schedules lie "
-        "inside. ComfyUI's flow schedules begin at sigma 1, where sigma/alpha is infinite and the network has no answer: their first "
-        f"level, and it alone, is set to {HIGHEST:.4f}, which is sigma/alpha 140, for every sampler and the converged solution alike.",
+        f"The training covers sigma/alpha from 0 to {TRAINED_UP_TO:.0f}, and nothing is clipped to it. The sigma-space "
+        f"schedules lie "
+        "inside. ComfyUI's flow schedules begin at sigma 1, where sigma/alpha is infinite and the network has no "
+        "answer: their first "
+        f"level, and it alone, is set to {HIGHEST:.4f}, which is sigma/alpha 140, for every sampler and the converged "
+        f"solution alike.",
         "",
-        "HSC 32 helped to choose how far the rule believes itself at the last step; the other two networks helped to choose nothing.",
+        "HSC 32 helped to choose how far the rule believes itself at the last step; the other two networks helped to "
+        "choose nothing.",
         "",
-        f"{comparison.explain(made)} Halving the steps of the Runge-Kutta method tells it, taken as of order 2: these networks have kinks.",
+        f"{comparison.explain(made)} Halving the steps of the Runge-Kutta method tells it, taken as of order 2: these "
+        f"networks have kinks.",
         "",
-        "Noise: the RMS, over blank sky, of a picture less its 3 x 3 mean, divided by the same of the converged solution; 1 is right, "
-        f"less is too smooth. Sky is where the mean size of the converged picture over {SMOOTH} x {SMOOTH} pixels is below {SKY:.0%} of "
+        "Noise: the RMS, over blank sky, of a picture less its 3 x 3 mean, divided by the same of the converged "
+        "solution; 1 is right, "
+        f"less is too smooth. Sky is where the mean size of the converged picture over {SMOOTH} x {SMOOTH} pixels is "
+        f"below {SKY:.0%} of "
         "its brightest pixel. Geometric mean over the cells, and the largest.",
         "",
         "![error ratio](networks_ratio.png)",
@@ -163,7 +193,8 @@ def write_report(made: list[Row], with_sheet: bool, path: Path, sentence: str) -
         page += [
             "## Pictures",
             "",
-            f"`{SHOWN_SOLVER}`, {SHOWN_BUDGET} calls, {title_of(made[0])}; dark tones are stretched so that the sky's noise can be seen.",
+            f"`{SHOWN_SOLVER}`, {SHOWN_BUDGET} calls, {title_of(made[0])}; dark tones are stretched so that the sky's "
+            f"noise can be seen.",
             "",
             "![pictures](networks_pictures.png)",
         ]
@@ -213,7 +244,9 @@ def picture_sheet(sheets: Sheets, path: Path) -> None:
 
 def main() -> int:
     parser = comparison.arguments(__doc__, 16, BUDGETS, "model calls", list(FILES))
-    parser.add_argument("--kinds", nargs="+", choices=list(SCHEDULES), default=list(SCHEDULES), help="schedules, by kind of model")
+    parser.add_argument(
+        "--kinds", nargs="+", choices=list(SCHEDULES), default=list(SCHEDULES), help="schedules, by kind of model"
+    )
     parser.add_argument("--no-stock", action="store_true", help="leave out ComfyUI's own samplers")
     options = parser.parse_args()
     folder = comparison.begin(options)
@@ -226,7 +259,10 @@ def main() -> int:
     environment.record(path.with_suffix(".json"), comparison.command("networks", parser, options), [GALAXYGRAD])
     made, sheets = measure(options, path)
     comparison.plot(
-        comparison.compare(made), title_of, folder / "networks_ratio.png", "Error on networks that others trained, equal model calls"
+        comparison.compare(made),
+        title_of,
+        folder / "networks_ratio.png",
+        "Error on networks that others trained, equal model calls",
     )
     if sheets:
         picture_sheet(sheets, folder / "networks_pictures.png")

@@ -3,9 +3,9 @@
 **No rule may be chosen by these problems.** They run after a rule is fixed, and what they give is told as it is: they
 are here to show what a rule is worth on data that it was not made for.
 
-PyPI's `smalldiffusion` (C. Yuan, MIT) is fetched by version and checksum; its own code makes the data sets and denoises.
-The wheel is read as it is, and of its modules only the two that are needed: its own __init__ imports what its training
-asks for. Writes neutral.csv, NEUTRAL.md and the plot into bench/results/.
+PyPI's `smalldiffusion` (C. Yuan, MIT) is fetched by version and checksum; its own code makes the data sets and
+denoises. The wheel is read as it is, and of its modules only the two that are needed: its own __init__ imports what its
+training asks for. Writes neutral.csv, NEUTRAL.md and the plot into bench/results/.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ SCHEDULES = {"eps": "karras", "edm": "karras", "flow": "simple"}
 TITLES = {"eps": "sigma-space, karras 14.6 to 0.03", "edm": "sigma-space, karras 80 to 0.002", "flow": "flow, shift 3"}
 
 SETS: dict[str, tuple[str, Callable[[ModuleType], Any]]] = {
-    "swissroll": ("Swissroll(pi/2, 5 pi, 100), as in its introduction", lambda data: data.Swissroll(math.pi / 2, 5 * math.pi, 100)),
+    "swissroll": (
+        "Swissroll(pi/2, 5 pi, 100), as in its introduction",
+        lambda data: data.Swissroll(math.pi / 2, 5 * math.pi, 100),
+    ),
     "swissroll-1000": ("Swissroll(pi/2, 5 pi, 1000)", lambda data: data.Swissroll(math.pi / 2, 5 * math.pi, 1000)),
     "tree": ("TreeDataset(), its own defaults", lambda data: _points(data, data.TreeDataset())),
     "tree-deep": ("TreeDataset(2, 5, 30)", lambda data: _points(data, data.TreeDataset(2, 5, 30))),
@@ -65,7 +68,8 @@ def load_module(wheel: Path, name: str) -> ModuleType:
 
 
 class Ideal:
-    """The package's ideal denoiser of a data set, for sampling through ComfyUI: see :class:`bench.comfy_model.Predictor`.
+    """The package's ideal denoiser of a data set, for sampling through ComfyUI: see
+    :class:`bench.comfy_model.Predictor`.
 
     denoiser  called with (x [B, 2], sigma [B, 1]); gives the noise, (x - D)/sigma
     mean      [2] of the data
@@ -74,7 +78,9 @@ class Ideal:
     cfg = 1.0
     shape = (1, 1, 2)
     BLIND = 1e-6
-    """Below this alpha the denoiser cannot be asked, x/alpha being without bounds; its answer is the limit, the data's mean."""
+    """Below this alpha the denoiser cannot be asked, x/alpha being without bounds; its answer is the limit, the data's
+    mean.
+    """
 
     def __init__(self, denoiser: Callable[[Tensor, Tensor], Tensor], mean: Tensor) -> None:
         self.denoiser, self.mean = denoiser, mean.double()
@@ -97,7 +103,9 @@ class Ideal:
 
 @cache
 def ideal(name: str) -> Ideal:
-    """A data set of SETS with the package's denoiser. Raises packages.FetchError where the package cannot be fetched."""
+    """A data set of SETS with the package's denoiser. Raises packages.FetchError where the package cannot be
+    fetched.
+    """
     wheel = SMALLDIFFUSION.wheel()
     denoiser = load_module(wheel, "model").IdealDenoiser(SETS[name][1](load_module(wheel, "data"))).double()
     denoiser.data = denoiser.data.double()
@@ -123,7 +131,9 @@ def measure(options: argparse.Namespace, path: Path) -> list[Row]:
             begin = time.monotonic()
             case = prepare(name, kind, options.samples)
             for budget in options.budgets:
-                for row, _ in case.runs(budget, lambda sampler, b=budget: steps_within(sampler, b), not options.no_stock):
+                for row, _ in case.runs(
+                    budget, lambda sampler, b=budget: steps_within(sampler, b), not options.no_stock
+                ):
                     writer.write(row)
                     made.append(row)
             print(f"{name}, {kind}: {time.monotonic() - begin:.0f} s", file=sys.stderr)
@@ -145,13 +155,17 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
             "",
             sentence,
             "",
-            f"The two-dimensional data sets of PyPI's `{SMALLDIFFUSION.name}` {SMALLDIFFUSION.version} (MIT) and its ideal denoiser, made "
-            "and evaluated by its own code, in float64, sampled through ComfyUI in float32. **No rule is chosen by these problems**: they "
-            "run after the rule is fixed. Each data set is a finite set of points. Its Datasaurus sets are left out: the wheel lacks their "
+            f"The two-dimensional data sets of PyPI's `{SMALLDIFFUSION.name}` {SMALLDIFFUSION.version} (MIT) and its "
+            f"ideal denoiser, made "
+            "and evaluated by its own code, in float64, sampled through ComfyUI in float32. **No rule is chosen by "
+            "these problems**: they "
+            "run after the rule is fixed. Each data set is a finite set of points. Its Datasaurus sets are left out: "
+            "the wheel lacks their "
             "file.",
             "",
             *comparison.table(("data set", "made by"), sets),
-            f"{comparison.explain(made)} On flow models at alpha below {Ideal.BLIND:g}, which is sigma 1 and nothing else, the denoiser "
+            f"{comparison.explain(made)} On flow models at alpha below {Ideal.BLIND:g}, which is sigma 1 and nothing "
+            f"else, the denoiser "
             "cannot be asked: the data's mean stands for its answer, which is the limit.",
             "",
             "![error ratio](neutral_ratio.png)",
@@ -170,7 +184,9 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
 
 def main() -> int:
     parser = comparison.arguments(__doc__, 64, BUDGETS, "model calls", list(SETS))
-    parser.add_argument("--kinds", nargs="+", choices=list(SCHEDULES), default=list(SCHEDULES), help="schedules, by kind of model")
+    parser.add_argument(
+        "--kinds", nargs="+", choices=list(SCHEDULES), default=list(SCHEDULES), help="schedules, by kind of model"
+    )
     parser.add_argument("--no-stock", action="store_true", help="leave out ComfyUI's own samplers")
     options = parser.parse_args()
     folder = comparison.begin(options)
@@ -182,7 +198,12 @@ def main() -> int:
         return 1
     environment.record(path.with_suffix(".json"), comparison.command("neutral", parser, options), [SMALLDIFFUSION])
     made = measure(options, path)
-    comparison.plot(comparison.compare(made), title_of, folder / "neutral_ratio.png", "Error on another project's data, equal model calls")
+    comparison.plot(
+        comparison.compare(made),
+        title_of,
+        folder / "neutral_ratio.png",
+        "Error on another project's data, equal model calls",
+    )
     write_report(made, folder / "NEUTRAL.md", environment.sentence(path.with_suffix(".json")))
     for name in (path.name, "NEUTRAL.md", "neutral_ratio.png"):
         print(folder / name)

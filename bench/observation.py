@@ -101,7 +101,8 @@ def observe(what: Problem, steps: int) -> Iterator[Row]:
             error = accepted - _exact_step(drift, x, sigma, sigma_next)
             two_sigma = _scale_two_sigma(d_euler, d, sigma_next, sigma)
             yield from _rows(
-                what, steps, i, sigma, sigma - sigma_next, x - predicted, d - drift(predicted, sigma), jacobian, error, two_sigma
+                what, steps, i, sigma, sigma - sigma_next, x - predicted, d - drift(predicted, sigma), jacobian, error,
+                two_sigma
             )  # fmt: skip
         x, predicted = accepted, euler
 
@@ -176,7 +177,9 @@ def figure(made: Sequence[Row], path: Path) -> None:
     )
     for ax, (title, label, value, is_ratio) in zip(axes, panels, strict=True):
         for i, name in enumerate(PROBLEMS):
-            here = [(r.stiffness, value(r)) for r in made if r.problem == name and math.isfinite(value(r)) and value(r) > 0]
+            here = [
+                (r.stiffness, value(r)) for r in made if r.problem == name and math.isfinite(value(r)) and value(r) > 0
+            ]
             if here:
                 _cloud(ax, here, i)
         ax.set_xscale("log")
@@ -201,7 +204,8 @@ def _cloud(ax: Axes, points: list[tuple[float, float]], i: int) -> None:
     """Dots, and the median in each of up to ten bins of equal count."""
     points = sorted(points)
     ax.plot(
-        [p for p, _ in points], [v for _, v in points], linestyle="", marker=".", markersize=3, color=plots.COLOURS[i], alpha=0.3,
+        [p for p, _ in points], [v for _, v in points], linestyle="", marker=".", markersize=3, color=plots.COLOURS[i],
+        alpha=0.3,
         markeredgewidth=0, rasterized=True,
     )  # fmt: skip
     size = max(1, len(points) // 10)
@@ -217,23 +221,31 @@ def write_report(made: Sequence[Row], path: Path) -> None:
     """OBSERVATION.md."""
     lines = []
     for name in PROBLEMS:
-        for label, low, high in (("h stiffness below 0.3", 0.0, 0.3), ("0.3 to 0.7", 0.3, 0.7), ("above 0.7", 0.7, math.inf)):
+        for label, low, high in (
+            ("h stiffness below 0.3", 0.0, 0.3),
+            ("0.3 to 0.7", 0.3, 0.7),
+            ("above 0.7", 0.7, math.inf),
+        ):
             here = [r for r in made if r.problem == name and low <= r.h_stiffness < high]
             if here:
                 lines.append(_line(f"{name}, {label}", here))
     heads = (
-        "median of", "steps", "cos(error, v)", "cos(error, leading)", "cos(error, v-hat)", "cos(v-hat, v)", "cos(v-hat, leading)",
+        "median of", "steps", "cos(error, v)", "cos(error, leading)", "cos(error, v-hat)", "cos(v-hat, v)",
+        "cos(v-hat, leading)",
         "leading", "rho-hat / size of eigenvalue", "S-hat / S, one sigma", "valid", "S-hat / S, two sigmas", "valid",
     )  # fmt: skip
     text = [
         "# The paper's observation, measured",
         "",
         "Heun's method on exact denoisers, 80 to 0.002, "
-        f"{', '.join(map(str, STEPS[:-1]))} and {STEPS[-1]} steps, {SAMPLES} samples, float64. Made by `python -m bench.observation` "
+        f"{', '.join(map(str, STEPS[:-1]))} and {STEPS[-1]} steps, {SAMPLES} samples, float64. Made by `python -m "
+        f"bench.observation` "
         f"with torch {version('torch')}.",
         "",
-        "v: dominant eigenvector of the drift's Jacobian (automatic differentiation). v-hat: the pair's estimate. error: local truncation "
-        f"error of the step against the ODE's own flow. leading: the space of all eigenvectors whose eigenvalue is at least {NEAR:g} of "
+        "v: dominant eigenvector of the drift's Jacobian (automatic differentiation). v-hat: the pair's estimate. "
+        "error: local truncation "
+        f"error of the step against the ODE's own flow. leading: the space of all eigenvectors whose eigenvalue is at "
+        f"least {NEAR:g} of "
         "the dominant one, and its dimension. S: scale of the data along v-hat by the Jacobian. Cosines without sign.",
         "",
         "![observation](observation.png)",
@@ -242,12 +254,15 @@ def write_report(made: Sequence[Row], path: Path) -> None:
         f"|---|{'---:|' * (len(heads) - 1)}",
         *(f"| {' | '.join(line)} |" for line in lines),
         "",
-        f"Over all {len(made)} samples and steps, median |cosine| of the truncation error: {_median(r.error_direction for r in made):.2f} "
+        f"Over all {len(made)} samples and steps, median |cosine| of the truncation error: "
+        f"{_median(r.error_direction for r in made):.2f} "
         f"with the estimated direction, {_median(r.error_eigen for r in made):.2f} with the dominant eigenvector, "
         f"{_median(r.error_leading for r in made):.2f} with the leading space.",
         "",
-        "Random directions have a median |cosine| of 0.71 in the plane and 0.08 in 64 dimensions. An exact denoiser of narrow data has "
-        "many eigenvalues near 1/sigma, all directions off the data, so the single dominant eigenvector is often not well defined, and its "
+        "Random directions have a median |cosine| of 0.71 in the plane and 0.08 in 64 dimensions. An exact denoiser of "
+        "narrow data has "
+        "many eigenvalues near 1/sigma, all directions off the data, so the single dominant eigenvector is often not "
+        "well defined, and its "
         "cosine with anything says little. The leading space is well defined.",
     ]
     path.write_text("\n".join(text) + "\n")
@@ -267,8 +282,10 @@ def _line(head: str, here: Sequence[Row]) -> tuple[str, ...]:
 
     return (
         head, str(len(here)),
-        median([r.error_eigen for r in here]), median([r.error_leading for r in here]), median([r.error_direction for r in here]),
-        median([r.direction_eigen for r in here]), median([r.direction_leading for r in here]), median([r.leading for r in here]),
+        median([r.error_eigen for r in here]), median([r.error_leading for r in here]),
+        median([r.error_direction for r in here]),
+        median([r.direction_eigen for r in here]), median([r.direction_leading for r in here]),
+        median([r.leading for r in here]),
         median([r.stiffness / abs(r.eigenvalue) for r in here]),
         median([r.scale_one_sigma / r.scale for r in here]), valid([r.scale_one_sigma for r in here]),
         median([r.scale_two_sigma / r.scale for r in here]), valid([r.scale_two_sigma for r in here]),

@@ -3,11 +3,13 @@
 The model is a zero-cost denoiser (it returns the same tensor at each call), so that only the sampler's
 own work is left: ComfyUI's k-diffusion functions against this pack's, called alike, in turn.
 
-- time a step, from one step's model call to the next step's, the median over the steps of several runs, past a multistep
-  solver's warm-up; in milliseconds and in passes over the latent: one pass is the out-of-place sum of a latent and a
-  number, measured beside it, over and over on the same memory. On a CPU it is processor time of one thread;
-- kernels a step: operations that compute something (on a GPU each is one launch). Mode calibrated works on large latents in
-  pieces, and counts each: pieces of 2^16 numbers on a CPU, so that SDXL 1024 is one, and of 2^20 elsewhere, so that FLUX 1024 is;
+- time a step, from one step's model call to the next step's, the median over the steps of several runs, past a
+  multistep solver's warm-up; in milliseconds and in passes over the latent: one pass is the out-of-place sum of a
+  latent and a number, measured beside it, over and over on the same memory. On a CPU it is processor time of one
+  thread;
+- kernels a step: operations that compute something (on a GPU each is one launch). Mode calibrated works on large
+  latents in pieces, and counts each: pieces of 2^16 numbers on a CPU, so that SDXL 1024 is one, and of 2^20 elsewhere,
+  so that FLUX 1024 is;
 - memory: peak of what a run allocates, in latents of float32;
 - on CUDA, whether a step ever waits for the device (torch's sync debug mode set to "error").
 """
@@ -41,7 +43,9 @@ LATENTS = {"SDXL 1024": (4, 128, 128), "FLUX 1024": (16, 128, 128), "Wan 480p": 
 BATCHES = (1, 4)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WARM, SHORT, LONG = 3, 5, 21
-"""Steps until a multistep solver has its history; and of two runs whose kernels' difference is taken, of which the longer is timed."""
+"""Steps until a multistep solver has its history; and of two runs whose kernels' difference is taken, of which the
+longer is timed.
+"""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ class Zero:
     """The zero-cost denoiser, behind what a k-diffusion sampler looks at."""
 
     inner_model = SimpleNamespace(
-        inner_model=SimpleNamespace(model_sampling=object()), model_patcher=SimpleNamespace(get_model_object=lambda name: object())
+        inner_model=SimpleNamespace(model_sampling=object()),
+        model_patcher=SimpleNamespace(get_model_object=lambda name: object()),
     )
 
     def __init__(self, x: Tensor, timed: bool = False) -> None:
@@ -126,7 +131,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--repeats", type=int, default=5, help="runs of which the least counts")
     parser.add_argument("--quick", action="store_true", help="one latent, one batch, float32")
-    parser.add_argument("--all", action="store_true", help="every latent in every batch and precision, on a CPU too (hours there)")
+    parser.add_argument(
+        "--all", action="store_true", help="every latent in every batch and precision, on a CPU too (hours there)"
+    )
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
 
@@ -167,7 +174,9 @@ def measure(solver: str, x: Tensor, latent: str, dtype: str, repeats: int) -> li
     modes = ("stock", "off", "paper", "calibrated")
     calls = {mode: run(mode).calls for mode in modes}
     for mode in modes:
-        run(mode, SHORT)  # so that tables, which a run of this schedule finds made ever after, are not counted as its kernels
+        run(
+            mode, SHORT
+        )  # so that tables, which a run of this schedule finds made ever after, are not counted as its kernels
     # In turn, so that a machine that grows slower does so for all.
     steps_seconds: dict[str, list[float]] = {mode: [] for mode in modes}
     for _ in range(repeats):
@@ -267,15 +276,20 @@ def report(made: list[Row], sentence: str) -> str:
     """The rows as a page of Markdown."""
     lines = ["# What a step costs", "", sentence, ""]
     lines += [line.strip() for line in __doc__.splitlines()[2:]]
-    lines += ["", "## Median over the latents, batches and precisions", "", "| solver | mode | kernels a step | passes over the latent | memory, latents | model calls |"]  # fmt: skip  # noqa: E501
+    lines += ["", "## Median over the latents, batches and precisions", "",
+    "| solver | mode | kernels a step | passes over the latent | memory, latents | model calls |"]  # fmt: skip
     lines += ["|---|---|---:|---:|---:|---|"]
     for solver in erk.SOLVERS:
         for mode in ("off", "paper", "calibrated"):
             rows = [row for row in made if (row.solver, row.mode) == (solver, mode)]
-            median = {name: statistics.median(getattr(row, name) for row in rows) for name in ("kernels", "over_passes", "over_memory")}
+            median = {
+                name: statistics.median(getattr(row, name) for row in rows)
+                for name in ("kernels", "over_passes", "over_memory")
+            }
             same = "as stock" if all(row.calls == row.stock_calls for row in rows) else "**not as stock**"
             lines.append(
-                f"| {solver} | {mode} | {median['kernels']:.0f} | {median['over_passes']:+.1f} | {median['over_memory']:+.1f} | {same} |"
+                f"| {solver} | {mode} | {median['kernels']:.0f} | {median['over_passes']:+.1f} | "
+                f"{median['over_memory']:+.1f} | {same} |"
             )
     lines += [
         "",
@@ -285,7 +299,8 @@ def report(made: list[Row], sentence: str) -> str:
     ]
     lines += ["|---|---|---:|---|---|---|---:|---:|---:|---:|---|"]
     lines += [
-        f"| {row.device} | {row.latent} | {row.batch} | {row.dtype} | {row.solver} | {row.mode} | {row.ms:.2f} | {row.over_ms:+.2f} | "
+        f"| {row.device} | {row.latent} | {row.batch} | {row.dtype} | {row.solver} | {row.mode} | {row.ms:.2f} | "
+        f"{row.over_ms:+.2f} | "
         f"{row.over_passes:+.1f} | {row.over_memory:+.1f} | {row.waits} |"
         for row in made
     ]

@@ -1,4 +1,6 @@
-"""Packages that only a benchmark reads: fetched by version and checksum into a folder that git ignores, never installed."""
+"""Packages that only a benchmark reads: fetched by version and checksum into a folder that git ignores, never
+installed.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,17 @@ class Package:
         print(f"Fetching {self.name} {self.version} ...", file=sys.stderr)
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
-            command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--quiet", "--no-deps", "--dest", scratch]
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--disable-pip-version-check",
+                "--quiet",
+                "--no-deps",
+                "--dest",
+                scratch,
+            ]
             done = subprocess.run(
                 [*command, "--only-binary", ":all:", *self._machine(), f"{self.name}=={self.version}"],
                 capture_output=True, text=True, errors="replace",
@@ -49,10 +61,16 @@ class Package:
             fetched = Path(scratch) / self.file
             if done.returncode or not fetched.exists():
                 said = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
-                raise FetchError(f"pip could not fetch {self.file} ({said}): check the network or pip's proxy settings and try again.")
+                raise FetchError(
+                    f"pip could not fetch {self.file} ({said}): check the network or pip's proxy settings and try "
+                    f"again."
+                )
             digest = _digest(fetched)
             if digest != self.sha256:
-                raise FetchError(f"{self.file} has the checksum {digest} and not {self.sha256}: it is not the pinned one and is not used.")
+                raise FetchError(
+                    f"{self.file} has the checksum {digest} and not {self.sha256}: it is not the pinned one and is not "
+                    f"used."
+                )
             fetched.replace(path)
         return path
 

@@ -1,4 +1,5 @@
-"""Samplers of recent papers that ComfyUI does not have, as peers: written from their formulas, as k-diffusion functions.
+"""Samplers of recent papers that ComfyUI does not have, as peers: written from their formulas, as k-diffusion
+functions.
 
 They are not ComfyUI's and are not counted as stock in any table: their rows have the mode "peer". Every one makes one
 model call a step, STORK-2 one more at its start.
@@ -30,7 +31,9 @@ def _is_flow(model: Any) -> bool:
     return isinstance(model.inner_model.model_patcher.get_model_object("model_sampling"), comfy.model_sampling.CONST)
 
 
-def _tell(callback: Callable[[dict[str, Any]], None] | None, i: int, x: Tensor, sigma: Tensor, denoised: Tensor) -> None:
+def _tell(
+    callback: Callable[[dict[str, Any]], None] | None, i: int, x: Tensor, sigma: Tensor, denoised: Tensor
+) -> None:
     if callback is not None:
         callback({"x": x, "i": i, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
 
@@ -106,7 +109,8 @@ def sample_reab2(model, x, sigmas, extra_args=None, callback=None, disable=None)
     (Zheng et al. 2023, arXiv 2310.13268; the library azula names it so). With n = sqrt(alpha^2 + sigma^2),
     u = log(sigma/alpha) and the angle phi = atan(sigma/alpha):
 
-        x_next = (n'/n) x + n' * integral of f over phi,   f = (alpha x / n - n D) / sigma  linear in u through two calls
+        x_next = (n'/n) x + n' * integral of f over phi,   f = (alpha x / n - n D) / sigma  linear in u through two
+        calls
 
     Corrected: azula 0.11.1 has sqrt(alpha_next^2 + sigma^2) for n' before the integral, which is not what its own
     documentation derives, and is not consistent. Here the integral is exact, to sigma 0 too, where it has a limit.
@@ -116,7 +120,9 @@ def sample_reab2(model, x, sigmas, extra_args=None, callback=None, disable=None)
     for i in range(len(sigmas) - 1):
         denoised = model(x, sigmas[i] * ones, **(extra_args or {}))
         _tell(callback, i, x, sigmas[i], denoised)
-        (sigma, alpha), (sigma_next, alpha_next) = ((float(t), _alpha(model, float(t))) for t in (sigmas[i], sigmas[i + 1]))
+        (sigma, alpha), (sigma_next, alpha_next) = (
+            (float(t), _alpha(model, float(t))) for t in (sigmas[i], sigmas[i + 1])
+        )
         norm, norm_next = math.hypot(alpha, sigma), math.hypot(alpha_next, sigma_next)
         phi, phi_next = math.atan2(sigma, alpha), math.atan2(sigma_next, alpha_next)
         u = math.log(sigma / alpha) if alpha else math.inf
@@ -138,7 +144,8 @@ def sample_reab2(model, x, sigmas, extra_args=None, callback=None, disable=None)
 
 @cache
 def _gegenbauer_moments(stages: int) -> tuple[float, float]:
-    """What a step of the Runge-Kutta-Gegenbauer method makes of t and t^2 over [0, 1] where the slope depends on t alone.
+    """What a step of the Runge-Kutta-Gegenbauer method makes of t and t^2 over [0, 1] where the slope depends on t
+    alone.
 
     Skaras, Saxton, Meyer and Aslam 2021 (J. Comput. Phys. 425, 109879), with the method's own abscissae: the times at
     which it is exact for a constant slope. The first moment is 1/2, the second near 1/4: order 2.
@@ -217,10 +224,16 @@ _FLOW = ("flow", "flow1")
 _EVERY = ("eps", "edm", *_FLOW)
 PEERS: dict[str, Peer] = {
     "cab2": Peer(
-        sample_cab2, _EVERY, "CAB-2 (arXiv 2605.16736), its theta 0.9 on sigma-space and 0.2 on flow models, as its authors have it"
+        sample_cab2,
+        _EVERY,
+        "CAB-2 (arXiv 2605.16736), its theta 0.9 on sigma-space and 0.2 on flow models, as its authors have it",
     ),
     "reab2": Peer(
-        sample_reab2, _EVERY, "Rosenbrock-type exponential Adams-Bashforth of order 2, a mistake of the published code corrected"
+        sample_reab2,
+        _EVERY,
+        "Rosenbrock-type exponential Adams-Bashforth of order 2, a mistake of the published code corrected",
     ),
-    "stork2": Peer(sample_stork2, _FLOW, "STORK-2 (arXiv 2505.24210), on flow models alone, with consistent stage times"),
+    "stork2": Peer(
+        sample_stork2, _FLOW, "STORK-2 (arXiv 2505.24210), on flow models alone, with consistent stage times"
+    ),
 }

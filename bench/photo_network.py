@@ -1,4 +1,6 @@
-"""A small class-conditional U-Net for crops of photographs, and the classifier whose features its samples are judged by."""
+"""A small class-conditional U-Net for crops of photographs, and the classifier whose features its samples are judged
+by.
+"""
 
 from __future__ import annotations
 
@@ -47,9 +49,15 @@ class Denoiser(edm.Denoiser):
         self.classes = nn.Linear(CLASSES, _EMBEDDING, bias=False)
         self.embedding = nn.Linear(_EMBEDDING, _EMBEDDING)
         self.enter = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, fine, 3, padding=1))
-        self.fine, self.middle, self.coarse = _Block(fine), _Block(middle), nn.ModuleList([_Block(coarse), _Block(coarse)])
+        self.fine, self.middle, self.coarse = (
+            _Block(fine),
+            _Block(middle),
+            nn.ModuleList([_Block(coarse), _Block(coarse)]),
+        )
         self.down = nn.ModuleList([nn.Conv2d(fine, middle, 2, stride=2), nn.Conv2d(middle, coarse, 2, stride=2)])
-        self.up = nn.ModuleList([nn.ConvTranspose2d(coarse, middle, 2, stride=2), nn.ConvTranspose2d(middle, fine, 2, stride=2)])
+        self.up = nn.ModuleList(
+            [nn.ConvTranspose2d(coarse, middle, 2, stride=2), nn.ConvTranspose2d(middle, fine, 2, stride=2)]
+        )
         self.merge = nn.ModuleList([nn.Conv2d(2 * middle, middle, 1), nn.Conv2d(2 * fine, fine, 1)])
         self.middle_out, self.fine_out = _Block(middle), _Block(fine)
         self.norm = nn.GroupNorm(8, fine)
@@ -80,7 +88,8 @@ class Classifier(nn.Module):
         super().__init__()
         self.convolutions = nn.Sequential(
             nn.Conv2d(3, 16, 3, padding=1), nn.SiLU(), nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.SiLU(),
-            nn.Conv2d(32, 48, 3, stride=2, padding=1), nn.SiLU(), nn.Conv2d(48, 48, 3, stride=2, padding=1), nn.SiLU(), nn.Flatten(),
+            nn.Conv2d(32, 48, 3, stride=2, padding=1), nn.SiLU(), nn.Conv2d(48, 48, 3, stride=2, padding=1), nn.SiLU(),
+            nn.Flatten(),
         )  # fmt: skip
         self.hidden = nn.Linear(48 * 16, self.FEATURES)
         self.classes = nn.Linear(self.FEATURES, CLASSES)

@@ -1,8 +1,8 @@
 """A learned class-conditional network of photographs under classifier-free guidance: python -m bench.photographs.
 
 Crops of photographs have what people's pictures have: flat skies beside hard edges, fine texture, dark places. The
-network that bench/train_photographs.py trains on them is sampled through ComfyUI at CFG 1, 3 and 7, as a sigma-space and
-as a flow model, and judged by error, distance to held-out crops, and noise in flat places. Writes photographs.csv,
+network that bench/train_photographs.py trains on them is sampled through ComfyUI at CFG 1, 3 and 7, as a sigma-space
+and as a flow model, and judged by error, distance to held-out crops, and noise in flat places. Writes photographs.csv,
 PHOTOGRAPHS.md, the plot and the sheets of pictures into bench/results/.
 """
 
@@ -49,7 +49,9 @@ REFERENCE_STEPS, TOLERANCE = 24, 5e-4
 INFINITY = 2000.0
 """The sigma/alpha at which a flow model's start counts as noise alone."""
 FLAT = 0.06
-"""Flat is where no pixel of the converged picture within two pixels departs from its 3 x 3 mean by more: eight of 255 grey levels."""
+"""Flat is where no pixel of the converged picture within two pixels departs from its 3 x 3 mean by more: eight of 255
+grey levels.
+"""
 PATCH = 8
 """Side of the patches whose sliced Wasserstein distance to the data is taken."""
 
@@ -64,7 +66,8 @@ Sheets = dict[tuple[str, float], list[tuple[str, Tensor]]]
 class Row:
     """One run.
 
-    mode      of this pack's samplers; "stock" for ComfyUI's own; "converged" for the reference, "data" for other crops of the data
+    mode      of this pack's samplers; "stock" for ComfyUI's own; "converged" for the reference, "data" for other crops
+              of the data
     error     mean RMS distance to the converged solution
     worse     share of samples further from it than the same solver with mode off; NaN for stock
     features  squared Frechet distance to the held-out crops in the classifier's feature space
@@ -177,7 +180,9 @@ class Setting:
             if mode != "stock":
                 worse = float((errors > off.setdefault(sampler, errors) * (1 + WORSE_BY) + 1e-6).double().mean())
             noise = grain(samples, self.flat) / self.grain
-            row = Row(self.kind, self.cfg, budget, sampler, mode, calls, float(errors.mean()), worse, *judge(samples), noise)
+            row = Row(
+                self.kind, self.cfg, budget, sampler, mode, calls, float(errors.mean()), worse, *judge(samples), noise
+            )
             yield row
             if mode == "off" and _twin(sampler):  # tests hold the two to being equal: one run is both
                 yield replace(row, sampler=_twin(sampler), mode="stock", worse=math.nan)
@@ -186,7 +191,9 @@ class Setting:
         return Row(self.kind, self.cfg, 0, "", "converged", 0, 0.0, 0.0, *judge(self.reference.samples), 1.0)
 
     def pictures(self) -> list[tuple[str, Tensor]]:
-        """To look at, a picture of each class: for each of SHOWN_BUDGETS the samplers SHOWN and the converged solution."""
+        """To look at, a picture of each class: for each of SHOWN_BUDGETS the samplers SHOWN and the converged
+        solution.
+        """
         bench = self._bench(crops.CLASSES)
         pictures = []
         for budget in SHOWN_BUDGETS:
@@ -258,22 +265,29 @@ def write_report(made: list[Row], flat_share: float, samples: int, path: Path, s
     lines = [
         "# Photographs",
         "",
-        f"{sentence} The network: a U-Net of {edm.weights(denoiser):,} weights, trained by `python -m bench.train_photographs` on 32 x 32 "
+        f"{sentence} The network: a U-Net of {edm.weights(denoiser):,} weights, trained by `python -m "
+        f"bench.train_photographs` on 32 x 32 "
         f"crops of {crops.CLASSES} photographs, the photograph being the class; {samples} samples a run.",
         "",
-        f"The photographs are in the wheels of scikit-image {crops.SCIKIT_IMAGE.version} (astronaut, Chelsea the cat, coffee, rocket, "
+        f"The photographs are in the wheels of scikit-image {crops.SCIKIT_IMAGE.version} (astronaut, Chelsea the cat, "
+        f"coffee, rocket, "
         "Middlebury's motorcycle, Hubble's deep field) and of scikit-learn (China by danielbuechele, a flower "
         "by vultilion, both CC BY 2.0); none is in this repository.",
         "",
-        "- Error: mean RMS distance to the converged solution of the sampling ODE, CFG included. Pixels are in [-1, 1].",
-        "- Frechet: squared Frechet distance to 4000 held-out crops, cut at scales that training never saw, in the feature space of a "
+        "- Error: mean RMS distance to the converged solution of the sampling ODE, CFG included. "
+        "Pixels are in [-1, 1].",
+        "- Frechet: squared Frechet distance to 4000 held-out crops, cut at scales that training never saw, in the "
+        "feature space of a "
         "classifier of the photographs.",
         f"- Sliced Wasserstein: distance of {PATCH} x {PATCH} patches to those of 1000 of these crops.",
-        f"- Noise: in flat places, what a pixel departs from its 3 x 3 mean (RMS), over the same of the converged picture. A place is flat "
-        f"where the converged picture departs by less than {FLAT:g} within two pixels: {percent(flat_share)} of the pixels.",
+        f"- Noise: in flat places, what a pixel departs from its 3 x 3 mean (RMS), over the same of the converged "
+        f"picture. A place is flat "
+        f"where the converged picture departs by less than {FLAT:g} within two pixels: {percent(flat_share)} of the "
+        f"pixels.",
         f"- Made worse: share of samples whose error grew by more than {WORSE_BY:.1%} over that with mode off.",
         "",
-        "Ratios are calibrated over off, same solver, equal calls; their means over solvers are geometric. Less is better.",
+        "Ratios are calibrated over off, same solver, equal calls; their means over solvers are geometric. Less is "
+        "better.",
         "",
         "![ratio](photographs_ratio.png)",
         "",
@@ -317,7 +331,10 @@ def _columns(compared: Sequence[Pair]) -> list[str]:
     for metric in METRICS:
         values = _ratios(compared, metric)
         columns += [number(geometric_mean(values)), number(max(values))]
-    noise = [f"{number(geometric_mean(values))}, at most {number(max(values))}" for values in zip(*_noise(compared), strict=True)]
+    noise = [
+        f"{number(geometric_mean(values))}, at most {number(max(values))}"
+        for values in zip(*_noise(compared), strict=True)
+    ]
     return [*columns, percent(statistics.fmean(row.worse for row, _ in compared)), *noise]
 
 
@@ -361,7 +378,11 @@ def _above(made: list[Row]) -> list[str]:
     return [
         f"## Cells above {BOUND:g}: {len(body)} of {len(METRICS) * len(compared)}",
         "",
-        *(table(("", "ratio", "off", "calibrated", "converged"), [line for _, line in body]) if body else ["None.", ""]),
+        *(
+            table(("", "ratio", "off", "calibrated", "converged"), [line for _, line in body])
+            if body
+            else ["None.", ""]
+        ),
     ]
 
 
@@ -369,13 +390,17 @@ def _against_stock(made: list[Row]) -> list[str]:
     body = []
     for kind, cfg, budget in dict.fromkeys((row.kind, row.cfg, row.budget) for row in made if row.budget):
         here = [row for row in made if (row.kind, row.cfg, row.budget) == (kind, cfg, budget)]
-        best = [min((row for row in here if row.mode == mode), key=lambda row: row.error) for mode in ("calibrated", "stock")]
+        best = [
+            min((row for row in here if row.mode == mode), key=lambda row: row.error)
+            for mode in ("calibrated", "stock")
+        ]
         named = (f"{row.sampler} {row.error:.3g}" for row in best)
         body.append((f"{kind}, CFG {cfg:g}, {budget} calls", *named, number(ratio(best[0].error, best[1].error))))
     return [
         "## Against ComfyUI's samplers",
         "",
-        f"The least error of this pack's samplers, calibrated, against the least of {', '.join(PEERS)}, at equal calls.",
+        f"The least error of this pack's samplers, calibrated, against the least of {', '.join(PEERS)}, "
+        "at equal calls.",
         "",
         *table(("", "ours", "stock", "ratio"), body),
     ]
@@ -415,7 +440,9 @@ def write_sheets(sheets: Sheets, folder: Path) -> list[Path]:
         labels = [label for label, _ in sheets[kind, SHOWN_GUIDANCE[0]]]
         lines = [(label, [sheets[kind, cfg][i][1] for cfg in SHOWN_GUIDANCE]) for i, label in enumerate(labels)]
         paths.append(folder / f"photographs_{kind}.png")
-        plots.contact_sheet(lines, columns, crops.CLASSES, paths[-1], f"The same start noises, {FAMILY[kind]}", inches=0.7)
+        plots.contact_sheet(
+            lines, columns, crops.CLASSES, paths[-1], f"The same start noises, {FAMILY[kind]}", inches=0.7
+        )
     return paths
 
 
@@ -439,10 +466,16 @@ def main() -> int:
     csv = folder / CSV.name
     environment.record(csv.with_suffix(".json"), _command(options))
     made, sheets, flat_share = measure(options.samples, options.budgets, csv)
-    write_report(made, flat_share, options.samples, folder / "PHOTOGRAPHS.md", environment.sentence(csv.with_suffix(".json")))
-    points = [plots.Ratio(row.sampler, "calibrated", FAMILY[row.kind], row.budget, ratio(row.error, off.error)) for row, off in pairs(made)]
+    write_report(
+        made, flat_share, options.samples, folder / "PHOTOGRAPHS.md", environment.sentence(csv.with_suffix(".json"))
+    )
+    points = [
+        plots.Ratio(row.sampler, "calibrated", FAMILY[row.kind], row.budget, ratio(row.error, off.error))
+        for row, off in pairs(made)
+    ]
     plots.ratio_by_calls(
-        points, folder / "photographs_ratio.png", "Error on a network of photographs, CFG 1, 3 and 7, equal model calls",
+        points, folder / "photographs_ratio.png",
+        "Error on a network of photographs, CFG 1, 3 and 7, equal model calls",
         "error, calibrated / off",
     )  # fmt: skip
     for path in (csv, folder / "PHOTOGRAPHS.md", folder / "photographs_ratio.png", *write_sheets(sheets, folder)):

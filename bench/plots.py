@@ -1,4 +1,6 @@
-"""The benchmarks' plots: matplotlib's object interface on the Agg canvas, colours that colour-blind people tell apart."""
+"""The benchmarks' plots: matplotlib's object interface on the Agg canvas, colours that colour-blind people tell
+apart.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,13 @@ def ratio_axis(ax: Axes, low: float, high: float) -> None:
     """A logarithmic y axis for ratios, with ticks that read as numbers."""
     ax.set_yscale("log")
     ax.set_ylim(low, high)
-    ax.set_yticks([tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50) if low <= tick <= high])
+    ax.set_yticks(
+        [
+            tick
+            for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50)
+            if low <= tick <= high
+        ]
+    )
     ax.yaxis.set_major_formatter(FuncFormatter(plain))
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.yaxis.set_minor_locator(NullLocator())
@@ -77,7 +85,9 @@ def calls_axis(ax: Axes, calls: Sequence[int], label: str = "model calls") -> No
     ax.set_xlabel(label)
 
 
-def ratio_by_calls(points: Sequence[Ratio], path: Path, title: str, label: str, calls_label: str = "model calls") -> None:
+def ratio_by_calls(
+    points: Sequence[Ratio], path: Path, title: str, label: str, calls_label: str = "model calls"
+) -> None:
     """Geometric mean over the cells of a mode's ratio to mode off, against model calls; a panel a family."""
     families = list(dict.fromkeys(point.family for point in points))
     samplers = list(dict.fromkeys(point.sampler for point in points))
@@ -98,7 +108,8 @@ def ratio_by_calls(points: Sequence[Ratio], path: Path, title: str, label: str, 
                 lowest, highest = min(lowest, *line.values()), max(highest, *line.values())
                 faint = mode != "calibrated"
                 ax.plot(
-                    list(line), list(line.values()), STYLES[mode], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)],
+                    list(line), list(line.values()), STYLES[mode], color=COLOURS[i % len(COLOURS)],
+                    marker=MARKERS[i % len(MARKERS)],
                     markersize=3.5 if faint else 6, linewidth=1.2 if faint else 2.2, alpha=0.75 if faint else 1.0,
                 )  # fmt: skip
         ax.set_title(family, color=INK)
@@ -107,7 +118,8 @@ def ratio_by_calls(points: Sequence[Ratio], path: Path, title: str, label: str, 
         ratio_axis(ax, lowest / 1.15, min(highest * 1.15, 30.0))
     axes[0].set_ylabel(label)
     handles = [
-        Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], label=name) for i, name in enumerate(samplers)
+        Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], label=name)
+        for i, name in enumerate(samplers)
     ]
     handles += [Line2D([], [], color=INK, linestyle=STYLES[mode], label=MODE_NAMES[mode]) for mode in modes]
     figure.legend(handles=handles, loc="outside right center", frameon=False)
@@ -126,7 +138,9 @@ def contact_sheet(
     inches   width of a picture
     """
     down, wide = (length * inches for length in (len(lines[0][1][0]) // across, across))
-    figure, axes = new_figure((wide + 0.1) * len(columns) + 0.4, (down + 0.15) * len(lines) + 0.6, len(columns), len(lines))
+    figure, axes = new_figure(
+        (wide + 0.1) * len(columns) + 0.4, (down + 0.15) * len(lines) + 0.6, len(columns), len(lines)
+    )
     for i, (label, cells) in enumerate(lines):
         for j, pictures in enumerate(cells):
             ax = axes[i * len(columns) + j]
@@ -144,7 +158,9 @@ def contact_sheet(
 
 
 def _tile(pictures: Tensor, across: int, bounds: tuple[float, float]) -> np.ndarray:
-    """[N, C, H, W] -> [rows * height, across * width, 3], each picture framed in white; enlarged, so that every pixel is as wide."""
+    """[N, C, H, W] -> [rows * height, across * width, 3], each picture framed in white; enlarged, so that every pixel
+    is as wide.
+    """
     low, high = bounds
     framed = torch.nn.functional.pad(((pictures.float() - low) / (high - low)).clamp(0, 1), (1, 1, 1, 1), value=1.0)
     enlarged = framed.expand(-1, 3, -1, -1).repeat_interleave(8, 2).repeat_interleave(8, 3)
@@ -168,7 +184,8 @@ def races(cells: Sequence[tuple[str, int, float]], mode: str, path: Path) -> Non
             # Spread by rank, so that dots of like height stand beside one another.
             spread = [place + 0.14 * (((7 * k) % 11) / 5 - 1) for k in range(len(values))]
             ax.plot(
-                spread, values, linestyle="", marker=MARKERS[i], markersize=4.5, color=COLOURS[i], alpha=0.7, markeredgewidth=0,
+                spread, values, linestyle="", marker=MARKERS[i], markersize=4.5, color=COLOURS[i], alpha=0.7,
+                markeredgewidth=0,
                 label=family if at == 0 else None,
             )  # fmt: skip
             ax.plot([place - 0.18, place + 0.18], [statistics.geometric_mean(values)] * 2, color=INK, linewidth=2)
@@ -178,9 +195,14 @@ def races(cells: Sequence[tuple[str, int, float]], mode: str, path: Path) -> Non
     ax.set_ylabel("best of ours / best stock sampler")
     ax.grid(axis="x", visible=False)
     won = sum(r < 1 for *_, r in cells)
-    ax.set_title(f"Best ERK sampler, mode {mode}, against ComfyUI's best: first in {won} of {len(cells)} cells", color=INK, fontsize=11)
+    ax.set_title(
+        f"Best ERK sampler, mode {mode}, against ComfyUI's best: first in {won} of {len(cells)} cells",
+        color=INK,
+        fontsize=11,
+    )
     figure.legend(loc="outside lower center", ncols=3, frameon=False, handles=[
-        *(Line2D([], [], linestyle="", marker=MARKERS[i], color=COLOURS[i], label=family) for i, family in enumerate(families)),
+        *(Line2D([], [], linestyle="", marker=MARKERS[i], color=COLOURS[i], label=family) for i,
+        family in enumerate(families)),
         Line2D([], [], color=INK, linewidth=2, label="geometric mean"),
     ])  # fmt: skip
     save(figure, path)

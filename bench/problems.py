@@ -119,7 +119,13 @@ class GaussianMixture:
     """
 
     def __init__(
-        self, log_weights: Tensor, means: Tensor, bases: Tensor, variances: Tensor, floor: float, labels: Tensor | None = None
+        self,
+        log_weights: Tensor,
+        means: Tensor,
+        bases: Tensor,
+        variances: Tensor,
+        floor: float,
+        labels: Tensor | None = None,
     ) -> None:
         self.dim = means.shape[1]
         self.floor, self.full = floor, bases.shape[2] == self.dim
@@ -252,16 +258,16 @@ class Problem:
     shape         of one latent, such as (1, 8, 8)
     distribution  what is sampled
     note          what it is, for people
-    groups        what it counts as: "gaussian", "plane", "mixture", "image", "cfg", "flat" (exactly even areas), "edges",
-                  "manifold", "rounded"; "exact": a check of what is exact there, the plain step or the calibrated rule,
-                  and no measure of anything
+    groups        what it counts as: "gaussian", "plane", "mixture", "image", "cfg", "flat" (exactly even areas),
+                  "edges", "manifold", "rounded"; "exact": a check of what is exact there, the plain step or the
+                  calibrated rule, and no measure of anything
     cfg           guidance scale; 1 for none. Above 1 sample i asks for class i modulo the classes
     samples       how many start noises the benchmark follows
     negative      under CFG, the negative is each sample's next class and not the unconditional
     interval      under CFG, the levels of sigma / alpha between which it acts; elsewhere the sample's class alone does
     min_steps     of the reference: many for data without a width, see :func:`bench.reference.converge`
-    rounded       the model's output, (x - D) / sigma in every kind of model, is rounded to bfloat16: what a sampler gets,
-                  and not what the reference is made of
+    rounded       the model's output, (x - D) / sigma in every kind of model, is rounded to bfloat16: what a sampler
+                  gets, and not what the reference is made of
     """
 
     name: str
@@ -353,14 +359,20 @@ def _axis_gaussian() -> GaussianMixture:
     """Independent coordinates with standard deviations from 0.02 to 2."""
     std = torch.logspace(math.log10(0.02), math.log10(2.0), 64, dtype=torch.float64)
     mean = torch.linspace(-0.5, 0.5, 64, dtype=torch.float64)
-    return GaussianMixture(torch.zeros(1), mean[None], torch.eye(64, dtype=torch.float64)[None], std.square()[None], 0.0)
+    return GaussianMixture(
+        torch.zeros(1), mean[None], torch.eye(64, dtype=torch.float64)[None], std.square()[None], 0.0
+    )
 
 
 def _round_gaussian() -> GaussianMixture:
     """One standard deviation in every direction: a local Gaussian model is no approximation."""
     mean = torch.linspace(-0.5, 0.5, 64, dtype=torch.float64)
     return GaussianMixture(
-        torch.zeros(1), mean[None], torch.eye(64, dtype=torch.float64)[None], torch.full((1, 64), 0.7**2, dtype=torch.float64), 0.0
+        torch.zeros(1),
+        mean[None],
+        torch.eye(64, dtype=torch.float64)[None],
+        torch.full((1, 64), 0.7**2, dtype=torch.float64),
+        0.0,
     )
 
 
@@ -407,7 +419,12 @@ def _small_mixture() -> GaussianMixture:
     means = 0.5 * torch.randn(count, dim, generator=generator, dtype=torch.float64)
     weights = torch.linspace(1.0, 2.0, count, dtype=torch.float64)
     return GaussianMixture(
-        (weights / weights.sum()).log(), means, _rotations(count, dim, dim, generator), variances, 0.0, torch.arange(count) // 2
+        (weights / weights.sum()).log(),
+        means,
+        _rotations(count, dim, dim, generator),
+        variances,
+        0.0,
+        torch.arange(count) // 2,
     )
 
 
@@ -429,7 +446,10 @@ def _smooth_mixture() -> GaussianMixture:
     mixing = falling[None, :, None] * torch.randn(count, 3 * low, rank, generator=generator, dtype=torch.float64)
     bases = torch.linalg.qr(fields @ mixing).Q
     std = 6.0 * (1.0 + torch.arange(rank, dtype=torch.float64)).pow(-1.0)
-    means = (fields @ (4.0 * falling[None, :, None] * torch.randn(count, 3 * low, 1, generator=generator, dtype=torch.float64)))[:, :, 0]
+    means = (
+        fields
+        @ (4.0 * falling[None, :, None] * torch.randn(count, 3 * low, 1, generator=generator, dtype=torch.float64))
+    )[:, :, 0]
     variances = std.square().expand(count, rank) + 0.05**2
     return GaussianMixture(torch.full((count,), -math.log(count)), means, bases, variances, 0.05**2)
 
@@ -445,7 +465,9 @@ def digit_images() -> tuple[Tensor, Tensor]:
 
 @cache
 def photograph_patches(count: int, side: int = 16) -> Tensor:
-    """Patches at random places of scikit-learn's two sample photographs: [count, 3 * side * side] in [-1, 1] float64."""
+    """Patches at random places of scikit-learn's two sample photographs: [count, 3 * side * side] in [-1, 1]
+    float64.
+    """
     from sklearn.datasets import load_sample_images
 
     generator = np.random.default_rng(4)
@@ -454,7 +476,9 @@ def photograph_patches(count: int, side: int = 16) -> Tensor:
         picture = image.astype(np.float64) / 127.5 - 1.0
         rows = generator.integers(0, picture.shape[0] - side, count // 2)
         columns = generator.integers(0, picture.shape[1] - side, count // 2)
-        patches += [picture[r : r + side, c : c + side].transpose(2, 0, 1).ravel() for r, c in zip(rows, columns, strict=True)]
+        patches += [
+            picture[r : r + side, c : c + side].transpose(2, 0, 1).ravel() for r, c in zip(rows, columns, strict=True)
+        ]
     return torch.from_numpy(np.stack(patches))
 
 
@@ -468,7 +492,9 @@ def _patch_gaussian() -> GaussianMixture:
 
 
 def _line_art(width: float) -> Tiles:
-    """Four by four tiles of 8x8: 240 pictures of strokes, and as many blank sheets as make a third of the tiles blank."""
+    """Four by four tiles of 8x8: 240 pictures of strokes, and as many blank sheets as make a third of the tiles
+    blank.
+    """
     pictures, labels = drawings.line_art(240)
     blank = torch.full((120, pictures.shape[1]), drawings.WHITE, dtype=torch.float64)
     points, classes = torch.cat([pictures, blank]), torch.cat([labels, torch.arange(120) % 3])
@@ -502,7 +528,9 @@ def _gratings() -> GaussianMixture:
     waves = drawings.gratings()
     count, dim = waves.shape[:2]
     variances = torch.full((count, 2), 0.7**2 * dim / 2, dtype=torch.float64)
-    return GaussianMixture(torch.full((count,), -math.log(count)), torch.zeros(count, dim, dtype=torch.float64), waves, variances, 0.0)
+    return GaussianMixture(
+        torch.full((count,), -math.log(count)), torch.zeros(count, dim, dtype=torch.float64), waves, variances, 0.0
+    )
 
 
 def _one_grating() -> KernelDensity:
@@ -529,13 +557,22 @@ def _digits(width: float) -> KernelDensity:
 _BUILDERS: dict[str, Callable[[], Problem]] = {}
 
 
-def _add(name: str, shape: tuple[int, ...], build: Callable[[], Distribution], note: str, *groups: str, **options: Any) -> None:
+def _add(
+    name: str, shape: tuple[int, ...], build: Callable[[], Distribution], note: str, *groups: str, **options: Any
+) -> None:
     _BUILDERS[name] = lambda: Problem(name, shape, build(), note, groups, **options)
 
 
 _add("gaussian-axis", _SMALL, _axis_gaussian, "one Gaussian, deviations 0.02 to 2 along the pixels", "gaussian")
 _add("gaussian-rotated", _SMALL, _rotated_gaussian, "one Gaussian, deviations 0.02 to 2 along random axes", "gaussian")
-_add("gaussian-patches", _COLOUR, _patch_gaussian, "one Gaussian with the covariance of photograph patches", "gaussian", "image")
+_add(
+    "gaussian-patches",
+    _COLOUR,
+    _patch_gaussian,
+    "one Gaussian with the covariance of photograph patches",
+    "gaussian",
+    "image",
+)
 _add("spiral-0.10", _PLANE, lambda: _spiral(0.10), "spiral in the plane, width 0.1", "plane", samples=64)
 _add("spiral-0.05", _PLANE, lambda: _spiral(0.05), "spiral in the plane, width 0.05", "plane", samples=64)
 _add("tree-0.10", _PLANE, lambda: _tree(0.10), "forking tree in the plane, width 0.1", "plane", samples=64)
@@ -544,43 +581,120 @@ _add("mixture-8x8", _SMALL, _small_mixture, "ten strongly anisotropic Gaussians,
 _add("mixture-3x16x16", _COLOUR, _smooth_mixture, "twelve smooth low-rank Gaussians with noise, 3x16x16", "mixture")
 _add("digits-0.10", _SMALL, lambda: _digits(0.10), "scikit-learn's digits, width 0.1", "image")
 _add("digits-0.30", _SMALL, lambda: _digits(0.30), "scikit-learn's digits, width 0.3", "image")
-_add("patches-0.10", _COLOUR, lambda: KernelDensity(photograph_patches(1500), 0.10), "1500 photograph patches, width 0.1", "image")
+_add(
+    "patches-0.10",
+    _COLOUR,
+    lambda: KernelDensity(photograph_patches(1500), 0.10),
+    "1500 photograph patches, width 0.1",
+    "image",
+)
 for _scale in (2.0, 4.0, 7.5):
-    _add(f"digits-cfg-{_scale:g}", _SMALL, lambda: _digits(0.30), f"digits by class, width 0.3, CFG {_scale:g}", "image", "cfg", cfg=_scale)
+    _add(
+        f"digits-cfg-{_scale:g}",
+        _SMALL,
+        lambda: _digits(0.30),
+        f"digits by class, width 0.3, CFG {_scale:g}",
+        "image",
+        "cfg",
+        cfg=_scale,
+    )
 for _scale in (2.0, 4.0, 7.5):
-    _add(f"mixture-cfg-{_scale:g}", _SMALL, _small_mixture, f"the ten Gaussians by class, CFG {_scale:g}", "mixture", "cfg", cfg=_scale)
-_add("gaussian-round", _SMALL, _round_gaussian, "one Gaussian, deviation 0.7 everywhere: a check, in no mean", "gaussian", "exact")
+    _add(
+        f"mixture-cfg-{_scale:g}",
+        _SMALL,
+        _small_mixture,
+        f"the ten Gaussians by class, CFG {_scale:g}",
+        "mixture",
+        "cfg",
+        cfg=_scale,
+    )
+_add(
+    "gaussian-round",
+    _SMALL,
+    _round_gaussian,
+    "one Gaussian, deviation 0.7 everywhere: a check, in no mean",
+    "gaussian",
+    "exact",
+)
 
 _PAGE = (1, 32, 32)
-_add("flat-areas", _COLOUR, _flat_areas, "flat shapes of random colours on exactly white paper", "flat", "image", samples=16)
-_add("even-colour", _COLOUR, _even_colour, "one random colour over the whole picture", "flat", samples=16)
-_add("even-colour-bf16", _COLOUR, _even_colour, "the same, the model rounded to bfloat16", "flat", "rounded", samples=16, rounded=True)
-_add("gratings", (1, 16, 16), _gratings, "one of twelve plane waves, of any amplitude and phase", "flat", "mixture")
-_add("grating", (1, 16, 16), _one_grating, "a single picture, where plain steps are exact: a check, in no mean", "exact")
 _add(
-    "line-art", _PAGE, lambda: _line_art(0.0), "tiles of binary strokes on exactly white paper", "edges", "image", samples=8, min_steps=1600
+    "flat-areas",
+    _COLOUR,
+    _flat_areas,
+    "flat shapes of random colours on exactly white paper",
+    "flat",
+    "image",
+    samples=16,
+)
+_add("even-colour", _COLOUR, _even_colour, "one random colour over the whole picture", "flat", samples=16)
+_add(
+    "even-colour-bf16",
+    _COLOUR,
+    _even_colour,
+    "the same, the model rounded to bfloat16",
+    "flat",
+    "rounded",
+    samples=16,
+    rounded=True,
+)
+_add("gratings", (1, 16, 16), _gratings, "one of twelve plane waves, of any amplitude and phase", "flat", "mixture")
+_add(
+    "grating", (1, 16, 16), _one_grating, "a single picture, where plain steps are exact: a check, in no mean", "exact"
+)
+_add(
+    "line-art",
+    _PAGE,
+    lambda: _line_art(0.0),
+    "tiles of binary strokes on exactly white paper",
+    "edges",
+    "image",
+    samples=8,
+    min_steps=1600,
 )
 _add("line-art-0.02", _PAGE, lambda: _line_art(0.02), "the same with noise of 0.02", "edges", "image", samples=8)
 for _scale in (4.0, 7.5):
     _note = f"line art by class, width 0.02, CFG {_scale:g}"
-    _add(f"line-art-cfg-{_scale:g}", _PAGE, lambda: _line_art(0.02), _note, "edges", "image", "cfg", cfg=_scale, samples=8)
+    _add(
+        f"line-art-cfg-{_scale:g}",
+        _PAGE,
+        lambda: _line_art(0.02),
+        _note,
+        "edges",
+        "image",
+        "cfg",
+        cfg=_scale,
+        samples=8,
+    )
 _add(
-    "line-art-negative", _PAGE, lambda: _line_art(0.02), "line art, CFG 4 away from another class", "edges", "image", "cfg",
+    "line-art-negative", _PAGE, lambda: _line_art(0.02), "line art, CFG 4 away from another class", "edges", "image",
+    "cfg",
     cfg=4.0, samples=8, negative=True,
 )  # fmt: skip
 _add(
-    "line-art-interval", _PAGE, lambda: _line_art(0.0), "line art, width 0, CFG 7.5 between sigma/alpha 0.5 and 5", "edges", "image", "cfg",
+    "line-art-interval", _PAGE, lambda: _line_art(0.0), "line art, width 0, CFG 7.5 between sigma/alpha 0.5 and 5",
+    "edges", "image", "cfg",
     cfg=7.5, samples=4, interval=(0.5, 5.0), min_steps=3200,
 )  # fmt: skip
 _add(
-    "digits-negative", _SMALL, lambda: _digits(0.30), "digits, width 0.3, CFG 4 away from another class", "image", "cfg",
+    "digits-negative", _SMALL, lambda: _digits(0.30), "digits, width 0.3, CFG 4 away from another class", "image",
+    "cfg",
     cfg=4.0, negative=True,
 )  # fmt: skip
 _add(
-    "digits-interval", _SMALL, lambda: _digits(0.10), "digits, width 0.1, CFG 7.5 between sigma/alpha 0.5 and 5", "image", "cfg",
+    "digits-interval", _SMALL, lambda: _digits(0.10), "digits, width 0.1, CFG 7.5 between sigma/alpha 0.5 and 5",
+    "image", "cfg",
     cfg=7.5, interval=(0.5, 5.0),
 )  # fmt: skip
-_add("digits-bf16", _SMALL, lambda: _digits(0.30), "digits, width 0.3, the model rounded to bfloat16", "image", "rounded", rounded=True)
+_add(
+    "digits-bf16",
+    _SMALL,
+    lambda: _digits(0.30),
+    "digits, width 0.3, the model rounded to bfloat16",
+    "image",
+    "rounded",
+    rounded=True,
+)
 _add("sphere-64", _SMALL, lambda: _sphere(64), "uniform on a sphere in 64 dimensions", "manifold")
 _add("sphere-3", _SMALL, lambda: _sphere(3), "uniform on a sphere in 3 of 64 dimensions", "manifold")
 

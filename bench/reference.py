@@ -54,8 +54,8 @@ def converge(
 
     start      [B, ...] the state at sigma_start, in any dtype
     breaks     levels at which the denoiser has a jump: steps end there, and ``denoise`` is asked on either side
-    min_steps  for data without a width, where every run ends on some data point exactly: two runs that agree on a wrong one
-               show no error, which finer steps must rule out
+    min_steps  for data without a width, where every run ends on some data point exactly: two runs that agree on a wrong
+               one show no error, which finer steps must rule out
     """
     start = start.double()
     coarse = solve(denoise, start, sigma_start, steps, breaks)
@@ -76,7 +76,9 @@ def rms(difference: Tensor) -> Tensor:
 
 @torch.no_grad()
 def solve(denoise: Denoise, x: Tensor, sigma_start: float, steps: int, breaks: Sequence[float] = ()) -> Tensor:
-    """The end point from x at sigma_start, by a number of Runge-Kutta steps; steps end at the levels where the denoiser jumps."""
+    """The end point from x at sigma_start, by a number of Runge-Kutta steps; steps end at the levels where the denoiser
+    jumps.
+    """
     levels = [sigma_start, *sorted((b for b in breaks if SIGMA_END < b < sigma_start), reverse=True), SIGMA_END]
     length = log_like(sigma_start) - log_like(SIGMA_END)
     for high, low in itertools.pairwise(levels):
@@ -86,7 +88,9 @@ def solve(denoise: Denoise, x: Tensor, sigma_start: float, steps: int, breaks: S
 
 
 @torch.no_grad()
-def advance(denoise: Denoise, x: Tensor, sigma_start: float, sigma_end: float, steps: int, within: bool = False) -> Tensor:
+def advance(
+    denoise: Denoise, x: Tensor, sigma_start: float, sigma_end: float, steps: int, within: bool = False
+) -> Tensor:
     """The state at sigma_end > 0 from that at sigma_start; ``within``: the denoiser is asked between the two only."""
 
     def rate(x: Tensor, t: float) -> Tensor:

@@ -26,8 +26,8 @@ FAMILIES = {"sigma-space": ("eps", "edm"), "flow": ("flow", "flow1")}
 BOUND = 1.05
 """A cell above this ratio is listed."""
 EXACT = 1e-3
-"""Where mode off errs by less than this fraction of the data's scale it has solved the cell: a ratio there says nothing, and what counts
-is how much a mode adds."""
+"""Where mode off errs by less than this fraction of the data's scale it has solved the cell: a ratio there says
+nothing, and what counts is how much a mode adds."""
 
 Cell = tuple[str, str, str, int]
 """problem, kind, schedule, budget"""
@@ -132,7 +132,12 @@ def headline(rows: Sequence[Row]) -> str:
 
 def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
     """A Markdown table; the first column is text, the others are numbers."""
-    return [f"| {' | '.join(heads)} |", f"|{'---|' + '---:|' * (len(heads) - 1)}", *(f"| {' | '.join(line)} |" for line in lines), ""]
+    return [
+        f"| {' | '.join(heads)} |",
+        f"|{'---|' + '---:|' * (len(heads) - 1)}",
+        *(f"| {' | '.join(line)} |" for line in lines),
+        "",
+    ]
 
 
 def number(value: float) -> str:
@@ -162,21 +167,28 @@ def write_report(rows: list[Row], path: Path, sentence: str) -> None:
     families = [family for family in FAMILIES if any(_of_family(family)(row) for row in rows)]
     worst_reference = max(row.reference_error for row in rows)
     tuned = (
-        f"Mode `{TUNED}` is mode `paper` at the best of its preset and {len(GRID)} settings of (w_stiff, w_con), chosen for each cell "
+        f"Mode `{TUNED}` is mode `paper` at the best of its preset and {len(GRID)} settings of (w_stiff, w_con), "
+        f"chosen for each cell "
         "with the answer in sight: what tuning could give at most, and nobody has."
         if any(row.mode == TUNED for row in rows)
-        else f"Left out here: mode `{TUNED}`, the paper's rule at the best of {len(GRID)} further settings (leave out --no-tuning)."
+        else f"Left out here: mode `{TUNED}`, the paper's rule at the best of {len(GRID)} further settings (leave out "
+        f"--no-tuning)."
     )
     lines = [
         "# Accuracy",
         "",
         sentence,
         "",
-        f"Error: per sample, the root mean square distance to the converged end point of the ODE; a run's error is the mean over its "
-        f"samples. A cell is one problem on one kind of model with one schedule and one number of model calls: {len(cells)} cells. Ratios "
-        f"are error with the mode over error of the same solver with mode off, at equal calls; means of ratios are geometric. Less is "
-        f"better. A cell is solved where mode off errs by less than {EXACT:.1%} of the data's scale: its ratio says nothing and is in no "
-        f"mean; what a mode adds there is told below. The references' own errors, estimated by halving their steps, are at most "
+        f"Error: per sample, the root mean square distance to the converged end point of the ODE; a run's error is the "
+        f"mean over its "
+        f"samples. A cell is one problem on one kind of model with one schedule and one number of model calls: "
+        f"{len(cells)} cells. Ratios "
+        f"are error with the mode over error of the same solver with mode off, at equal calls; means of ratios are "
+        f"geometric. Less is "
+        f"better. A cell is solved where mode off errs by less than {EXACT:.1%} of the data's scale: its ratio says "
+        f"nothing and is in no "
+        f"mean; what a mode adds there is told below. The references' own errors, estimated by halving their steps, "
+        f"are at most "
         f"{worst_reference:.0e} in the mean.",
         "",
         tuned,
@@ -217,11 +229,18 @@ def _by_solver(comparisons: dict[str, list[Comparison]], families: list[str]) ->
                         str(len(group)),
                     )
                 )
-    return table(("", "mean error", "median error", "worst cell", f"cells above {BOUND:g}", "samples made worse", "cells"), lines)
+    return table(
+        ("", "mean error", "median error", "worst cell", f"cells above {BOUND:g}", "samples made worse", "cells"), lines
+    )
 
 
 def _by(
-    made: list[Comparison], what: str, key: Callable[[Row], str], order: Sequence[str] | None, families: list[str], mode: str
+    made: list[Comparison],
+    what: str,
+    key: Callable[[Row], str],
+    order: Sequence[str] | None,
+    families: list[str],
+    mode: str,
 ) -> list[str]:
     keys = list(dict.fromkeys(key(c.row) for c in made))
     keys = [k for k in order if k in keys] if order else keys
@@ -241,12 +260,22 @@ def _worst(made: list[Comparison], mode: str, count: int = 25) -> list[str]:
     above = sorted((c for c in made if c.mean > BOUND), key=lambda c: -c.mean)
     shown = [
         (
-            " ".join(map(str, cell_of(c.row))), c.row.sampler, number(c.mean), number(c.median), percent(c.row.worse), f"{c.off.mean:.2g}"
+            " ".join(map(str, cell_of(c.row))), c.row.sampler, number(c.mean), number(c.median), percent(c.row.worse),
+            f"{c.off.mean:.2g}"
         )
         for c in above[:count]
     ]  # fmt: skip
-    said = f"{len(above)} of {len(made)} cells are above {BOUND:g}" + (f"; the worst {count}:" if len(above) > count else ".")
-    heads = ("problem, model, schedule, calls", "solver", "mean error", "median error", "samples made worse", "error with mode off")
+    said = f"{len(above)} of {len(made)} cells are above {BOUND:g}" + (
+        f"; the worst {count}:" if len(above) > count else "."
+    )
+    heads = (
+        "problem, model, schedule, calls",
+        "solver",
+        "mean error",
+        "median error",
+        "samples made worse",
+        "error with mode off",
+    )
     return [f"### Where mode {mode} makes it worse", "", said, "", *(table(heads, shown) if shown else [])]
 
 
@@ -276,9 +305,13 @@ def _gaussians(rows: Sequence[Row], mode: str) -> list[str]:
     for name in names:
         for family, kinds in FAMILIES.items():
             here = [row for row in rows if row.problem == name and row.kind in kinds]
-            columns = [[row.mean for row in here if row.mode == m and row.sampler.startswith("erk_")] for m in ("off", mode)]
+            columns = [
+                [row.mean for row in here if row.mode == m and row.sampler.startswith("erk_")] for m in ("off", mode)
+            ]
             if all(columns):
-                lines.append((f"{name}, {family}", *(f"{max(c):.1e}" for c in columns), *(f"{min(c):.1e}" for c in columns)))
+                lines.append(
+                    (f"{name}, {family}", *(f"{max(c):.1e}" for c in columns), *(f"{min(c):.1e}" for c in columns))
+                )
     heads = ("", "largest error, off", f"largest error, {mode}", "smallest error, off", f"smallest error, {mode}")
     return ["### Single Gaussians, all solvers and calls", "", *(table(heads, lines) if lines else [])]
 
@@ -304,19 +337,22 @@ def _against_stock(races: list[Race], rows: Sequence[Row], mode: str, families: 
     losses = sorted((r for r in races if r.ratio >= 1), key=lambda r: -r.ratio)
     lost = [
         (
-            " ".join(map(str, r.cell)), f"{r.ours.sampler} {r.ours.mean:.2g}", f"{r.stock.sampler} {r.stock.mean:.2g}", number(r.ratio)
+            " ".join(map(str, r.cell)), f"{r.ours.sampler} {r.ours.mean:.2g}", f"{r.stock.sampler} {r.stock.mean:.2g}",
+            number(r.ratio)
         )
         for r in losses
     ]  # fmt: skip
     return [
         "## Against ComfyUI's samplers",
         "",
-        f"The best of this pack's samplers in mode `{mode}` against the best stock sampler of each cell, at equal model calls.",
+        f"The best of this pack's samplers in mode `{mode}` against the best stock sampler of each cell, at equal "
+        f"model calls.",
         "",
         "![against the best stock sampler](accuracy_stock.png)",
         "",
         *table(
-            ("", "first", "error, best of ours / best stock", "worst", "ours, most often", "best stock, most often"), lines
+            ("", "first", "error, best of ours / best stock", "worst", "ours, most often", "best stock, most often"),
+            lines
         ),
         f"### Cells lost: {len(losses)} of {len(races)}",
         "",
@@ -370,9 +406,11 @@ def _terms(rows: Sequence[Row]) -> list[str]:
         "## Problems",
         "",
         *table(("problem", "what", "shape", "samples"), lines),
-        "Models: eps is sigma-space at ComfyUI's discrete levels (0.029 to 14.6), edm sigma-space from 0.002 to 80, flow has a shift of 3, "
+        "Models: eps is sigma-space at ComfyUI's discrete levels (0.029 to 14.6), edm sigma-space from 0.002 to 80, "
+        "flow has a shift of 3, "
         "flow1 none. "
-        "All samplers run in float32 through ComfyUI's `sample_custom`, with CFG by real conditioning; a model call is one call of "
+        "All samplers run in float32 through ComfyUI's `sample_custom`, with CFG by real conditioning; a model call is "
+        "one call of "
         f"the guided model. A sample counts as made worse if its error grew by more than {WORSE_BY:.1%}.",
         "",
         "Stock samplers that draw noise run with eta 0. To know of them:",

@@ -4,8 +4,8 @@ PATH is a checkout of github.com/ClownsharkBatwing/RES4LYF, which needs opencv-p
 samplers runs as it comes, and with its own option multistep_fallback_sampler=res_2s (or res_3s), for this reason: a
 multistep sampler of its exponential family whose step is longer than 1 in log sigma falls back on another one, below
 sigma 0.1 on `euler`, whose weight 1 belongs to steps in sigma and not to exponential ones. Such a step goes about
-log(sigma / sigma_next) times as far as it should, and it is the last step of every flow schedule whose last level is below
-0.1: that of `simple` at shift 3 from 29 steps on.
+log(sigma / sigma_next) times as far as it should, and it is the last step of every flow schedule whose last level is
+below 0.1: that of `simple` at shift 3 from 29 steps on.
 """
 
 from __future__ import annotations
@@ -93,10 +93,16 @@ def main() -> int:
                 samples, _ = bench.sample("dpmpp_2m", bench.sigmas(schedule, steps_within("dpmpp_2m", budget)))
                 errors[kind, budget, "dpmpp_2m"].append(float(rms(samples.double() - cell.reference.samples).mean()))
         print(name, file=sys.stderr)
-    print("Error over that of erk_abm, calibrated, at equal model calls: geometric mean over the problems, and the extremes")
+    print(
+        "Error over that of erk_abm, calibrated, at equal model calls: geometric mean over the problems, and the "
+        "extremes"
+    )
     for (kind, budget, run), made in errors.items():
         ratios = [value / base for value, base in zip(made, errors[kind, budget, "erk_abm, calibrated"], strict=True)]
-        print(f"{kind:<6}{budget:>3}  {run:<28}{statistics.geometric_mean(ratios):>8.2f}  ({min(ratios):.2f} to {max(ratios):.2f})")
+        print(
+            f"{kind:<6}{budget:>3}  {run:<28}{statistics.geometric_mean(ratios):>8.2f}  ({min(ratios):.2f} to "
+            f"{max(ratios):.2f})"
+        )
     return 0
 
 

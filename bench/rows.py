@@ -17,7 +17,9 @@ def read(path: Path, row: type[Row]) -> list[Row]:
     if not path.exists():
         return []
     with path.open(newline="") as file:
-        return [row(**{f.name: _MAKERS[str(f.type)](line[f.name]) for f in fields(row)}) for line in csv.DictReader(file)]
+        return [
+            row(**{f.name: _MAKERS[str(f.type)](line[f.name]) for f in fields(row)}) for line in csv.DictReader(file)
+        ]
 
 
 class Writer(Generic[Row]):

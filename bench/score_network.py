@@ -44,8 +44,12 @@ class _Mixer(nn.Module):
 
     def __init__(self, channels: int, patches: int, patch_width: int, channel_width: int) -> None:
         super().__init__()
-        self.along_patches = nn.Sequential(nn.Linear(patches, patch_width), nn.ReLU(inplace=True), nn.Linear(patch_width, patches))
-        self.along_channels = nn.Sequential(nn.Linear(channels, channel_width), nn.ReLU(inplace=True), nn.Linear(channel_width, channels))
+        self.along_patches = nn.Sequential(
+            nn.Linear(patches, patch_width), nn.ReLU(inplace=True), nn.Linear(patch_width, patches)
+        )
+        self.along_channels = nn.Sequential(
+            nn.Linear(channels, channel_width), nn.ReLU(inplace=True), nn.Linear(channel_width, channels)
+        )
         self.norm_1 = nn.LayerNorm((channels, patches))
         self.norm_2 = nn.LayerNorm((patches, channels))
 
@@ -88,7 +92,10 @@ class ScoreNetwork(nn.Module):
                 # JAX convolves with the kernel as it stands, [out, in, y, x]; torch's is the gradient of a convolution.
                 value = value.transpose(0, 1).flip(2, 3)
             if value.numel() != parameter.numel() or (value.ndim == parameter.ndim and value.shape != parameter.shape):
-                raise ValueError(f"An array of the shape {tuple(array.shape)} stands where one of {tuple(parameter.shape)} is expected.")
+                raise ValueError(
+                    f"An array of the shape {tuple(array.shape)} stands where one of {tuple(parameter.shape)} is "
+                    f"expected."
+                )
             parameter.data = value.reshape(parameter.shape).contiguous()
 
     def forward(self, y: Tensor, t: Tensor) -> Tensor:

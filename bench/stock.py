@@ -86,7 +86,8 @@ SKIPPED: dict[str, str] = {
 
 
 NOTES: dict[str, str] = {
-    "dpm_fast": "takes only the ends of a schedule: its steps are even in log sigma whatever the schedule, and it stops at sigma_min",
+    "dpm_fast": "takes only the ends of a schedule: its steps are even in log sigma whatever the schedule, and it "
+    "stops at sigma_min",
     "uni_pc": "ends at sigma 0.001 instead of 0, as ComfyUI runs it",
     "uni_pc_bh2": "the same",
     "er_sde": 'with the settings of its node\'s solver type "ODE"',
@@ -117,7 +118,9 @@ def _calls(sampler: str) -> tuple[int, int]:
     """Model calls are a * steps + b, counted on a cheap problem: (a, b)."""
     plane = problem("spiral-0.10")
     # Every peer is written for flow models.
-    kind, schedule, function = ("flow", "simple", PEERS[sampler].sample) if sampler in PEERS else ("eps", "karras", sampler)
+    kind, schedule, function = (
+        ("flow", "simple", PEERS[sampler].sample) if sampler in PEERS else ("eps", "karras", sampler)
+    )
     bench = Bench(plane, kind, plane.noise(1))
     options = DETERMINISTIC.get(sampler) or {}
     # Seven and ten: dpm_fast plans in threes.

@@ -17,7 +17,9 @@ from .problems import Problem
 from .reference import SIGMA_END, advance, log_like, solve
 
 DENSITY = 10.0
-"""Runge-Kutta steps a unit of bench.reference's variable: an e-fold of sigma. The error is far below any that is measured."""
+"""Runge-Kutta steps a unit of bench.reference's variable: an e-fold of sigma. The error is far below any that is
+measured.
+"""
 
 
 class _Student:
@@ -35,7 +37,9 @@ class _Student:
         return torch.zeros(batch, 1)
 
     def predict(self, x: Tensor, sigma: Tensor | float, flow: bool, condition: Tensor | None = None) -> Tensor:
-        """[B, ...] -> [B, ...] of the same dtype. Raises ValueError for samples at different levels, or another kind of model."""
+        """[B, ...] -> [B, ...] of the same dtype. Raises ValueError for samples at different levels, or another kind of
+        model.
+        """
         levels = torch.as_tensor(sigma).flatten()
         if flow != self.flow or not bool((levels == levels[0]).all()):
             raise ValueError("A student is of one kind of model, and its samples are all at one level.")
@@ -62,7 +66,9 @@ class EulerStudent(_Student):
     def __init__(self, teacher: Problem, flow: bool, levels: Tensor) -> None:
         super().__init__(teacher, flow)
         self.levels = levels.double().tolist()
-        if self.levels[-1] != 0 or any(upper <= lower for upper, lower in zip(self.levels, self.levels[1:], strict=False)):
+        if self.levels[-1] != 0 or any(
+            upper <= lower for upper, lower in zip(self.levels, self.levels[1:], strict=False)
+        ):
             raise ValueError(f"A student's levels fall to 0; these are {self.levels}.")
 
     def output(self, x: Tensor, sigma: float) -> Tensor:

@@ -21,7 +21,9 @@ SIZE, BATCH = 96, 6
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kind", choices=["eps", "v", "flow"], nargs="*", default=["eps", "flow"], help="kinds of model")
+    parser.add_argument(
+        "--kind", choices=["eps", "v", "flow"], nargs="*", default=["eps", "flow"], help="kinds of model"
+    )
     arguments = parser.parse_args()
     load_pack()
     demo = pack_module("nodes.demo.model")
@@ -53,7 +55,10 @@ def main() -> int:
     for kind, solver, made, errors in rows:
         cells = "".join(f"{errors[mode]:>12.4f}{errors[mode] / errors['off']:>8.2f}" for mode in modes)
         print(f"{kind:<7}{solver:<10}{made:>6}{errors['off']:>10.4f}{cells}")
-    print("Error: root mean square distance to the converged solution, in units where black is -1 and white 1; less is better.")
+    print(
+        "Error: root mean square distance to the converged solution, in units where black is -1 and white 1; less is "
+        "better."
+    )
     return 0
 
 

@@ -52,7 +52,10 @@ def main() -> int:
 
     average = edm.train(denoiser, _batch, arguments.steps, RATE, keep, resume)
     photo_network.save(average, classifier)
-    print(f"denoiser {edm.weights(average):,} weights, classifier {edm.weights(classifier):,}: {photo_network.WEIGHTS.name}")
+    print(
+        f"denoiser {edm.weights(average):,} weights, classifier {edm.weights(classifier):,}: "
+        f"{photo_network.WEIGHTS.name}"
+    )
     return 0
 
 

@@ -99,7 +99,9 @@ class Server:
 
     def post(self, path: str, data: Any) -> tuple[int, Any]:
         """Returns the HTTP status and the JSON answer, errors included."""
-        request = urllib.request.Request(self.address + path, json.dumps(data).encode(), headers={"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            self.address + path, json.dumps(data).encode(), headers={"Content-Type": "application/json"}
+        )
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 text, status = answer.read(), answer.status
@@ -108,7 +110,9 @@ class Server:
         return status, json.loads(text) if text else None
 
     def queue(self, prompt: dict[str, Any], client_id: str | None = None) -> str:
-        """Queue a prompt in API format; returns its id. Raises ComfyUIError if it, or one of its outputs, is refused."""
+        """Queue a prompt in API format; returns its id. Raises ComfyUIError if it, or one of its outputs, is
+        refused.
+        """
         status, answer = self.post("/prompt", {"prompt": prompt, "client_id": client_id or uuid.uuid4().hex})
         # ComfyUI runs what is valid of a prompt and leaves the rest out.
         if status != 200 or answer.get("node_errors"):
@@ -165,14 +169,17 @@ def serve(
         if prepare is not None:
             prepare(base)
         command = [
-            str(python or sys.executable), str(comfyui_path() / "main.py"), "--listen", "127.0.0.1", "--port", str(port),
+            str(python or sys.executable), str(comfyui_path() / "main.py"), "--listen", "127.0.0.1", "--port",
+            str(port),
             "--base-directory", str(base), "--disable-api-nodes", "--disable-auto-launch",
             "--database-url", "sqlite:///:memory:", "--preview-method", "auto",
         ]  # fmt: skip
         if needs_cpu_flag():
             command.append("--cpu")
         # A session of its own: Ctrl-C reaches this process alone, which then ends the server in order.
-        apart: dict[str, Any] = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {"start_new_session": True}
+        apart: dict[str, Any] = (
+            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {"start_new_session": True}
+        )
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             text=True, encoding="utf-8", errors="replace", env={**os.environ, "PYTHONUNBUFFERED": "1"}, **apart,

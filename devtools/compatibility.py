@@ -19,22 +19,29 @@ RECORD, PAGE = ROOT / "docs" / "compatibility.json", ROOT / "docs" / "compatibil
 INTRODUCTION = """\
 # What runs, as the tests saw it
 
-Made by `python -m devtools.compatibility` from what the tests recorded (`ERK_GUID_RECORD=1 ERK_GUID_LONG=1 python dev.py test
-tests/server`); they fail where this page says more than they see.
+Made by `python -m devtools.compatibility` from what the tests recorded (`ERK_GUID_RECORD=1 ERK_GUID_LONG=1
+python dev.py test tests/server`); they fail where this page says more than they see.
 
-Every line was run over HTTP in a ComfyUI {version} server, on a CPU in float32. The models are real architectures with random weights,
-made small and loaded by ComfyUI's stock loaders: the lines show that a kind of model can be sampled, not how good its pictures are.
+Every line was run over HTTP in a ComfyUI {version} server, on a CPU in float32. The models are real architectures
+with random weights, made small and loaded by ComfyUI's stock loaders: the lines show that a kind of model can be
+sampled, not how good its pictures are.
 """
 
 SECTIONS = {
     "architectures": (
         "Kinds of model",
-        "With each solver and mode: the run succeeds; the latent is finite, has the right shape and is not the noise that went in; "
-        "mode `off` equals ComfyUI's own solver (no number further away than 0.2 % of the latent's scale), the guided modes do not; "
-        "and the sampler and the network are called exactly as often as with ComfyUI's own. ComfyUI has no `abm`: its calls are compared "
-        "with those of ComfyUI's `deis`, which makes one a step as well; its mode `off` must differ from that, and its guided modes from "
-        "its `off`. `UNETLoader` is the node Load Diffusion Model. Missing for their size alone: Qwen-Image, Z-Image, Lumina 2, ACE-Step, "
-        "AuraFlow, Chroma and HiDream, whose width ComfyUI's loaders fix, so that even one block takes hundreds of megabytes.",
+        "With each solver and mode: the run succeeds; the latent is finite, has the right shape and is not the noise "
+        "that went in; "
+        "mode `off` equals ComfyUI's own solver (no number further away than 0.2 % of the latent's scale), the guided "
+        "modes do not; "
+        "and the sampler and the network are called exactly as often as with ComfyUI's own. ComfyUI has no `abm`: its "
+        "calls are compared "
+        "with those of ComfyUI's `deis`, which makes one a step as well; its mode `off` must differ from that, and its "
+        "guided modes from "
+        "its `off`. `UNETLoader` is the node Load Diffusion Model. Missing for their size alone: Qwen-Image, Z-Image, "
+        "Lumina 2, ACE-Step, "
+        "AuraFlow, Chroma and HiDream, whose width ComfyUI's loaders fix, so that even one block takes hundreds of "
+        "megabytes.",
         ("model", "prediction", "latent", "loader", "solvers", "modes", "note"),
     ),
     "sampling": (
@@ -44,13 +51,15 @@ SECTIONS = {
     ),
     "guidance": (
         "With other guidance",
-        "The run succeeds and is finite, mode `off` equals ComfyUI's own solver, and each guided mode differs from it (`abm`: as above). "
+        "The run succeeds and is finite, mode `off` equals ComfyUI's own solver, and each guided mode differs from it "
+        "(`abm`: as above). "
         "Whether the error falls is another question, [measured on exact problems](../bench/results/COMBINATIONS.md).",
         ("guidance", "model", "solvers", "modes", "note"),
     ),
     "situations": (
         "Sampling situations",
-        "What was checked, in the tests' words. What is said of ComfyUI's own solvers holds for `abm` in the sense above.",
+        "What was checked, in the tests' words. What is said of ComfyUI's own solvers holds for `abm` in the sense "
+        "above.",
         ("situation", "model", "solvers", "modes", "seen"),
     ),
 }
@@ -60,8 +69,8 @@ SECTIONS = {
 def tell(section: str, key: str, row: dict[str, Any]) -> None:
     """Record a row, or check that no more is recorded than was seen. Raises AssertionError if it is.
 
-    The short selection of tests may run fewer solvers than are recorded, and records nothing. A solver that is newer than the
-    record is missing there.
+    The short selection of tests may run fewer solvers than are recorded, and records nothing. A solver that is newer
+    than the record is missing there.
     """
     row, long = json.loads(json.dumps(row)), os.environ.get("ERK_GUID_LONG") == "1"
     if os.environ.get("ERK_GUID_RECORD") == "1":
@@ -75,7 +84,9 @@ def tell(section: str, key: str, row: dict[str, Any]) -> None:
     recorded = load().get("rows", {}).get(section, {}).get(key)
     if recorded is not None and (not long or set(recorded["solvers"]) <= set(row["solvers"])):
         row["solvers"] = recorded["solvers"]
-    assert recorded == row, f"docs/compatibility.json says {recorded} of {section}/{key}, but {row} was seen: record and render it anew."
+    assert recorded == row, (
+        f"docs/compatibility.json says {recorded} of {section}/{key}, but {row} was seen: record and render it anew."
+    )
 
 
 def load() -> dict[str, Any]:

@@ -84,7 +84,10 @@ def main() -> int:
     try:
         demonstrate(arguments.output)
     except ImportError as error:
-        say(f"The demo needs the package {error.name}: `pip install -r requirements-dev.txt` in ComfyUI's environment brings it.")
+        say(
+            f"The demo needs the package {error.name}: `pip install -r requirements-dev.txt` in ComfyUI's environment "
+            f"brings it."
+        )
         return 1
     except (ComfyUIError, OSError) as error:
         say(f"The demo failed: {error}")

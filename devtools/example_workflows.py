@@ -12,20 +12,28 @@ _NOTE, _SMALL, _WIDE, _PLOT = 380, 320, 420, 560
 
 def _file(directory: str, repository: str, path: str, name: str = "") -> ModelFile:
     """A file of a repository of Hugging Face; `name`, where it is to be renamed."""
-    return ModelFile(name or path.rsplit("/", 1)[-1], directory, f"https://huggingface.co/{repository}/resolve/main/{path}")
+    return ModelFile(
+        name or path.rsplit("/", 1)[-1], directory, f"https://huggingface.co/{repository}/resolve/main/{path}"
+    )
 
 
 SD15 = _file("checkpoints", "Comfy-Org/stable-diffusion-v1-5-archive", "v1-5-pruned-emaonly-fp16.safetensors")
 SDXL = _file("checkpoints", "stabilityai/stable-diffusion-xl-base-1.0", "sd_xl_base_1.0.safetensors")
 SDXL_VAE = _file("vae", "stabilityai/sdxl-vae", "sdxl_vae.safetensors")
 SD35_LARGE = _file("checkpoints", "Comfy-Org/stable-diffusion-3.5-fp8", "sd3.5_large_fp8_scaled.safetensors")
-SD35_MEDIUM = _file("checkpoints", "Comfy-Org/stable-diffusion-3.5-fp8", "sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors")
+SD35_MEDIUM = _file(
+    "checkpoints", "Comfy-Org/stable-diffusion-3.5-fp8", "sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors"
+)
 FLUX = _file("diffusion_models", "Comfy-Org/flux1-dev", "flux1-dev.safetensors")
 CLIP_L = _file("text_encoders", "comfyanonymous/flux_text_encoders", "clip_l.safetensors")
 T5 = _file("text_encoders", "comfyanonymous/flux_text_encoders", "t5xxl_fp16.safetensors")
 FLUX_VAE = _file("vae", "Comfy-Org/Lumina_Image_2.0_Repackaged", "split_files/vae/ae.safetensors")
-QWEN = _file("diffusion_models", "Comfy-Org/Qwen-Image_ComfyUI", "split_files/diffusion_models/qwen_image_fp8_e4m3fn.safetensors")
-QWEN_TEXT = _file("text_encoders", "Comfy-Org/Qwen-Image_ComfyUI", "split_files/text_encoders/qwen_2.5_vl_7b_fp8_scaled.safetensors")
+QWEN = _file(
+    "diffusion_models", "Comfy-Org/Qwen-Image_ComfyUI", "split_files/diffusion_models/qwen_image_fp8_e4m3fn.safetensors"
+)
+QWEN_TEXT = _file(
+    "text_encoders", "Comfy-Org/Qwen-Image_ComfyUI", "split_files/text_encoders/qwen_2.5_vl_7b_fp8_scaled.safetensors"
+)
 QWEN_VAE = _file("vae", "Comfy-Org/Qwen-Image_ComfyUI", "split_files/vae/qwen_image_vae.safetensors")
 Z_IMAGE = _file("diffusion_models", "Comfy-Org/z_image", "split_files/diffusion_models/z_image_bf16.safetensors")
 Z_IMAGE_TEXT = _file("text_encoders", "Comfy-Org/z_image_turbo", "split_files/text_encoders/qwen_3_4b.safetensors")
@@ -36,9 +44,15 @@ PIXART = _file(
     "transformer/diffusion_pytorch_model.safetensors",
     "PixArt-Sigma-XL-2-1024-MS.safetensors",
 )
-WAN = _file("diffusion_models", "Comfy-Org/Wan_2.2_ComfyUI_Repackaged", "split_files/diffusion_models/wan2.2_ti2v_5B_fp16.safetensors")
+WAN = _file(
+    "diffusion_models",
+    "Comfy-Org/Wan_2.2_ComfyUI_Repackaged",
+    "split_files/diffusion_models/wan2.2_ti2v_5B_fp16.safetensors",
+)
 WAN_TEXT = _file(
-    "text_encoders", "Comfy-Org/Wan_2.1_ComfyUI_repackaged", "split_files/text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors"
+    "text_encoders",
+    "Comfy-Org/Wan_2.1_ComfyUI_repackaged",
+    "split_files/text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors",
 )
 WAN_VAE = _file("vae", "Comfy-Org/Wan_2.2_ComfyUI_Repackaged", "split_files/vae/wan2.2_vae.safetensors")
 
@@ -51,7 +65,9 @@ def _frame(title: str, width: int, *nodes: Node) -> Group:
     return Group(title, (Column(width, nodes),))
 
 
-def _stacked(name: str, caption: str, text: Group, model: Group, *others: Group, pictures: tuple[str, ...] = ()) -> Workflow:
+def _stacked(
+    name: str, caption: str, text: Group, model: Group, *others: Group, pictures: tuple[str, ...] = ()
+) -> Workflow:
     """The usual arrangement: the note above the model, then group after group."""
     return Workflow(name, caption, ((text, model), *((group,) for group in others)), pictures)
 
@@ -62,7 +78,8 @@ def _save_plot(prefix: str) -> Node:
 
 def _advanced(latent: tuple[str, str]) -> Node:
     inputs = {
-        "noise": ("noise", "NOISE"), "guider": ("guider", "GUIDER"), "sampler": ("erk", "SAMPLER"), "sigmas": ("sigmas", "SIGMAS"),
+        "noise": ("noise", "NOISE"), "guider": ("guider", "GUIDER"), "sampler": ("erk", "SAMPLER"), "sigmas": ("sigmas",
+        "SIGMAS"),
         "latent_image": latent,
     }  # fmt: skip
     return Node("sampler", "SamplerCustomAdvanced", inputs)
@@ -77,7 +94,9 @@ def _encode(key: str, text: str, title: str, clip: tuple[str, str]) -> Node:
     return Node(key, "CLIPTextEncode", {"text": text, "clip": clip}, title=title)
 
 
-def _ksampler(key: str, model: str, positive: Any, negative: Any, latent: Any, title: str | None = None, **settings: Any) -> Node:
+def _ksampler(
+    key: str, model: str, positive: Any, negative: Any, latent: Any, title: str | None = None, **settings: Any
+) -> Node:
     wires = {"model": (model, "MODEL"), "positive": positive, "negative": negative, "latent_image": latent}
     return Node(key, "KSamplerERKGuid", {**wires, **settings}, title=title)
 
@@ -116,10 +135,19 @@ def _text_to_image(
     `negative` None: the prompt itself, zeroed."""
     prompts = [_encode("positive", prompt, "Prompt", clip)]
     if negative is None:
-        prompts.append(Node("negative", "ConditioningZeroOut", {"conditioning": ("positive", "CONDITIONING")}, title="No negative prompt"))
+        prompts.append(
+            Node(
+                "negative",
+                "ConditioningZeroOut",
+                {"conditioning": ("positive", "CONDITIONING")},
+                title="No negative prompt",
+            )
+        )
     else:
         prompts.append(_encode("negative", negative, "Negative prompt", clip))
-    sampler = _ksampler("sampler", model, (positive, "CONDITIONING"), ("negative", "CONDITIONING"), (latent.key, "LATENT"), **sampling)
+    sampler = _ksampler(
+        "sampler", model, (positive, "CONDITIONING"), ("negative", "CONDITIONING"), (latent.key, "LATENT"), **sampling
+    )
     return _stacked(
         name, caption, _note(text, note_height), _frame("Model", _NOTE, *loaders),
         _frame("Prompt and size", _WIDE, *prompts, *conditioning, latent),
@@ -130,7 +158,8 @@ def _text_to_image(
 
 
 _COMPARE = (
-    "\n\n**Then** set *mode* to *off* and queue again with the same seed: the same solver without the correction, at the same "
+    "\n\n**Then** set *mode* to *off* and queue again with the same seed: the same solver without the correction, at "
+    "the same "
     "number of model calls."
 )
 
@@ -193,9 +222,11 @@ _CUSTOM = _stacked(
     "erk_guid_custom_sampler", "SamplerCustomAdvanced",
     _note(
         "## ERK-Guid in a custom sampling graph\n\n"
-        "**Sampler ERK-Guid** gives a SAMPLER for SamplerCustom and SamplerCustomAdvanced, with any guider and any sigmas. "
+        "**Sampler ERK-Guid** gives a SAMPLER for SamplerCustom and SamplerCustomAdvanced, with any guider and any "
+        "sigmas. "
         "Here: a flow model, DEIS, the simple schedule.\n\n"
-        "**Look at** the plot's last step: the schedules of flow models end with a long one, and most is corrected there.\n\n"
+        "**Look at** the plot's last step: the schedules of flow models end with a long one, and most is corrected "
+        "there.\n\n"
         "The visualizer needs the sampler's *latent* as well: the trace is filled only when the sampler runs.",
         340,
     ),
@@ -205,7 +236,8 @@ _CUSTOM = _stacked(
         Node("noise", "RandomNoise", {"noise_seed": 3}),
         Node(
             "guider", "CFGGuider",
-            {"model": ("demo", "MODEL"), "positive": ("demo", "positive"), "negative": ("demo", "negative"), "cfg": 3.0},
+            {"model": ("demo", "MODEL"), "positive": ("demo", "positive"), "negative": ("demo", "negative"),
+            "cfg": 3.0},
         ),
         Node("erk", "SamplerERKGuid", {"solver": "deis"}),
         Node("sigmas", "BasicScheduler", {"model": ("demo", "MODEL"), "scheduler": "simple", "steps": 16}),
@@ -226,8 +258,10 @@ def _compare_row(steps: int) -> Group:
             _SMALL,
             (
                 _ksampler(
-                    f"{mode}_{steps}", "demo", ("demo", "positive"), ("demo", "negative"), ("demo", "LATENT"), f"{mode}, {steps} steps",
-                    seed=("seed", "INT"), steps=steps, cfg=3.0, solver="heun", scheduler="karras", denoise=1.0, mode=mode,
+                    f"{mode}_{steps}", "demo", ("demo", "positive"), ("demo", "negative"), ("demo", "LATENT"),
+                    f"{mode}, {steps} steps",
+                    seed=("seed", "INT"), steps=steps, cfg=3.0, solver="heun", scheduler="karras", denoise=1.0,
+                    mode=mode,
                 ),
             ),
         )
@@ -244,7 +278,9 @@ def _compare_row(steps: int) -> Group:
     save = _save(f"erk_guid_compare_{steps}", f"strip_{steps}", f"save_{steps}", title=title, height=440)
     traces = {"trace" if i == 0 else f"trace_{i + 1}": (f"{mode}_{steps}", "trace") for i, mode in enumerate(modes)}
     plot = _plot(f"plot_{steps}", labels="off\npaper\ncalibrated", **traces)
-    return Group(f"{steps} steps", (*samplers, Column(280, (*decodes, *joins)), Column(660, (save,)), Column(_PLOT, (plot,))))
+    return Group(
+        f"{steps} steps", (*samplers, Column(280, (*decodes, *joins)), Column(660, (save,)), Column(_PLOT, (plot,)))
+    )
 
 
 _COMPARISON = Workflow(
@@ -256,12 +292,16 @@ _COMPARISON = Workflow(
                 "One seed, one solver (Heun, the one that the paper tests most; two model calls a step), nine runs. "
                 "Each row is one number of steps; its strip shows *off*, *paper*, *calibrated* from left to right.\n\n"
                 "**Look at**\n"
-                "- the fine grain of the tiles, zoomed in: it is part of these pictures, *off* loses much of it in the last step at "
+                "- the fine grain of the tiles, zoomed in: it is part of these pictures, *off* loses much of it in the "
+                "last step at "
                 "any number of steps, *calibrated* keeps it;\n"
-                "- the plots: at which steps the modes correct, and by how much. *off* corrects nothing; its stiffness is "
+                "- the plots: at which steps the modes correct, and by how much. *off* corrects nothing; its stiffness "
+                "is "
                 "measured all the same.\n\n"
-                "Mode *paper* uses the strengths that the paper chose for another model (ImageNet at 512 pixels); here they "
-                "bring little, and do harm at 32 steps; with *strengths* set to *custom* you can try others. With a checkpoint in the "
+                "Mode *paper* uses the strengths that the paper chose for another model (ImageNet at 512 pixels); here "
+                "they "
+                "bring little, and do harm at 32 steps; with *strengths* set to *custom* you can try others. With a "
+                "checkpoint in the "
                 "demo model's place, the graph compares the modes on it.",
                 460,
             ),
@@ -277,7 +317,13 @@ _COMPARISON = Workflow(
 
 
 def _second_sampling(
-    name: str, caption: str, text: Group, pictures: str, latent: tuple[str, str], mask: tuple[Node, ...], **settings: Any
+    name: str,
+    caption: str,
+    text: Group,
+    pictures: str,
+    latent: tuple[str, str],
+    mask: tuple[Node, ...],
+    **settings: Any,
 ) -> Workflow:
     """A graph that samples a picture and then samples it anew, so that it needs no file."""
     start = _ksampler(
@@ -285,7 +331,15 @@ def _second_sampling(
         "KSampler (ERK-Guid): start picture", seed=11, steps=16, cfg=3.0, solver="abm", scheduler="karras", denoise=1.0,
     )  # fmt: skip
     again = _ksampler(
-        "sampler", "demo", ("demo", "positive"), ("demo", "negative"), latent, cfg=3.0, solver="abm", scheduler="karras", **settings
+        "sampler",
+        "demo",
+        ("demo", "positive"),
+        ("demo", "negative"),
+        latent,
+        cfg=3.0,
+        solver="abm",
+        scheduler="karras",
+        **settings,
     )
     return Workflow(
         name, caption,
@@ -301,7 +355,8 @@ def _second_sampling(
                             (
                                 _decode(("start", "LATENT"), ("start_demo", "VAE"), "start_decode"),
                                 Node("start_shown", "PreviewImage", {"images": ("start_decode", "IMAGE")}, height=440),
-                                Node("encode", "VAEEncode", {"pixels": ("start_decode", "IMAGE"), "vae": ("demo", "VAE")}),
+                                Node("encode", "VAEEncode", {"pixels": ("start_decode", "IMAGE"), "vae": ("demo",
+                                "VAE")}),
                             ),
                         ),
                     ),
@@ -320,9 +375,11 @@ _IMG2IMG = _second_sampling(
     "erk_guid_img2img", "Image to image",
     _note(
         "## Image to image\n\n"
-        "The start picture is sampled here, so that the graph runs without any file; with a model of your own, put **Load Image** "
+        "The start picture is sampled here, so that the graph runs without any file; with a model of your own, put "
+        "**Load Image** "
         "before **VAE Encode**.\n\n"
-        "**Look at** *denoise*: the second sampler starts within the schedule, and the plot shows the steps that it takes from there. Here "
+        "**Look at** *denoise*: the second sampler starts within the schedule, and the plot shows the steps that it "
+        "takes from there. Here "
         "it asks for mosaics of every kind: at 0.8 some tiles change, at 0.5 hardly any.",
         340,
     ),
@@ -333,10 +390,13 @@ _INPAINTING = _second_sampling(
     "erk_guid_inpainting", "Inpainting",
     _note(
         "## Inpainting\n\n"
-        "A mask on the latent: only the square in the middle is sampled anew, as another kind of mosaic; the rest stays as it is. The "
-        "start picture is sampled here, so that the graph runs without any file; with a model of your own, put **Load Image** before "
+        "A mask on the latent: only the square in the middle is sampled anew, as another kind of mosaic; the rest "
+        "stays as it is. The "
+        "start picture is sampled here, so that the graph runs without any file; with a model of your own, put **Load "
+        "Image** before "
         "**VAE Encode** and its *MASK* into **Set Latent Noise Mask**.\n\n"
-        "**Look at** the square's border, and at the plot: the stiffness is that of the whole latent, the kept part included.",
+        "**Look at** the square's border, and at the plot: the stiffness is that of the whole latent, the kept part "
+        "included.",
         380,
     ),
     "circuit", ("masked", "LATENT"),
@@ -355,18 +415,21 @@ _INPAINTING = _second_sampling(
 _SD15 = _text_to_image(
     "erk_guid_sd15", "SD 1.5",
     text="## Stable Diffusion 1.5\n\n"
-    "**Look at** the plot's first panel: where the stiffness is high, the solver errs most. Sigma runs from about 14.6 to 0.03 here, and "
+    "**Look at** the plot's first panel: where the stiffness is high, the solver errs most. Sigma runs from about 14.6 "
+    "to 0.03 here, and "
     "stiffness (its unit is 1/sigma) rises towards the end.\n\n"
     "Solver *abm* calls the model once a step, as Euler does." + _COMPARE + _files(SD15),
     loaders=_checkpoint(SD15), clip=_CLIP, vae=_VAE, model="model", latent=_latent(side=512),
-    prompt="a glass bottle with a galaxy inside, on mossy stones by a stream, morning light", negative="text, watermark",
+    prompt="a glass bottle with a galaxy inside, on mossy stones by a stream, morning light",
+    negative="text, watermark",
     sampling={"seed": 1, "steps": 20, "cfg": 8.0, "solver": "abm", "scheduler": "normal", "denoise": 1.0},
 )  # fmt: skip
 
 _SDXL = _text_to_image(
     "erk_guid_sdxl", "SDXL",
     text="## SDXL base\n\n"
-    "**Look at** fine structure (hair, leaves, lettering) at 12 steps against 25: few steps is where a solver's error shows, and where "
+    "**Look at** fine structure (hair, leaves, lettering) at 12 steps against 25: few steps is where a solver's error "
+    "shows, and where "
     "there is most to correct."
     + _distilled("SDXL Turbo and Lightning, and LCM LoRAs,")
     + _COMPARE + _files(SDXL),
@@ -379,7 +442,8 @@ _SD35 = _text_to_image(
     "erk_guid_sd35", "SD 3.5",
     text="## Stable Diffusion 3.5 Large\n\n"
     "A flow model: sigma runs from 1 to 0, and the schedule ends with a long last step.\n\n"
-    "**Look at** the plot's correction at the last steps; it is most of what *calibrated* does on flow models." + _COMPARE
+    "**Look at** the plot's correction at the last steps; it is most of what *calibrated* does on flow models."
+    + _COMPARE
     + _files(SD35_LARGE),
     loaders=_checkpoint(SD35_LARGE), clip=_CLIP, vae=_VAE, model="model", latent=_latent("EmptySD3LatentImage"),
     prompt="a bookshop window at dusk with a cat asleep among the books, a sign that reads OPEN LATE", negative="",
@@ -390,7 +454,8 @@ _FLUX = _text_to_image(
     "erk_guid_flux1_dev", "FLUX.1 dev",
     text="## FLUX.1 dev\n\n"
     "The guidance is built into the model (*Flux Guidance*), so *cfg* is 1 and each step is one model call.\n\n"
-    "**Look at** 20 steps against 10: queue both with the same seed and connect both samplers to one visualizer, *axis* set to *sigma*."
+    "**Look at** 20 steps against 10: queue both with the same seed and connect both samplers to one visualizer, "
+    "*axis* set to *sigma*."
     + _distilled("FLUX.1 schnell and LoRAs for 4 or 8 steps")
     + _COMPARE + _files(FLUX, CLIP_L, T5, FLUX_VAE),
     note_height=480,
@@ -407,7 +472,8 @@ _FLUX = _text_to_image(
 _QWEN = _text_to_image(
     "erk_guid_qwen_image", "Qwen-Image",
     text="## Qwen-Image\n\n"
-    "**ModelSamplingAuraFlow** sets the shift, which decides how the steps are spread: a larger one puts more of them where the picture's "
+    "**ModelSamplingAuraFlow** sets the shift, which decides how the steps are spread: a larger one puts more of them "
+    "where the picture's "
     "layout is decided, and makes the last ones longer.\n\n"
     "**Look at** lettering and fine lines, and in the plot at what a change of *shift* does to the stiffness per step."
     + _distilled("Lightning LoRAs for 4 or 8 steps")
@@ -426,7 +492,8 @@ _QWEN = _text_to_image(
 _Z_IMAGE = _text_to_image(
     "erk_guid_z_image", "Z-Image",
     text="## Z-Image\n\n"
-    "The base model, sampled with CFG. (Z-Image Turbo is distilled to few steps: it wants solver *euler* with mode *off*.)\n\n"
+    "The base model, sampled with CFG. (Z-Image Turbo is distilled to few steps: it wants solver *euler* with mode "
+    "*off*.)\n\n"
     "**Look at** skin and fabric at 12 steps against 25." + _COMPARE + _files(Z_IMAGE, Z_IMAGE_TEXT, Z_IMAGE_VAE),
     note_height=480,
     loaders=_separate(
@@ -441,9 +508,11 @@ _Z_IMAGE = _text_to_image(
 _PIXART = _text_to_image(
     "erk_guid_pixart_sigma", "PixArt-Sigma",
     text="## PixArt-Sigma\n\n"
-    "A small transformer (0.6 billion weights) with a large text encoder; as a noise model of the old kind its sigma runs from well "
+    "A small transformer (0.6 billion weights) with a large text encoder; as a noise model of the old kind its sigma "
+    "runs from well "
     "above 100 down to 0.01, so the first steps are long.\n\n"
-    "**Look at** the plot's first steps against its last ones, and try the scheduler *karras* for comparison." + _COMPARE
+    "**Look at** the plot's first steps against its last ones, and try the scheduler *karras* for comparison."
+    + _COMPARE
     + _files(PIXART, T5, SDXL_VAE)
     + "\n\nThe model is offered for download as `diffusion_pytorch_model.safetensors`: save it under the name above.",
     note_height=480,
@@ -457,7 +526,8 @@ _WAN = _text_to_image(
     "erk_guid_wan22_video", "Wan 2.2 video",
     text="## Wan 2.2 video (5B, text to video)\n\n"
     "A video is one latent with a time axis; the samplers treat it as any other.\n\n"
-    "**Look at** flicker in fine structure, and at the plot: with shift 8 most steps are spent on motion and layout, and the last ones are "
+    "**Look at** flicker in fine structure, and at the plot: with shift 8 most steps are spent on motion and layout, "
+    "and the last ones are "
     "long. Lower *length* for a first try."
     + _distilled("LoRAs for 4 steps")
     + _COMPARE + _files(WAN, WAN_TEXT, WAN_VAE),
@@ -467,8 +537,10 @@ _WAN = _text_to_image(
         Node("shifted", "ModelSamplingSD3", {"model": ("model", "MODEL"), "shift": 8.0}),
     ),
     clip=("clip", "CLIP"), vae=("vae", "VAE"), model="shifted",
-    latent=Node("latent", "Wan22ImageToVideoLatent", {"vae": ("vae", "VAE"), "width": 1280, "height": 704, "length": 121, "batch_size": 1}),
-    prompt="a paper boat drifts down a rainy street, neon signs mirrored in the water, the camera follows it low above the ground",
+    latent=Node("latent", "Wan22ImageToVideoLatent", {"vae": ("vae", "VAE"), "width": 1280, "height": 704,
+    "length": 121, "batch_size": 1}),
+    prompt="a paper boat drifts down a rainy street, neon signs mirrored in the water, the camera follows it low above "
+        "the ground",
     negative="static, blurry, overexposed, worst quality, subtitles",
     sampling={"seed": 1, "steps": 20, "cfg": 5.0, "solver": "abm", "scheduler": "simple", "denoise": 1.0},
     result=(
@@ -482,11 +554,14 @@ _AUTOGUIDANCE = _stacked(
     "erk_guid_autoguidance", "Autoguidance",
     _note(
         "## Autoguidance and ERK-Guid together\n\n"
-        "Autoguidance moves away from what a weaker model of the same kind would do with the same prompt; here SD 3.5 Medium is the "
-        "weaker one of SD 3.5 Large (same latents, same text encoders). **Dual Model CFG Guider** does it when its *negative* is the "
+        "Autoguidance moves away from what a weaker model of the same kind would do with the same prompt; here SD 3.5 "
+        "Medium is the "
+        "weaker one of SD 3.5 Large (same latents, same text encoders). **Dual Model CFG Guider** does it when its "
+        "*negative* is the "
         "positive again; *cfg* is the strength.\n\n"
         "Autoguidance changes the model's prediction, ERK-Guid what the solver makes of it: they add up.\n\n"
-        "**Look at** the plot with *cfg* 1 (no guidance, half the model calls), 2 and 4: what guidance does to the stiffness.\n\n"
+        "**Look at** the plot with *cfg* 1 (no guidance, half the model calls), 2 and 4: what guidance does to the "
+        "stiffness.\n\n"
         "**Then** set *mode* in **Sampler ERK-Guid** to *off* and queue again with the same seed."
         + _files(SD35_LARGE, SD35_MEDIUM),
         520,
@@ -498,7 +573,8 @@ _AUTOGUIDANCE = _stacked(
     ),
     _frame(
         "Prompt and size", _WIDE,
-        _encode("positive", "an astronaut's glove holding a hummingbird, studio photograph", "Prompt, for both models", _CLIP),
+        _encode("positive", "an astronaut's glove holding a hummingbird, studio photograph", "Prompt, for both models",
+        _CLIP),
         _latent("EmptySD3LatentImage"),
     ),
     _frame(
@@ -520,5 +596,6 @@ _AUTOGUIDANCE = _stacked(
 )  # fmt: skip
 
 WORKFLOWS = (
-    _DEMO, _CUSTOM, _COMPARISON, _IMG2IMG, _INPAINTING, _SD15, _SDXL, _SD35, _FLUX, _QWEN, _Z_IMAGE, _PIXART, _WAN, _AUTOGUIDANCE,
+    _DEMO, _CUSTOM, _COMPARISON, _IMG2IMG, _INPAINTING, _SD15, _SDXL, _SD35, _FLUX, _QWEN, _Z_IMAGE, _PIXART, _WAN,
+    _AUTOGUIDANCE,
 )  # fmt: skip

@@ -1,4 +1,5 @@
-"""Makes the pictures of the help pages and the README's plot: `python -m devtools.help_pictures`, with COMFYUI_PATH set.
+"""Makes the pictures of the help pages and the README's plot: `python -m devtools.help_pictures`, with COMFYUI_PATH
+set.
 
 Everything is sampled here, with the demo model, through ComfyUI's own functions.
 """
@@ -27,7 +28,8 @@ def main() -> int:
     plot = import_module(f"{pack.__name__}.nodes.traces.figure").plot
 
     def sample(
-        sampler: str, steps: int, mode: str | None = "calibrated", *, pictures: str = "arcs", side: int = 384, batch: int = 4,
+        sampler: str, steps: int, mode: str | None = "calibrated", *, pictures: str = "arcs", side: int = 384,
+        batch: int = 4,
         seed: int = 7, part: tuple[int, int] | None = None, latent: Any = None,
     ) -> tuple[Any, Any]:  # fmt: skip
         """The latent and the trace of a run on the demo model, or of a part of one."""
@@ -38,13 +40,16 @@ def main() -> int:
         empty = torch.zeros((batch, 3, side, side))
         noise = comfy.sample.prepare_noise(empty, seed) if latent is None else torch.zeros_like(empty)
         result = comfy.sample.sample_custom(
-            model, noise, 3.0, comfy.samplers.ksampler(sampler, options), sigmas if part is None else sigmas[part[0] : part[1] + 1],
-            demo.class_conditioning(pictures), demo.class_conditioning("everything"), empty if latent is None else latent,
+            model, noise, 3.0, comfy.samplers.ksampler(sampler, options),
+            sigmas if part is None else sigmas[part[0] : part[1] + 1],
+            demo.class_conditioning(pictures), demo.class_conditioning("everything"),
+            empty if latent is None else latent,
             disable_pbar=True, seed=seed,
         )  # fmt: skip
         return result, trace
 
-    def chart(path: Any, traces: list[Any], labels: tuple[str, ...] = (), what: str = "overview", axis: str = "step", theme: str = "light",
+    def chart(path: Any, traces: list[Any], labels: tuple[str, ...] = (), what: str = "overview", axis: str = "step",
+    theme: str = "light",
               size: tuple[int, int] = (800, 620)) -> None:  # fmt: skip
         title, labelled = runs.label_runs(traces, labels)
         Image.fromarray(plot(labelled, title, what, axis, *size, theme)).save(path, optimize=True)
@@ -91,7 +96,11 @@ def main() -> int:
         },
     )
     kinds = [*pack_module("nodes.demo.pictures").CLASSES, "everything"]
-    sheet("demo_pictures.jpg", {kind: sample("erk_deis", 24, pictures=kind, batch=1, side=192)[0] for kind in kinds}, side=160)
+    sheet(
+        "demo_pictures.jpg",
+        {kind: sample("erk_deis", 24, pictures=kind, batch=1, side=192)[0] for kind in kinds},
+        side=160,
+    )
     return 0
 
 

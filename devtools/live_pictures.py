@@ -24,7 +24,8 @@ def _graph() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """The demo workflow with its sampler and its visualizer side by side; and these two."""
     graph = load("erk_guid_demo")
     sampler, visualizer = (
-        next(node for node in graph["nodes"] if node["type"] == kind) for kind in ("KSamplerERKGuid", "StiffnessVisualizerERKGuid")
+        next(node for node in graph["nodes"] if node["type"] == kind)
+        for kind in ("KSamplerERKGuid", "StiffnessVisualizerERKGuid")
     )
     for node in graph["nodes"]:
         if node not in (sampler, visualizer):
@@ -54,7 +55,8 @@ def picture(server: Server, browser: Any, renderer: Renderer) -> Any:
     )
     for steps in (12, 16):
         page.run(
-            "([id, steps]) => { app.rootGraph.getNodeById(id).widgets.find((widget) => widget.name === 'steps').value = steps; }",
+            "([id, steps]) => { app.rootGraph.getNodeById(id).widgets.find((widget) => widget.name === 'steps').value "
+            "= steps; }",
             [sampler["id"], steps],
         )
         page.run(_RUN)

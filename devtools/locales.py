@@ -1,7 +1,7 @@
 """The texts in locales/: what the page needs of them, and the English ones, taken from the nodes.
 
-`python -m devtools.locales` writes locales/en/nodeDefs.json anew, from a running ComfyUI; with `--missing` it lists what the other
-languages lack. The page shows that in English.
+`python -m devtools.locales` writes locales/en/nodeDefs.json anew, from a running ComfyUI; with `--missing` it lists
+what the other languages lack. The page shows that in English.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Any
 from .comfyui import ROOT, serve
 
 LANGUAGES = ("en", "zh", "zh-TW", "ja", "ko", "de", "fr")
-"""German is not among the languages of frontend 1.47: ComfyUI serves the texts, and a page that has German shows them."""
+"""German is not among the languages of frontend 1.47: ComfyUI serves the texts, and a page that has German shows
+them.
+"""
 
 FILES = ("nodeDefs", "settings", "main")
 
@@ -40,9 +42,16 @@ def _node(info: dict[str, Any]) -> dict[str, Any]:
             inputs[key(name)] = {"name": options.get("display_name") or name, "tooltip": options["tooltip"]}
     outputs = {
         str(index): {**({} if name == kind else {"name": name}), "tooltip": tooltip}
-        for index, (kind, name, tooltip) in enumerate(zip(info["output"], info["output_name"], info["output_tooltips"], strict=True))
+        for index, (kind, name, tooltip) in enumerate(
+            zip(info["output"], info["output_name"], info["output_tooltips"], strict=True)
+        )
     }
-    return {"display_name": info["display_name"], "description": info["description"], "inputs": inputs, "outputs": outputs}
+    return {
+        "display_name": info["display_name"],
+        "description": info["description"],
+        "inputs": inputs,
+        "outputs": outputs,
+    }
 
 
 def ours(object_info: dict[str, Any]) -> list[str]:
@@ -61,7 +70,9 @@ def missing(language: str) -> list[str]:
 
     def all_of(language: str) -> list[str]:
         files = {name: ROOT / "locales" / language / f"{name}.json" for name in FILES}
-        return [path for name, file in files.items() for path in paths(json.loads(file.read_text(encoding="utf-8")), name)]
+        return [
+            path for name, file in files.items() for path in paths(json.loads(file.read_text(encoding="utf-8")), name)
+        ]
 
     known = set(all_of(language))
     return [path for path in all_of("en") if path not in known]
@@ -77,7 +88,9 @@ def main() -> None:
         object_info = server.get("/object_info")
     path = ROOT / "locales" / "en" / "nodeDefs.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(english(object_info, ours(object_info)), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(english(object_info, ours(object_info)), ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
+    )
     print(path)
 
 

@@ -24,7 +24,10 @@ _SETTINGS = {
     "Comfy.ColorPalette": "dark",
     "Comfy.Execution.PreviewMethod": "none",
 }
-_READY = "!!(window.app?.graph && app.extensionManager && app.api?.clientId && window.LiteGraph?.registered_node_types?.KSampler)"
+_READY = (
+    "!!(window.app?.graph && app.extensionManager && app.api?.clientId"
+    " && window.LiteGraph?.registered_node_types?.KSampler)"
+)
 
 Renderer = Literal["classic", "nodes2"]
 
@@ -53,16 +56,21 @@ def chromium() -> Iterator[Any]:
 
 
 class Page:
-    """ComfyUI's page of a running server, as a person has it before them. Errors and warnings of its console are kept in `errors`."""
+    """ComfyUI's page of a running server, as a person has it before them. Errors and warnings of its console are kept
+    in `errors`.
+    """
 
-    def __init__(self, browser: Any, server: Server, renderer: Renderer = "classic", size: tuple[int, int] = (2400, 1400)) -> None:
+    def __init__(
+        self, browser: Any, server: Server, renderer: Renderer = "classic", size: tuple[int, int] = (2400, 1400)
+    ) -> None:
         self.server = server
         self.renderer = renderer
         self.errors: list[str] = []
         self.page = browser.new_page(viewport={"width": size[0], "height": size[1]})
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.errors.append(f"{error} {error.stack}"))
-        # Before the page is opened, so that it asks nothing of a new user; settings are the server's, and outlive a page.
+        # Before the page is opened, so that it asks nothing of a new user; settings are the server's, and outlive a
+        # page.
         server.post("/settings", {**_SETTINGS, "Comfy.VueNodes.Enabled": renderer == "nodes2"})
         self.open()
 
@@ -109,7 +117,9 @@ class Page:
                 let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
                 const boxes = [
                     ...app.rootGraph.groups.map((group) => [...group.pos, ...group.size]),
-                    ...app.rootGraph.nodes.map((node) => [node.pos[0], node.pos[1] - 30, node.size[0], node.size[1] + 30]),
+                    ...app.rootGraph.nodes.map(
+                        ({pos, size}) => [pos[0], pos[1] - 30, size[0], size[1] + 30]
+                    ),
                 ];
                 for (const [x, y, width, height] of boxes) {
                     [left, top] = [Math.min(left, x - margin), Math.min(top, y - margin)];
@@ -117,7 +127,8 @@ class Page:
                 }
                 // Beside and below the page's own bars.
                 const [side_bar, top_bar, bottom_bar] = [80, 110, 70];
-                const scale = Math.min((innerWidth - side_bar) / (right - left), (innerHeight - top_bar - bottom_bar) / (bottom - top));
+                const high = innerHeight - top_bar - bottom_bar;
+                const scale = Math.min((innerWidth - side_bar) / (right - left), high / (bottom - top));
                 const canvas = app.canvas, box = canvas.canvas.getBoundingClientRect();
                 canvas.ds.scale = scale;
                 canvas.ds.offset[0] = -left + (side_bar - box.x) / scale;

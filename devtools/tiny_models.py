@@ -78,13 +78,16 @@ class Architecture:
 
 
 _UNET = {
-    "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "num_res_blocks": [1], "channel_mult": [1],
-    "transformer_depth": [1], "transformer_depth_output": [1, 1], "transformer_depth_middle": 1, "use_spatial_transformer": True,
+    "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "num_res_blocks": [1],
+    "channel_mult": [1],
+    "transformer_depth": [1], "transformer_depth_output": [1, 1], "transformer_depth_middle": 1,
+    "use_spatial_transformer": True,
     "legacy": False, "use_checkpoint": False, "adm_in_channels": None, "use_temporal_attention": False,
 }  # fmt: skip
 SD15_UNET = {**_UNET, "context_dim": 768, "use_linear_in_transformer": False, "num_heads": 8, "num_head_channels": -1}
 _FLUX = {
-    "in_channels": 16, "out_channels": 16, "vec_in_dim": 64, "context_in_dim": 96, "hidden_size": 128, "mlp_ratio": 4.0, "num_heads": 1,
+    "in_channels": 16, "out_channels": 16, "vec_in_dim": 64, "context_in_dim": 96, "hidden_size": 128, "mlp_ratio": 4.0,
+    "num_heads": 1,
     "depth": 1, "depth_single_blocks": 1, "axes_dim": [16, 56, 56], "theta": 10000, "patch_size": 2, "qkv_bias": True,
     "guidance_embed": True, "txt_ids_dims": [],
 }  # fmt: skip
@@ -93,7 +96,8 @@ _LTX = {
     "caption_channels": 48,
 }  # fmt: skip
 _LTXAV = {
-    **_LTX, "audio_in_channels": 128, "audio_num_attention_heads": 2, "audio_attention_head_dim": 32, "audio_cross_attention_dim": 64,
+    **_LTX, "audio_in_channels": 128, "audio_num_attention_heads": 2, "audio_attention_head_dim": 32,
+    "audio_cross_attention_dim": 64,
     "connector_attention_head_dim": 32, "connector_num_attention_heads": 1, "connector_num_layers": 1,
 }  # fmt: skip
 
@@ -126,17 +130,21 @@ ARCHITECTURES = (
         "sdxl", "SDXL (Segmind Vega)", "EPS", "Segmind_Vega",
         {
             **_UNET, "num_res_blocks": [2, 2, 2], "channel_mult": [1, 1, 1], "transformer_depth": [0, 0, 1, 1, 2, 2],
-            "transformer_depth_output": [0, 0, 0, 1, 1, 1, 2, 2, 2], "transformer_depth_middle": -1, "context_dim": 2048,
-            "use_linear_in_transformer": True, "num_classes": "sequential", "adm_in_channels": 2816, "num_head_channels": 64,
+            "transformer_depth_output": [0, 0, 0, 1, 1, 1, 2, 2, 2], "transformer_depth_middle": -1,
+            "context_dim": 2048,
+            "use_linear_in_transformer": True, "num_classes": "sequential", "adm_in_channels": 2816,
+            "num_head_channels": 64,
             "num_heads": -1,
         },
-        Conditioning(77, 2048, 1280), ("EmptyLatentImage", {"width": 64, "height": 64, "batch_size": 1}), ((1, 4, 8, 8),),
+        Conditioning(77, 2048, 1280), ("EmptyLatentImage", {"width": 64, "height": 64, "batch_size": 1}), ((1, 4, 8, 8),
+        ),
         heavy=True, note="its distilled form; all levels 320 wide",
     ),
     Architecture(
         "pixart_sigma", "PixArt-Sigma", "EPS", "PixArtSigma",
         {
-            "image_model": "pixart_sigma", "num_heads": 16, "patch_size": 2, "hidden_size": 1152, "in_channels": 4, "depth": 1,
+            "image_model": "pixart_sigma", "num_heads": 16, "patch_size": 2, "hidden_size": 1152, "in_channels": 4,
+            "depth": 1,
             "model_max_length": 20, "input_size": 64, "pe_interpolation": 1, "micro_condition": False,
         },
         Conditioning(20, 4096), ("EmptyLatentImage", {"width": 288, "height": 288, "batch_size": 1}), ((1, 4, 36, 36),),
@@ -145,35 +153,45 @@ ARCHITECTURES = (
     Architecture(
         "sd3", "Stable Diffusion 3", "flow", "SD3",
         {
-            "in_channels": 16, "patch_size": 2, "out_channels": 16, "depth": 2, "input_size": None, "adm_in_channels": 64,
-            "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 96, "out_features": 128}},
+            "in_channels": 16, "patch_size": 2, "out_channels": 16, "depth": 2, "input_size": None,
+            "adm_in_channels": 64,
+            "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 96,
+            "out_features": 128}},
             "num_patches": 1024, "pos_embed_max_size": 32, "pos_embed_scaling_factor": None, "qk_norm": "rms",
             "x_block_self_attn_layers": [],
         },
-        Conditioning(20, 96, 64), ("EmptySD3LatentImage", {"width": 64, "height": 64, "batch_size": 1}), ((1, 16, 8, 8),),
+        Conditioning(20, 96, 64), ("EmptySD3LatentImage", {"width": 64, "height": 64, "batch_size": 1}), ((1, 16, 8, 8),
+        ),
         note="two blocks",
     ),
     Architecture(
         "flux", "FLUX.1 dev", "flow", "Flux", {"image_model": "flux", **_FLUX},
         Conditioning(20, 96, 64, {"guidance": 3.5}),
-        ("EmptySD3LatentImage", {"width": 64, "height": 64, "batch_size": 1}), ((1, 16, 8, 8),), note="one double, one single block",
+        ("EmptySD3LatentImage", {"width": 64, "height": 64, "batch_size": 1}), ((1, 16, 8, 8),), note="one double, one "
+            "single block",
     ),
     Architecture(
         "flux2", "FLUX.2", "flow", "Flux2",
         {
-            **_FLUX, "image_model": "flux2", "axes_dim": [32, 32, 32, 32], "mlp_ratio": 3.0, "theta": 2000, "in_channels": 128,
-            "out_channels": 128, "patch_size": 1, "global_modulation": True, "mlp_silu_act": True, "qkv_bias": False, "ops_bias": False,
+            **_FLUX, "image_model": "flux2", "axes_dim": [32, 32, 32, 32], "mlp_ratio": 3.0, "theta": 2000,
+            "in_channels": 128,
+            "out_channels": 128, "patch_size": 1, "global_modulation": True, "mlp_silu_act": True, "qkv_bias": False,
+            "ops_bias": False,
             "vec_in_dim": None, "default_ref_method": "index", "ref_index_scale": 10.0, "txt_ids_dims": [3],
         },
         Conditioning(20, 96, 0, {"guidance": 3.5}),
-        ("EmptyFlux2LatentImage", {"width": 128, "height": 128, "batch_size": 1}), ((1, 128, 8, 8),), note="one double, one single block",
+        ("EmptyFlux2LatentImage", {"width": 128, "height": 128, "batch_size": 1}), ((1, 128, 8, 8),),
+        note="one double, one single block",
     ),
     Architecture(
         "hunyuan_video", "Hunyuan Video", "flow", "HunyuanVideo",
         {
-            "image_model": "hunyuan_video", "in_channels": 16, "out_channels": 16, "patch_size": [1, 2, 2], "vec_in_dim": 768,
-            "context_in_dim": 96, "hidden_size": 128, "mlp_ratio": 4.0, "num_heads": 1, "depth": 1, "depth_single_blocks": 1,
-            "axes_dim": [16, 56, 56], "theta": 256, "qkv_bias": True, "guidance_embed": True, "byt5": False, "meanflow": False,
+            "image_model": "hunyuan_video", "in_channels": 16, "out_channels": 16, "patch_size": [1, 2, 2],
+            "vec_in_dim": 768,
+            "context_in_dim": 96, "hidden_size": 128, "mlp_ratio": 4.0, "num_heads": 1, "depth": 1,
+            "depth_single_blocks": 1,
+            "axes_dim": [16, 56, 56], "theta": 256, "qkv_bias": True, "guidance_embed": True, "byt5": False,
+            "meanflow": False,
             "use_cond_type_embedding": False, "vision_in_dim": None, "meanflow_sum": False,
         },
         Conditioning(20, 96, 768, {"guidance": 6.0}),
@@ -183,11 +201,14 @@ ARCHITECTURES = (
     Architecture(
         "wan", "Wan 2.1 text to video", "flow", "WAN21_T2V",
         {
-            "image_model": "wan2.1", "dim": 128, "out_dim": 16, "num_heads": 1, "ffn_dim": 128, "num_layers": 1, "patch_size": (1, 2, 2),
-            "freq_dim": 256, "window_size": (-1, -1), "qk_norm": True, "cross_attn_norm": True, "eps": 1e-6, "in_dim": 16,
+            "image_model": "wan2.1", "dim": 128, "out_dim": 16, "num_heads": 1, "ffn_dim": 128, "num_layers": 1,
+            "patch_size": (1, 2, 2),
+            "freq_dim": 256, "window_size": (-1, -1), "qk_norm": True, "cross_attn_norm": True, "eps": 1e-6,
+            "in_dim": 16,
             "model_type": "t2v", "text_dim": 96,
         },
-        Conditioning(20, 96), ("EmptyHunyuanLatentVideo", {"width": 64, "height": 64, "length": 9, "batch_size": 1}), ((1, 16, 3, 8, 8),),
+        Conditioning(20, 96), ("EmptyHunyuanLatentVideo", {"width": 64, "height": 64, "length": 9, "batch_size": 1}),
+        ((1, 16, 3, 8, 8),),
         metadata={"transformer": {"text_dim": 96}}, note="one block",
     ),
     Architecture(
@@ -199,7 +220,8 @@ ARCHITECTURES = (
     Architecture(
         "ltxav", "LTX-2 video with sound", "flow", "LTXAV", {"image_model": "ltxav", **_LTXAV},
         Conditioning(20, 96, 0, {"attention_mask": "ones"}),
-        ("LTXVConcatAVLatent", {"video_latent": ["video", 0], "audio_latent": ["audio", 0]}), ((1, 128, 3, 4, 4), (1, 8, 10, 16)),
+        ("LTXVConcatAVLatent", {"video_latent": ["video", 0], "audio_latent": ["audio", 0]}), ((1, 128, 3, 4, 4), (1, 8,
+        10, 16)),
         nodes={
             "video": ("EmptyLTXVLatentVideo", {"width": 128, "height": 128, "length": 17, "batch_size": 1}),
             "audio": ("ProbeLatent", {"shape": "[1, 8, 10, 16]"}),
@@ -209,21 +231,25 @@ ARCHITECTURES = (
     Architecture(
         "cogvideox", "CogVideoX", "V", "CogVideoX_T2V",
         {
-            "image_model": "cogvideox", "num_attention_heads": 1, "attention_head_dim": 64, "time_embed_dim": 32, "num_layers": 1,
+            "image_model": "cogvideox", "num_attention_heads": 1, "attention_head_dim": 64, "time_embed_dim": 32,
+            "num_layers": 1,
             "in_channels": 16, "patch_size": 2, "text_embed_dim": 48, "use_learned_positional_embeddings": False,
             "use_rotary_positional_embeddings": True,
         },
-        Conditioning(20, 48), ("EmptyHunyuanLatentVideo", {"width": 64, "height": 64, "length": 9, "batch_size": 1}), ((1, 16, 3, 8, 8),),
+        Conditioning(20, 48), ("EmptyHunyuanLatentVideo", {"width": 64, "height": 64, "length": 9, "batch_size": 1}),
+        ((1, 16, 3, 8, 8),),
         note="one block",
     ),
     Architecture(
         "stable_audio", "Stable Audio", "V (EDM, continuous)", "StableAudio",
         {
-            "audio_model": "dit1.0", "io_channels": 64, "embed_dim": 768, "cond_token_dim": 768, "project_cond_tokens": False,
+            "audio_model": "dit1.0", "io_channels": 64, "embed_dim": 768, "cond_token_dim": 768,
+            "project_cond_tokens": False,
             "global_cond_dim": 1536, "input_concat_dim": 0, "depth": 1, "timestep_features_type": "learned",
         },
         Conditioning(20, 768), ("EmptyLatentAudio", {"seconds": 1.5, "batch_size": 1}), ((1, 64, 32),),
-        loader="CheckpointLoaderSimple", prefix="model.model.", beside=_seconds("start") | _seconds("total"), note="one block",
+        loader="CheckpointLoaderSimple", prefix="model.model.", beside=_seconds("start") | _seconds("total"),
+        note="one block",
     ),
 )  # fmt: skip
 
@@ -277,7 +303,9 @@ def write_controlnet(models: Path) -> str:
     path = models / "controlnet" / "tiny_controlnet.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     config = {key: value for key, value in SD15_UNET.items() if key not in ("out_channels", "transformer_depth_output")}
-    network = comfy.cldm.cldm.ControlNet(**config, hint_channels=3, operations=comfy.ops.disable_weight_init, dtype=torch.float32)
+    network = comfy.cldm.cldm.ControlNet(
+        **config, hint_channels=3, operations=comfy.ops.disable_weight_init, dtype=torch.float32
+    )
     weights = draw(network.state_dict(), "controlnet")
     safetensors.torch.save_file({f"control_model.{name}": tensor for name, tensor in weights.items()}, path)
     return path.name

@@ -1,6 +1,7 @@
 """Which samplers of ComfyUI do the arithmetic that this pack's solvers do with mode off.
 
-Tests hold each pair to being equal. A solver without a twin is compared with the twin of one that calls the model as often.
+Tests hold each pair to being equal. A solver without a twin is compared with the twin of one that calls the model as
+often.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ TWINS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def counterpart(solver: str) -> str | None:
-    """The solver itself where ComfyUI has it, else the first it has that makes as many calls a step; None where it has none."""
+    """The solver itself where ComfyUI has it, else the first it has that makes as many calls a step; None where it has
+    none.
+    """
     alike = [name for name in TWINS if erk.SOLVERS[name].calls == erk.SOLVERS[solver].calls]
     return solver if solver in TWINS else next(iter(alike), None)

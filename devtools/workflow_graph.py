@@ -17,7 +17,8 @@ _WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOM
 # loaded and cover its neighbour.
 _HEIGHTS = {
     "BasicScheduler": 120, "CFGGuider": 110, "CLIPLoader": 120, "CLIPTextEncode": 160, "CheckpointLoaderSimple": 130,
-    "ConditioningZeroOut": 40, "CreateVideo": 110, "DemoModelERKGuid": 280, "DualCLIPLoader": 150, "DualModelGuider": 150,
+    "ConditioningZeroOut": 40, "CreateVideo": 110, "DemoModelERKGuid": 280, "DualCLIPLoader": 150,
+    "DualModelGuider": 150,
     "EmptyLatentImage": 120, "EmptySD3LatentImage": 120, "FluxGuidance": 70, "ImageStitch": 150, "KSamplerERKGuid": 600,
     "MaskComposite": 140, "ModelSamplingAuraFlow": 70, "ModelSamplingSD3": 70, "PreviewImage": 300, "PrimitiveInt": 90,
     "RandomNoise": 90, "SamplerCustomAdvanced": 400, "SamplerERKGuid": 440, "SaveImage": 520, "SaveVideo": 130,
@@ -79,7 +80,9 @@ class Workflow:
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        return tuple(node for stack in self.stacks for group in stack for column in group.columns for node in column.nodes)
+        return tuple(
+            node for stack in self.stacks for group in stack for column in group.columns for node in column.nodes
+        )
 
 
 def note(text: str, height: int) -> Node:
@@ -112,7 +115,8 @@ def _layout(workflow: Workflow) -> tuple[dict[str, tuple[list[int], list[int]]],
             if group.title:
                 groups.append(
                     {
-                        "id": len(groups) + 1, "title": group.title, "bounding": [left, top, right - left, bottom - top],
+                        "id": len(groups) + 1, "title": group.title, "bounding": [left, top, right - left,
+                        bottom - top],
                         "color": "#3f789e", "font_size": 24, "flags": {},
                     }
                 )  # fmt: skip
@@ -123,7 +127,9 @@ def _layout(workflow: Workflow) -> tuple[dict[str, tuple[list[int], list[int]]],
 
 
 def _inputs(info: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any], bool, bool]]:
-    """Name, type, options, whether it is a widget, whether it is optional; in the page's order: sockets, then widgets."""
+    """Name, type, options, whether it is a widget, whether it is optional; in the page's order: sockets, then
+    widgets.
+    """
     declared = []
     for part in ("required", "optional"):
         for name, (kind, *rest) in info["input"].get(part, {}).items():
@@ -157,7 +163,8 @@ def ui_graph(workflow: Workflow, object_info: dict[str, Any]) -> dict[str, Any]:
     for order, node in enumerate(workflow.nodes):
         position, size = places[node.key]
         entry: dict[str, Any] = {
-            "id": ids[node.key], "type": node.type, "pos": position, "size": size, "flags": {}, "order": order, "mode": 0,
+            "id": ids[node.key], "type": node.type, "pos": position, "size": size, "flags": {}, "order": order,
+            "mode": 0,
             "inputs": [], "outputs": [], "properties": {},
         }  # fmt: skip
         if node.title:

@@ -91,7 +91,9 @@ def _graph_picture(page: Page, workflow: Workflow, graph: dict[str, Any]) -> Ima
     square.paste(part.resize((SIDE, SIDE - head), Image.Resampling.LANCZOS), (0, head))
     draw = ImageDraw.Draw(square)
     draw.text((14, 10), workflow.caption, font=ImageFont.load_default(32), fill=(240, 240, 240))
-    draw.text((14, 50), "the graph; the result needs the model's files", font=ImageFont.load_default(15), fill=(150, 160, 175))
+    draw.text(
+        (14, 50), "the graph; the result needs the model's files", font=ImageFont.load_default(15), fill=(150, 160, 175)
+    )
     return square
 
 
@@ -115,7 +117,9 @@ def main(names: list[str]) -> int:
         for workflow, graph in graphs:
             (FOLDER / f"{workflow.name}.json").write_text(json.dumps(graph, indent=1) + "\n", encoding="utf-8")
             if workflow.pictures:
-                _save_picture(workflow, sheet(workflow, results(server, workflow, server.run(to_prompt(graph, object_info)))))
+                _save_picture(
+                    workflow, sheet(workflow, results(server, workflow, server.run(to_prompt(graph, object_info))))
+                )
             # Empty files of the right names, so that the page does not mark them as missing in the pictures.
             for file in model_files(graph):
                 path = server.base / "models" / file["directory"] / file["name"]

@@ -44,7 +44,8 @@ class Evaluation(NamedTuple):
 def add_scaled(x: Tensor, y: Tensor, scale: float, out: Tensor | None = None) -> Tensor:
     """x + scale y, in ``out``'s memory where that is given.
 
-    torch raises where its alpha lies beyond the dtype: float16 ends at 65,504, which the weights of very long steps exceed.
+    torch raises where its alpha lies beyond the dtype: float16 ends at 65,504, which the weights of very long steps
+    exceed.
     """
     if abs(scale) > torch.finfo(torch.result_type(x, y)).max:
         return torch.add(x, scale * y, out=out)

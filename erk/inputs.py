@@ -15,7 +15,9 @@ from .solvers import DEIS, SOLVERS, Multistep, Solver
 from .solvers.deis import Coefficients
 
 
-def make_guidance(mode: str, w_stiff: float | None, w_con: float | None, steps: int, **settings: float | None) -> Guidance:
+def make_guidance(
+    mode: str, w_stiff: float | None, w_con: float | None, steps: int, **settings: float | None
+) -> Guidance:
     """The guidance for a run of ``steps`` steps.
 
     w_stiff, w_con, settings  numbers for the rules that have such; None: the rule's own choice, in mode "paper" that of
@@ -34,14 +36,16 @@ def make_guidance(mode: str, w_stiff: float | None, w_con: float | None, steps: 
     return guidance.of(own, steps)
 
 
-def make_solver(name: str, process: NoiseProcess, max_order: int | None = None, coefficients: Coefficients | None = None) -> Solver:
+def make_solver(
+    name: str, process: NoiseProcess, max_order: int | None = None, coefficients: Coefficients | None = None
+) -> Solver:
     """The solver of that name for that kind of model.
 
     max_order     order of a multistep method, 2 to 4 (None: 3); the other solvers take none
     coefficients  DEIS weights of another implementation
 
-    Raises ValueError for an unknown solver, an order out of range or an option that the solver does not have, TypeError for
-    an order that is no whole number.
+    Raises ValueError for an unknown solver, an order out of range or an option that the solver does not have, TypeError
+    for an order that is no whole number.
     """
     if name not in SOLVERS:
         raise ValueError(f"ERK-Guid: solver is {name!r}, but must be one of {', '.join(map(repr, SOLVERS))}.")
@@ -76,11 +80,15 @@ def _check_setting(name: str, value: float | None) -> None:
 def check_schedule(sigmas: Tensor) -> list[float]:
     """The noise levels as floats. Raises ValueError if no solver can follow them."""
     if sigmas.ndim != 1:
-        raise ValueError(f"ERK-Guid: sigmas has the shape {tuple(sigmas.shape)}, but must be a list of noise levels, one dimension.")
+        raise ValueError(
+            f"ERK-Guid: sigmas has the shape {tuple(sigmas.shape)}, but must be a list of noise levels, one dimension."
+        )
     levels = sigmas.tolist()
     for level in levels:
         if not math.isfinite(level) or level < 0:
-            raise ValueError(f"ERK-Guid: sigmas holds {level}, but noise levels are finite and not negative: check the scheduler.")
+            raise ValueError(
+                f"ERK-Guid: sigmas holds {level}, but noise levels are finite and not negative: check the scheduler."
+            )
     for i, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
         if sigma == 0 and sigma_next > 0:
             raise ValueError(

@@ -88,7 +88,9 @@ class _Run:
         self._report, self._observers = report, observers
         self._precision, self._calls = Precision(x.dtype, guidance.corrects), 0
         looked_at = bool(observers) or guidance.corrects
-        self._rule = guidance.begin(RunFacts(solver, process, x.shape, x.device, bool(observers), region)) if looked_at else None
+        self._rule = (
+            guidance.begin(RunFacts(solver, process, x.shape, x.device, bool(observers), region)) if looked_at else None
+        )
         self._history = History(solver, paired=self._rule is not None and self._rule.pairs)
 
     def advance(self, i: int) -> None:

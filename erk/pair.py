@@ -36,13 +36,17 @@ class EmbeddedPair:
 
     @classmethod
     def of_last_two(cls, current: Evaluation, history: Sequence[Evaluation]) -> EmbeddedPair | None:
-        """This step's start and the newest past evaluation; None while there is none. h is the interval between the two."""
+        """This step's start and the newest past evaluation; None while there is none. h is the interval between the
+        two.
+        """
         if not history:
             return None
         return cls(a=current, b=history[0], h=history[0].sigma - current.sigma, sign=1.0)
 
     @classmethod
-    def of_start_and_stage(cls, current: Evaluation, stages: Sequence[Evaluation], sigma_next: float) -> EmbeddedPair | None:
+    def of_start_and_stage(
+        cls, current: Evaluation, stages: Sequence[Evaluation], sigma_next: float
+    ) -> EmbeddedPair | None:
         """The step's start and its first stage; None where it has none."""
         if not stages:
             return None

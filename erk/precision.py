@@ -1,8 +1,8 @@
 """Half precision's ends: which numbers a run works in.
 
-A corrected state may be larger than the plain solver's, and at sigma 1e-4 one of 7 has a drift beyond float16's end: what the
-plain solver keeps finite must not be lost by a correction. So a run that corrects has its drifts in float32 where the latent is
-float16, and brings its states back to what float16 holds.
+A corrected state may be larger than the plain solver's, and at sigma 1e-4 one of 7 has a drift beyond float16's end:
+what the plain solver keeps finite must not be lost by a correction. So a run that corrects has its drifts in float32
+where the latent is float16, and brings its states back to what float16 holds.
 """
 
 from __future__ import annotations

@@ -38,8 +38,9 @@ class StepRecord:
     data_std     estimated S, the scale of the data; NaN where no S explains the pair (mode calibrated)
     valid        share of the evidence for which that estimate is possible, 0 to 1 (mode calibrated)
     believed     share of the claimed correction that earlier claims had earned trust for, 0 to 1 (mode calibrated)
-    held         why the step was left plain: "repeated" where the model gave its last output again (or its last difference from the
-                 input), as step caches do; "strayed" where a step's error has been as large as the step; else "" (mode calibrated)
+    held         why the step was left plain: "repeated" where the model gave its last output again (or its last
+                 difference from the input), as step caches do; "strayed" where a step's error has been as large as the
+                 step; else "" (mode calibrated)
     """
 
     index: int

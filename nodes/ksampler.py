@@ -32,9 +32,12 @@ def _solver_input() -> Any:
         "solver",
         options=list(erk.SOLVERS),
         default="abm",
-        tooltip="The method that follows the sampling ODE. abm: one model call per step, the most exact for the same time; "
-        "deis: one call, as in the paper. heun, dpm_2, dpmpp_2s: two calls per step, so give them half the steps; heun has the "
-        "guidance as the paper tested it most. euler, with mode off: for step-distilled models (turbo, lightning, LCM, schnell).",
+        tooltip="The method that follows the sampling ODE. abm: one model call per step, the most exact for the same "
+        "time; "
+        "deis: one call, as in the paper. heun, dpm_2, dpmpp_2s: two calls per step, so give them half the steps; heun "
+        "has the "
+        "guidance as the paper tested it most. euler, with mode off: for step-distilled models (turbo, lightning, LCM, "
+        "schnell).",
     )
 
 
@@ -46,8 +49,10 @@ def _guidance_inputs() -> list[Any]:
             "mode",
             options=list(erk.MODES),
             default=erk.MODES[0],
-            tooltip="calibrated: corrects what the solver itself gets wrong; nothing to tune. paper: the published rule, with two "
-            "strengths. off: the plain solver, to compare and, with euler, for step-distilled models. No mode costs extra model calls.",
+            tooltip="calibrated: corrects what the solver itself gets wrong; nothing to tune. paper: the published "
+            "rule, with two "
+            "strengths. off: the plain solver, to compare and, with euler, for step-distilled models. No mode costs "
+            "extra model calls.",
         ),
         make(
             io.Combo.Input,
@@ -56,7 +61,8 @@ def _guidance_inputs() -> list[Any]:
             default=_PRESET,
             optional=True,
             advanced=True,
-            tooltip="For mode paper. preset: the paper's w_stiff and w_con for the number of steps. custom: the two numbers below.",
+            tooltip="For mode paper. preset: the paper's w_stiff and w_con for the number of steps. custom: the two "
+            "numbers below.",
         ),
         make(
             io.Float.Input,
@@ -96,7 +102,9 @@ def _trace_output() -> Any:
     return Trace.Output("trace", display_name="trace", tooltip="The stiffness per step, for the Stiffness Visualizer.")
 
 
-def _options(mode: str, strengths: str | None, settings: dict[str, float | None], trace: erk.Trace, steps: int = 1) -> dict[str, Any]:
+def _options(
+    mode: str, strengths: str | None, settings: dict[str, float | None], trace: erk.Trace, steps: int = 1
+) -> dict[str, Any]:
     """The sampler function's options, checked here so that a mistake is told before a model is loaded.
 
     settings  the rules' own, as the node's inputs have them; with the preset those of mode paper are left to it
@@ -133,7 +141,8 @@ class KSamplerERKGuid(io.ComfyNode):
             node_id="KSamplerERKGuid",
             display_name="KSampler (ERK-Guid)",
             category=SAMPLING,
-            description="KSampler with embedded Runge-Kutta guidance: it reads the solver's own error at every step and "
+            description="KSampler with embedded Runge-Kutta guidance: it reads the solver's own error at every step "
+                "and "
             "corrects for it, without extra model calls.",
             search_aliases=["ksampler", *_ALIASES],
             inputs=[
@@ -144,11 +153,13 @@ class KSamplerERKGuid(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steps", default=20, min=1, max=10000,
-                    tooltip="Steps from noise to picture. abm, deis and euler call the model once a step, the other solvers twice.",
+                    tooltip="Steps from noise to picture. abm, deis and euler call the model once a step, the other "
+                        "solvers twice.",
                 ),
                 io.Float.Input(
                     "cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01,
-                    tooltip="Classifier-free guidance: how strongly the positive conditioning is followed. ERK-Guid adds up with it.",
+                    tooltip="Classifier-free guidance: how strongly the positive conditioning is followed. ERK-Guid "
+                        "adds up with it.",
                 ),
                 _solver_input(),
                 io.Combo.Input(
@@ -160,7 +171,8 @@ class KSamplerERKGuid(io.ComfyNode):
                 io.Latent.Input("latent_image", tooltip="The latent to start from; its size is the picture's."),
                 io.Float.Input(
                     "denoise", default=1.0, min=0.0, max=1.0, step=0.01,
-                    tooltip="1 starts from pure noise; less keeps that much of the latent's structure (image to image).",
+                    tooltip="1 starts from pure noise; less keeps that much of the latent's structure "
+                    "(image to image).",
                 ),
                 *_guidance_inputs(),
                 *_inputs_of_further_rules(),
@@ -205,11 +217,13 @@ class KSamplerAdvancedERKGuid(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steps", default=20, min=1, max=10000,
-                    tooltip="Steps of the whole schedule. abm, deis and euler call the model once a step, the other solvers twice.",
+                    tooltip="Steps of the whole schedule. abm, deis and euler call the model once a step, the other "
+                        "solvers twice.",
                 ),
                 io.Float.Input(
                     "cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01,
-                    tooltip="Classifier-free guidance: how strongly the positive conditioning is followed. ERK-Guid adds up with it.",
+                    tooltip="Classifier-free guidance: how strongly the positive conditioning is followed. ERK-Guid "
+                        "adds up with it.",
                 ),
                 _solver_input(),
                 io.Combo.Input(
@@ -219,11 +233,13 @@ class KSamplerAdvancedERKGuid(io.ComfyNode):
                 io.Conditioning.Input("positive", tooltip="What the picture should show."),
                 io.Conditioning.Input("negative", tooltip="What the picture should not show."),
                 io.Latent.Input("latent_image", tooltip="The latent to start from; its size is the picture's."),
-                io.Int.Input("start_at_step", default=0, min=0, max=10000, tooltip="The first step to make; earlier ones are skipped."),
+                io.Int.Input("start_at_step", default=0, min=0, max=10000, tooltip="The first step to make; earlier "
+                    "ones are skipped."),
                 io.Int.Input("end_at_step", default=10000, min=0, max=10000, tooltip="Stop before this step."),
                 io.Combo.Input(
                     "return_with_leftover_noise", options=["disable", "enable"],
-                    tooltip="enable it to hand the unfinished latent to another sampler; otherwise the last step goes down to no noise.",
+                    tooltip="enable it to hand the unfinished latent to another sampler; otherwise the last step goes "
+                        "down to no noise.",
                 ),
                 *_guidance_inputs(),
                 *_inputs_of_further_rules(),
@@ -257,7 +273,8 @@ class SamplerERKGuid(io.ComfyNode):
             display_name="Sampler ERK-Guid",
             category=SAMPLERS_CATEGORY,
             description="A sampler with embedded Runge-Kutta guidance for SamplerCustom and SamplerCustomAdvanced.",
-            # Two of these nodes with equal settings have a trace each: ComfyUI must not take one's output for the other's.
+            # Two of these nodes with equal settings have a trace each: ComfyUI must not take one's output for the
+            # other's.
             not_idempotent=True,
             search_aliases=["ksamplerselect", *_ALIASES],
             inputs=[
@@ -265,7 +282,8 @@ class SamplerERKGuid(io.ComfyNode):
                 *_guidance_inputs(),
                 make(
                     io.Int.Input, "max_order", default=3, min=2, max=4, optional=True, advanced=True,
-                    tooltip="Order of deis and abm: how many past steps it looks back on, plus one. Other solvers do not use it.",
+                    tooltip="Order of deis and abm: how many past steps it looks back on, plus one. Other solvers do "
+                        "not use it.",
                 ),
                 *_inputs_of_further_rules(),
             ],
@@ -273,7 +291,8 @@ class SamplerERKGuid(io.ComfyNode):
                 io.Sampler.Output(tooltip="The sampler."),
                 Trace.Output(
                     "trace", display_name="trace",
-                    tooltip="Filled when the sampler runs, with its newest run. Connect the sampler's latent to the Stiffness "
+                    tooltip="Filled when the sampler runs, with its newest run. Connect the sampler's latent to the "
+                        "Stiffness "
                     "Visualizer too, so that it runs after it.",
                 ),
             ],

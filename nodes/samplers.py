@@ -29,18 +29,24 @@ def _sampler(solver: type[erk.Solver]) -> Callable[..., Tensor]:
     """The k-diffusion function of a solver; ComfyUI reads its options from the signature."""
 
     def sample(
-        model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None, disable: bool | None = None, *,
-        mode: str = erk.MODES[0], w_stiff: float | None = None, w_con: float | None = None, trace: erk.Trace | None = None,
+        model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None,
+        disable: bool | None = None, *,
+        mode: str = erk.MODES[0], w_stiff: float | None = None, w_con: float | None = None,
+        trace: erk.Trace | None = None,
         **settings: float | None,
     ) -> Tensor:  # fmt: skip
         return _sample(solver, model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace, settings)
 
     def sample_in_order(
-        model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None, disable: bool | None = None, *,
-        mode: str = erk.MODES[0], w_stiff: float | None = None, w_con: float | None = None, trace: erk.Trace | None = None,
+        model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None,
+        disable: bool | None = None, *,
+        mode: str = erk.MODES[0], w_stiff: float | None = None, w_con: float | None = None,
+        trace: erk.Trace | None = None,
         max_order: int = 3, **settings: float | None,
     ) -> Tensor:  # fmt: skip
-        return _sample(solver, model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace, settings, max_order)
+        return _sample(
+            solver, model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace, settings, max_order
+        )
 
     function = sample_in_order if issubclass(solver, erk.Multistep) else sample
     function.__name__ = function.__qualname__ = f"sample_{PREFIX}{solver.name}"
@@ -48,7 +54,9 @@ def _sampler(solver: type[erk.Solver]) -> Callable[..., Tensor]:
     return function
 
 
-SAMPLERS: dict[str, Callable[..., Tensor]] = {f"{PREFIX}{name}": _sampler(solver) for name, solver in erk.SOLVERS.items()}
+SAMPLERS: dict[str, Callable[..., Tensor]] = {
+    f"{PREFIX}{name}": _sampler(solver) for name, solver in erk.SOLVERS.items()
+}
 
 
 def register_samplers() -> None:
@@ -91,10 +99,14 @@ def _sample(
     Raises ValueError or TypeError for options and schedules that cannot be, before any model call.
     """
     if trace is not None and not isinstance(trace, erk.Trace):
-        raise TypeError(f"ERK-Guid: trace is a {type(trace).__name__}, but must be an erk.Trace, or None for no record.")
+        raise TypeError(
+            f"ERK-Guid: trace is a {type(trace).__name__}, but must be an erk.Trace, or None for no record."
+        )
     process = noise_process(model)
     guidance = erk.make_guidance(mode, w_stiff, w_con, max(len(sigmas) - 1, 1), **settings)
-    made = erk.make_solver(solver.name, process, max_order, _comfy_deis_coefficients if issubclass(solver, erk.DEIS) else None)
+    made = erk.make_solver(
+        solver.name, process, max_order, _comfy_deis_coefficients if issubclass(solver, erk.DEIS) else None
+    )
     extra_args = extra_args or {}
 
     with live.watching(trace) as view:
@@ -138,7 +150,9 @@ def noise_process(model: Any) -> erk.NoiseProcess:
 
 @cache
 def _warn_unknown_sampling(model_type: str) -> None:
-    logging.warning("ERK-Guid: %s does not tell its sampling type; taking it for a sigma-space model (EPS, V or EDM).", model_type)
+    logging.warning(
+        "ERK-Guid: %s does not tell its sampling type; taking it for a sigma-space model (EPS, V or EDM).", model_type
+    )
 
 
 def _comfy_deis_coefficients(sigmas: tuple[float, ...], sigma_next: float) -> tuple[float, ...]:

@@ -35,33 +35,41 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
             node_id="StiffnessVisualizerERKGuid",
             display_name="Stiffness Visualizer (ERK-Guid)",
             category=SAMPLING,
-            description="Plots how stiff the sampling ODE was at each step, which steps were corrected, and by how much; "
-            "several runs over each other, to compare. High stiffness means that the solver errs there: put more steps there, "
+            description="Plots how stiff the sampling ODE was at each step, which steps were corrected, and by how "
+                "much; "
+            "several runs over each other, to compare. High stiffness means that the solver errs there: put more steps "
+            "there, "
             "or choose another scheduler.",
             search_aliases=[
-                "erk", "erk-guid", "stiffness", "stiff", "sampler error", "solver error", "truncation error", "ode", "ode solver",
+                "erk", "erk-guid", "stiffness", "stiff", "sampler error", "solver error", "truncation error", "ode",
+                "ode solver",
                 "plot", "chart", "compare", "rho",
             ],
             inputs=[
                 Trace.Input("trace", tooltip="From KSampler (ERK-Guid) or Sampler ERK-Guid."),
                 io.Latent.Input(
                     "latent", optional=True,
-                    tooltip="The sampler's output. Needed with Sampler ERK-Guid only, so that the plot is made after the sampling.",
+                    tooltip="The sampler's output. Needed with Sampler ERK-Guid only, so that the plot is made after "
+                        "the sampling.",
                 ),
                 *more,
                 io.String.Input(
                     "labels", default="", multiline=True, optional=True,
-                    tooltip="Names of the runs in the legend, one a line in the order trace, trace_2, ... (or in one line, with commas). "
+                    tooltip="Names of the runs in the legend, one a line in the order trace, trace_2, ... (or in one "
+                        "line, with commas). "
                     "Left empty, a run is named by what sets it apart: solver, mode, steps.",
                 ),
                 io.Combo.Input(
                     "plot", options=list(PLOTS), default=PLOTS[0], optional=True,
-                    tooltip="overview: all of these. rho-hat: the stiffness. h*rho-hat: stiffness times step length; near 1 and above the "
-                    "step is too long. correction size: how much was added, in % of the step. estimated S: the scale of the data.",
+                    tooltip="overview: all of these. rho-hat: the stiffness. h*rho-hat: stiffness times step length; "
+                        "near 1 and above the "
+                    "step is too long. correction size: how much was added, in % of the step. estimated S: the scale "
+                    "of the data.",
                 ),
                 io.Combo.Input(
                     "axis", options=list(AXES), default=AXES[0], optional=True,
-                    tooltip="step: each run by its own step numbers. sigma: by noise level, which puts runs of different lengths or "
+                    tooltip="step: each run by its own step numbers. sigma: by noise level, which puts runs of "
+                        "different lengths or "
                     "schedules in line.",
                 ),
                 make(
@@ -69,7 +77,8 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
                     tooltip="Width of the plot in pixels.",
                 ),
                 make(
-                    io.Int.Input, "height", default=_HEIGHT, min=_HEIGHTS[0], max=_HEIGHTS[1], optional=True, advanced=True,
+                    io.Int.Input, "height", default=_HEIGHT, min=_HEIGHTS[0], max=_HEIGHTS[1], optional=True,
+                    advanced=True,
                     tooltip="Height of the plot in pixels.",
                 ),
                 make(
@@ -78,7 +87,8 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "save", options=list(FORMATS), default="none", optional=True,
-                    tooltip="Also write the numbers to ComfyUI's output folder: CSV for a spreadsheet, JSON for a program, or both.",
+                    tooltip="Also write the numbers to ComfyUI's output folder: CSV for a spreadsheet, JSON for a "
+                        "program, or both.",
                 ),
                 io.String.Input(
                     "filename_prefix", default=DEFAULT_PREFIX, optional=True,
@@ -110,13 +120,20 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
     def execute(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI hands inputs over by name
         cls, trace: erk.Trace, latent: Any = None,
         trace_2: erk.Trace | None = None, latent_2: Any = None, trace_3: erk.Trace | None = None, latent_3: Any = None,
-        trace_4: erk.Trace | None = None, latent_4: Any = None, labels: str = "", plot: str = PLOTS[0], axis: str = AXES[0],
-        width: int = _WIDTH, height: int = _HEIGHT, theme: str = "light", save: str = "none", filename_prefix: str = DEFAULT_PREFIX,
+        trace_4: erk.Trace | None = None, latent_4: Any = None, labels: str = "", plot: str = PLOTS[0],
+        axis: str = AXES[0],
+        width: int = _WIDTH, height: int = _HEIGHT, theme: str = "light", save: str = "none",
+        filename_prefix: str = DEFAULT_PREFIX,
     ) -> io.NodeOutput:  # fmt: skip
         from .traces import figure as drawing
 
         # ComfyUI checks values that are typed in; these may also come over links.
-        for name, value, known in (("plot", plot, PLOTS), ("axis", axis, AXES), ("theme", theme, THEMES), ("save", save, FORMATS)):
+        for name, value, known in (
+            ("plot", plot, PLOTS),
+            ("axis", axis, AXES),
+            ("theme", theme, THEMES),
+            ("save", save, FORMATS),
+        ):
             if value not in known:
                 raise ValueError(f"ERK-Guid: {name} is {value!r}, but must be one of {', '.join(known)}.")
         for name, size, (least, most) in (("width", width, _WIDTHS), ("height", height, _HEIGHTS)):
@@ -126,10 +143,14 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
         names = dict(zip(given, split_labels(labels), strict=False))
         for name, value in given.items():
             if not isinstance(value, erk.Trace) and (value is not None or name == "trace"):
-                raise TypeError(f"ERK-Guid: {name} is a {type(value).__name__}: connect the trace output of an ERK-Guid sampler.")
+                raise TypeError(
+                    f"ERK-Guid: {name} is a {type(value).__name__}: connect the trace output of an ERK-Guid sampler."
+                )
         traces = {name: value for name, value in given.items() if value is not None}
         title, runs = label_runs(list(traces.values()), [names.get(name, "") for name in traces])
-        image = torch.from_numpy(drawing.plot(runs, title, plot, axis, width, height, theme)).float().div(255).unsqueeze(0)
+        image = (
+            torch.from_numpy(drawing.plot(runs, title, plot, axis, width, height, theme)).float().div(255).unsqueeze(0)
+        )
         files = save_runs(runs, save, filename_prefix, width, height)
         shown = ui.PreviewImage(image, cls=cls).as_dict()
         return io.NodeOutput(image, as_json(runs), ui={**shown, "files": files} if files else shown)

@@ -26,7 +26,9 @@ def model_server():
 
     probe = Path(__file__).parent / "support" / "probe_nodes"
     ignored = shutil.ignore_patterns("__pycache__")
-    with serve(prepare=lambda base: shutil.copytree(probe, base / "custom_nodes" / probe.name, ignore=ignored)) as running:
+    with serve(
+        prepare=lambda base: shutil.copytree(probe, base / "custom_nodes" / probe.name, ignore=ignored)
+    ) as running:
         yield running
 
 

@@ -55,7 +55,9 @@ class MadeStep:
 
 
 HELD = ("", "repeated", "strayed")
-"""Why a rule leaves a step plain, by its code: it does not; the model repeated its output; the run has left its trajectory."""
+"""Why a rule leaves a step plain, by its code: it does not; the model repeated its output; the run has left its
+trajectory.
+"""
 
 
 class Correction(NamedTuple):
@@ -93,7 +95,9 @@ class Rule(Protocol):
     def pairs(self) -> bool: ...
 
     def judge(self, evaluated: Evaluation) -> None:
-        """Called with the evaluation of the state that the last step and its correction led to, before the next step."""
+        """Called with the evaluation of the state that the last step and its correction led to, before the next
+        step.
+        """
         ...
 
     def correct(self, made: MadeStep) -> Correction:
@@ -102,7 +106,8 @@ class Rule(Protocol):
 
 
 class Guidance(Protocol):
-    """A rule that corrects steps. A value, like a solver: what a run must remember lives in the :class:`Rule` that it begins.
+    """A rule that corrects steps. A value, like a solver: what a run must remember lives in the :class:`Rule` that it
+    begins.
 
     mode      its name among ``MODES``
     corrects  whether it corrects at all

@@ -14,7 +14,9 @@ from .base import History, Step
 from .multistep import Multistep, data_weights, distinct, drift_weights
 
 CURVATURE = 0.1
-"""What D's curvature adds to a predicted step is at most this share of the step; its third derivative, the share of that."""
+"""What D's curvature adds to a predicted step is at most this share of the step; its third derivative, the share of
+that.
+"""
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,13 @@ class ABM(Multistep):
 
     The step from s to t has the exact form x_t = (t/s) x_s - t * integral from s to t of D/sigma^2 dsigma, in
     which nothing stiff is left but D itself (Lu et al. 2022, DPM-Solver++, eq. 8). D is interpolated by a
-    polynomial in sigma/alpha through the newest evaluations: *predicted* without the one at t, and when that has been made
-    at the predicted state, *corrected* with it, as UniPC (Zhao et al. 2023) does in half-logSNR. On the way up, from little
-    noise to much, the drift is interpolated instead, as DEIS does. Not in the paper, nor in ComfyUI.
+    polynomial in sigma/alpha through the newest evaluations: *predicted* without the one at t, and when that has been
+    made at the predicted state, *corrected* with it, as UniPC (Zhao et al. 2023) does in half-logSNR. On the way up,
+    from little noise to much, the drift is interpolated instead, as DEIS does. Not in the paper, nor in ComfyUI.
 
-    Under strong CFG, at long steps, the model's steep answer would be fed back into the state until pictures burst. So the corrector is
-    damped by how fast it converges, and what the predictor adds to a straight line is bounded, sample by sample.
+    Under strong CFG, at long steps, the model's steep answer would be fed back into the state until pictures burst. So
+    the corrector is damped by how fast it converges, and what the predictor adds to a straight line is bounded, sample
+    by sample.
     """
 
     name: ClassVar[str] = "abm"
@@ -43,8 +46,8 @@ class ABM(Multistep):
             return Evaluation(start.x, sigma, add_scaled(evaluated.d, start.x - evaluated.x, 1.0 / sigma))
         points = distinct((evaluated, *history)[: self.max_order])
         move = _combined(points, self._weights(points, start, sigma)).sub_(evaluated.x)
-        # D has been evaluated at the predicted state. |move|/|step| is how fast Picard's iteration converges: the share of this
-        # move that the next one would take back, once in the state and once in the D that goes on with it.
+        # D has been evaluated at the predicted state. |move|/|step| is how fast Picard's iteration converges: the share
+        # of this move that the next one would take back, once in the state and once in the D that goes on with it.
         step = norm(start.d)  # over the step's length
         share = step / torch.add(step, norm(move), alpha=2.0 / abs(sigma - start.sigma))  # 1/(1 + 2 |move|/|step|)
         move.mul_(per_sample(share.nan_to_num(1.0), move))
@@ -58,7 +61,10 @@ class ABM(Multistep):
         x_next = _combined(points, lower)
         for order in range(3, len(points) + 1):
             higher, limit = self._weights(points[:order], current, sigma_next), CURVATURE * limit
-            added = [(x - of_x, d - of_d) for (x, d), (of_x, of_d) in itertools.zip_longest(higher, lower, fillvalue=(0.0, 0.0))]
+            added = [
+                (x - of_x, d - of_d)
+                for (x, d), (of_x, of_d) in itertools.zip_longest(higher, lower, fillvalue=(0.0, 0.0))
+            ]
             term = _combined(points, added)
             share = (norm(current.d) / norm(term)).clamp(max=1.0 / limit).nan_to_num(1.0 / limit)
             x_next.addcmul_(term, per_sample(share, term), value=limit)
@@ -75,7 +81,9 @@ class ABM(Multistep):
         # sigma_next/sigma x + sum of weight D, with D = x - sigma d.
         of_data = data_weights(self.process, sigmas, start.sigma, sigma_next)
         own = sigma_next / start.sigma
-        return [(w + (own if point is start else 0.0), -w * point.sigma) for point, w in zip(points, of_data, strict=True)]
+        return [
+            (w + (own if point is start else 0.0), -w * point.sigma) for point, w in zip(points, of_data, strict=True)
+        ]
 
 
 def _combined(points: Sequence[Evaluation], weights: Sequence[tuple[float, float]]) -> Tensor:

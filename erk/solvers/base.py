@@ -35,12 +35,14 @@ class Solver(ABC):
     """A one-step or multistep method for dx/dsigma = d(x, sigma).
 
     A solver is a value: no state lives in it between steps or runs. Its arithmetic is elementwise or, where it must
-    weigh states, sample by sample, so it runs on tensors [B, ...] of any shape. All that others know of it stands in its class.
+    weigh states, sample by sample, so it runs on tensors [B, ...] of any shape. All that others know of it stands in
+    its class.
 
     name             behind ``erk_`` in ComfyUI's list
     title            for people, in plots and pages
     calls            model calls a step; the last step, to sigma 0, makes one
-    past_states      whether ``step`` and ``accept`` look at the states of past evaluations too, or at their drifts alone
+    past_states      whether ``step`` and ``accept`` look at the states of past evaluations too, or at their drifts
+                     alone
     pair_looks_back  whether ``pair`` looks at the newest past evaluation
     corrects         whether ``accept`` makes a state anew that has been evaluated
     process          of the model that is sampled

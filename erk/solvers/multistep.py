@@ -44,7 +44,8 @@ def interpolatory_weights(
     density: Callable[[float], float],
     coordinate: Callable[[float], float] = lambda t: t,
 ) -> tuple[float, ...]:
-    """w_j = integral from start to end of L_j(coordinate(t)) density(t) dt, with L_j the Lagrange polynomials of the nodes.
+    """w_j = integral from start to end of L_j(coordinate(t)) density(t) dt, with L_j the Lagrange polynomials of the
+    nodes.
 
     Exact up to rounding where the integrand is smooth: Gauss-Legendre quadrature of 24 points.
     """
@@ -65,8 +66,8 @@ _ALPHA_MIN = 1e-4
 def data_weights(process: NoiseProcess, sigmas: tuple[float, ...], start: float, end: float) -> tuple[float, ...]:
     """Weights of D at the given distinct noise levels in x_end = (end/start) x_start + sum of weight D.
 
-    The exact form x_t = (t/s) x_s - t * integral from s to t of D/sigma^2 dsigma (Lu et al. 2022, DPM-Solver++, eq. 8), with D
-    interpolated by a polynomial in sigma/alpha.
+    The exact form x_t = (t/s) x_s - t * integral from s to t of D/sigma^2 dsigma (Lu et al. 2022, DPM-Solver++, eq. 8),
+    with D interpolated by a polynomial in sigma/alpha.
     """
 
     def scaled(sigma: float) -> float:

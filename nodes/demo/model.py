@@ -59,7 +59,8 @@ class DemoDenoiser(comfy.model_base.BaseModel):
         height, width = x.shape[-2:]
         if x.ndim != 4 or x.shape[1] != 3 or height % TILE or width % TILE:
             raise ValueError(
-                f"ERK-Guid demo model: the latent's samples have the shape {tuple(x.shape[1:])}, but must be (3, height, width) "
+                f"ERK-Guid demo model: the latent's samples have the shape {tuple(x.shape[1:])}, but must be (3, "
+                f"height, width) "
                 f"with sides divisible by {TILE}: use the demo model node's own latent output."
             )
         mixture = self.diffusion_model
@@ -99,16 +100,19 @@ class DemoModelERKGuid(io.ComfyNode):
             node_id="DemoModelERKGuid",
             display_name="Demo Model (ERK-Guid)",
             category=SAMPLING,
-            description="A model without any download: the exact denoiser of mosaics that this pack draws itself. To try samplers, "
+            description="A model without any download: the exact denoiser of mosaics that this pack draws itself. To "
+                "try samplers, "
             "to learn what they do, and to measure them, because the exact answer is known.",
             search_aliases=["demo", "test model", "toy model", "erk", "erk-guid", "ode"],
             inputs=[
                 io.Combo.Input(
                     "kind", options=list(_KINDS), default="eps",
-                    tooltip="Which kind of model it stands for. eps: SD 1.5 and SDXL. v: SD 2. flow: SD 3, FLUX and most newer models.",
+                    tooltip="Which kind of model it stands for. eps: SD 1.5 and SDXL. v: SD 2. flow: SD 3, FLUX and "
+                        "most newer models.",
                 ),
                 io.Combo.Input(
-                    "pictures", options=[*CLASSES, _EVERYTHING], default="arcs", tooltip="What the positive conditioning asks for.",
+                    "pictures", options=[*CLASSES, _EVERYTHING], default="arcs", tooltip="What the positive "
+                        "conditioning asks for.",
                 ),
                 io.Int.Input("width", **size, tooltip=f"Width in pixels, a multiple of {TILE}."),
                 io.Int.Input("height", **size, tooltip=f"Height in pixels, a multiple of {TILE}."),
@@ -118,7 +122,8 @@ class DemoModelERKGuid(io.ComfyNode):
                 io.Model.Output(tooltip="The exact denoiser."),
                 io.Conditioning.Output("positive", display_name="positive", tooltip="The chosen pictures."),
                 io.Conditioning.Output(
-                    "negative", display_name="negative", tooltip="All kinds of pictures alike: what CFG moves away from.",
+                    "negative", display_name="negative", tooltip="All kinds of pictures alike: what CFG moves away "
+                        "from.",
                 ),
                 io.Vae.Output(tooltip="Turns the model's latents, which are pictures already, into images."),
                 io.Latent.Output(tooltip="An empty latent of the chosen size."),
@@ -131,5 +136,9 @@ class DemoModelERKGuid(io.ComfyNode):
     ) -> io.NodeOutput:
         latent = torch.zeros([batch_size, 3, height, width], device=comfy.model_management.intermediate_device())
         return io.NodeOutput(
-            build_demo_model(kind), class_conditioning(pictures), class_conditioning(_EVERYTHING), pixel_vae(), {"samples": latent}
+            build_demo_model(kind),
+            class_conditioning(pictures),
+            class_conditioning(_EVERYTHING),
+            pixel_vae(),
+            {"samples": latent},
         )

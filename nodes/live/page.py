@@ -1,4 +1,6 @@
-"""The page's side: which page looks on, where in its graph a run takes place, and the route by which it says what it wants."""
+"""The page's side: which page looks on, where in its graph a run takes place, and the route by which it says what it
+wants.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,8 @@ def _origin(server: Any, trace: erk.Trace | None) -> Origin | None:
     views = tuple(
         str(other)
         for other in graph.all_node_ids()
-        if graph.get_node(other)["class_type"] == _VISUALIZER and [source, _TRACE_OUTPUT] in graph.get_node(other)["inputs"].values()
+        if graph.get_node(other)["class_type"] == _VISUALIZER
+        and [source, _TRACE_OUTPUT] in graph.get_node(other)["inputs"].values()
     )
     shown = graph.get_display_node_id(node)
     return Origin(prompt, str(shown), graph.get_node(shown)["class_type"], views, _workflow(server, prompt))
@@ -122,7 +125,9 @@ def _add_route(server: Any) -> None:
         except (json.JSONDecodeError, KeyError, TypeError):
             return web.json_response({"error": 'ERK-Guid: send {"client_id": ..., "show": ...}.'}, status=400)
         if show not in SHOW:
-            return web.json_response({"error": f"ERK-Guid: show is {show!r}, but must be one of {', '.join(SHOW)}."}, status=400)
+            return web.json_response(
+                {"error": f"ERK-Guid: show is {show!r}, but must be one of {', '.join(SHOW)}."}, status=400
+            )
         known = isinstance(client, str) and client in server.sockets
         if known:
             _metadata(server, client)[ROUTE] = show

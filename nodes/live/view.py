@@ -136,8 +136,8 @@ class _OnItsWay:
 def message(step: erk.StepRecord, info: erk.RunInfo, origin: Origin, run: str) -> dict[str, Any]:
     """What the page is told of a step. Numbers are finite; None stands where there is none.
 
-    stiffness and believed (how far the step's correction is believed, 0 to 1) are the medians over the batch, spread the
-    least and greatest stiffness where there is more than one sample. held counts the samples left plain, by reason.
+    stiffness and believed (how far the step's correction is believed, 0 to 1) are the medians over the batch, spread
+    the least and greatest stiffness where there is more than one sample. held counts the samples left plain, by reason.
     """
     believed = [value for value in step.believed if math.isfinite(value)]
     known = sorted(value for value in step.stiffness if math.isfinite(value))

@@ -25,7 +25,9 @@ _WIDTH, _HEIGHT = 1120, 800
 _SCALES = (0.75, 3.0)
 
 
-def plot(runs: Sequence[TracedRun], title: str, what: str, axis: str, width: int, height: int, theme: str) -> np.ndarray:
+def plot(
+    runs: Sequence[TracedRun], title: str, what: str, axis: str, width: int, height: int, theme: str
+) -> np.ndarray:
     """Draw up to four runs; returns [height, width, 3] uint8. The parameters are :func:`draw`'s."""
     canvas = draw(runs, title, what, axis, width, height, theme).canvas
     assert isinstance(canvas, FigureCanvasAgg)
@@ -82,7 +84,9 @@ class _Frame(Sheet):
         )
 
     def _message(self, text: str) -> None:
-        message = self.figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=14, color=self.theme.muted, linespacing=1.5)
+        message = self.figure.text(
+            0.5, 0.5, text, ha="center", va="center", fontsize=14, color=self.theme.muted, linespacing=1.5
+        )
         extent = message.get_window_extent(renderer(self.figure))
         room = 0.92 * self.figure.bbox.width
         if extent.width > room:
@@ -107,13 +111,17 @@ class _Frame(Sheet):
             if words:
                 self.notes.append(f"{'' if self.single else cut(run.label, 40) + ': '}{'; '.join(words)}")
         if len({id(run.trace) for run in self.runs}) < len(self.runs):
-            self.notes.append("one trace is connected twice: a Sampler ERK-Guid keeps its newest run only, so use one for each run")
+            self.notes.append(
+                "one trace is connected twice: a Sampler ERK-Guid keeps its newest run only, so use one for each run"
+            )
         if self.what == OVERVIEW and len(self.figure.axes) < 3 and self.height >= 400:
             self.notes.append("small plot: the whole overview needs about 600 x 400 pixels")
 
     def _heading(self) -> float:
         """The title, wrapped between its parts; returns the share of the height that it takes."""
-        title = self.figure.text(0.5, 1, "", ha="center", va="top", fontsize=12, fontweight="bold", color=self.theme.text, linespacing=1.3)
+        title = self.figure.text(
+            0.5, 1, "", ha="center", va="top", fontsize=12, fontweight="bold", color=self.theme.text, linespacing=1.3
+        )
         self._prepare(title)
         lines: list[str] = []
         for part in self.title.split(SEPARATOR):
@@ -132,9 +140,15 @@ class _Frame(Sheet):
         margin = 8 / self.height
         y = margin
         room = max(int(self.height / 130), 2)
-        notes = self.notes if len(self.notes) <= room else [*self.notes[: room - 1], f"and {len(self.notes) - room + 1} more such notes"]
+        notes = (
+            self.notes
+            if len(self.notes) <= room
+            else [*self.notes[: room - 1], f"and {len(self.notes) - room + 1} more such notes"]
+        )
         for note in reversed(notes):
-            text = self.figure.text(0.5, y, "", ha="center", va="bottom", fontsize=9, color=self.theme.muted, fontstyle="italic")
+            text = self.figure.text(
+                0.5, y, "", ha="center", va="bottom", fontsize=9, color=self.theme.muted, fontstyle="italic"
+            )
             self._prepare(text)
             text.set_text(self._shortened(text, note, 0.96))
             y += self._height_of(text) + 0.4 * margin
@@ -157,7 +171,8 @@ class _Frame(Sheet):
         for columns in range(len(handles), 0, -1):
             # Real labels come after: the constructor drops those that begin with an underscore.
             legend = self.figure.legend(
-                handles, ["-"] * len(labels), loc="lower center", bbox_to_anchor=(0.5, y), ncol=columns, fontsize=9.5, frameon=False,
+                handles, ["-"] * len(labels), loc="lower center", bbox_to_anchor=(0.5, y), ncol=columns, fontsize=9.5,
+                frameon=False,
                 handlelength=3.2, columnspacing=1.8, borderaxespad=0, labelcolor=self.theme.text,
             )  # fmt: skip
             legend.set_in_layout(False)
@@ -190,7 +205,10 @@ class _Frame(Sheet):
             entry("corrected", marker="o", color=face)
         if not all(active):
             entry("not corrected", marker="o", color=theme.background, markeredgecolor=edge)
-        if any(axes.lines and any((line.get_gid() or "").startswith("threshold/") for line in axes.lines) for axes in self.figure.axes):
+        if any(
+            axes.lines and any((line.get_gid() or "").startswith("threshold/") for line in axes.lines)
+            for axes in self.figure.axes
+        ):
             known = [threshold_of(run) for run in runs if threshold_of(run) is not None]
             text = f"threshold w_con = {known[0]:.3g}" if self.single else "threshold w_con, in its run's colour"
             entry(text, color=face if self.single else theme.muted, linestyle=(0, (4, 4)), linewidth=1.4)
@@ -210,7 +228,9 @@ class _Frame(Sheet):
         """The content, cut where it would be wider than that share of the figure."""
         content = drawable(content)
         while len(content) > 4 and self._width_of(text, content) > share:
-            content = cut(content, min(len(content) - 1, int(len(content) * max(share / self._width_of(text, content), 0.5))))
+            content = cut(
+                content, min(len(content) - 1, int(len(content) * max(share / self._width_of(text, content), 0.5)))
+            )
         return content
 
     def _width_of(self, text: Text, content: str) -> float:

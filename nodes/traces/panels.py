@@ -121,7 +121,12 @@ class Panels(Sheet):
         if len(set(reasons)) == 1:
             self._say(axes, f"nothing to plot:\n{reasons[0]}")
         else:
-            self._say(axes, "\n".join(f"{drawable(cut(run.label, 40))}: {reason}" for run, reason in zip(self.runs, reasons, strict=True)))
+            self._say(
+                axes,
+                "\n".join(
+                    f"{drawable(cut(run.label, 40))}: {reason}" for run, reason in zip(self.runs, reasons, strict=True)
+                ),
+            )
 
     def _say(self, axes: Axes, text: str) -> None:
         axes.text(
@@ -147,14 +152,32 @@ class Panels(Sheet):
         corrected = theme.corrected if self.single else colour
         if run.batch > 1:
             axes.fill_between(
-                place, least, greatest, color=colour, alpha=0.2 if self.single else 0.12, linewidth=0, zorder=2 + 0.1 * number
+                place,
+                least,
+                greatest,
+                color=colour,
+                alpha=0.2 if self.single else 0.12,
+                linewidth=0,
+                zorder=2 + 0.1 * number,
             )
-        axes.plot(place, median, color=colour, linewidth=width, linestyle=line, zorder=3 + 0.1 * number, gid=f"{_name(quantity)}/{number}")
+        axes.plot(
+            place,
+            median,
+            color=colour,
+            linewidth=width,
+            linestyle=line,
+            zorder=3 + 0.1 * number,
+            gid=f"{_name(quantity)}/{number}",
+        )
         size = min(max(6.5 * math.sqrt(24 / len(median)), 2.5), 7.0) * (1 + 0.12 * (len(self.runs) - 1 - number))
         active = np.array([any(step.active) for step in run.steps])
-        for chosen, face, edge, name in ((~active, theme.background, colour, "not corrected"), (active, corrected, corrected, "corrected")):
+        for chosen, face, edge, name in (
+            (~active, theme.background, colour, "not corrected"),
+            (active, corrected, corrected, "corrected"),
+        ):
             axes.plot(
-                place[chosen], median[chosen], marker, color=face, markeredgecolor=edge, markersize=size, markeredgewidth=1.3,
+                place[chosen], median[chosen], marker, color=face, markeredgecolor=edge, markersize=size,
+                markeredgewidth=1.3,
                 zorder=4 + 0.1 * number, gid=f"{_name(quantity)}/{number}/{name}",
             )  # fmt: skip
         return True
@@ -200,7 +223,9 @@ class Panels(Sheet):
                 colour = self.theme.corrected if self.single else self.theme.runs[number]
                 # Apart by their dashes' phase too, where two runs share a threshold.
                 dashes = (4.0 * number, (4, 4 * max(len(self.runs) - 1, 1)))
-                axes.axhline(threshold, color=colour, linestyle=dashes, linewidth=1.4, zorder=2.5, gid=f"threshold/{number}")
+                axes.axhline(
+                    threshold, color=colour, linestyle=dashes, linewidth=1.4, zorder=2.5, gid=f"threshold/{number}"
+                )
         _log_axis(axes.yaxis, axes.set_yscale)
 
     def _scale_at_the_right(self, axes: Axes) -> None:
@@ -212,7 +237,8 @@ class Panels(Sheet):
             return
         right = axes.twinx()
         right.set_yscale("log")
-        right.plot(places, np.where(median > 0, median, math.nan), color=theme.scale, linewidth=1.4, linestyle=(0, (4, 1.5)), marker="D",
+        right.plot(places, np.where(median > 0, median, math.nan), color=theme.scale, linewidth=1.4, linestyle=(0, (4,
+        1.5)), marker="D",
                    markersize=3, gid="estimated S/0")  # fmt: skip
         right.set_ylabel("estimated scale of the data, S", fontsize=9, color=theme.scale)
         right.tick_params(colors=theme.scale, labelsize=8.5, length=3)
@@ -249,7 +275,13 @@ def _log_axis(axis: Axis, set_scale: Callable[[str], None], many: bool = True) -
         axis.set_major_locator(MaxNLocator(nbins=6 if many else 4))
     else:
         subs = (
-            (1, 2, 3, 5, 7) if decades < 1 else (1, 2, 5) if decades < (2.6 if many else 1.4) else (1, 3) if decades < 4 and many else (1,)
+            (1, 2, 3, 5, 7)
+            if decades < 1
+            else (1, 2, 5)
+            if decades < (2.6 if many else 1.4)
+            else (1, 3)
+            if decades < 4 and many
+            else (1,)
         )
         axis.set_major_locator(LogLocator(base=10, subs=subs, numticks=14))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))

@@ -34,7 +34,9 @@ def label_runs(traces: Sequence[erk.Trace], given: Sequence[str] = ()) -> tuple[
     steps = [trace.steps for trace in traces]
     facts = [_facts(trace, records) for trace, records in zip(traces, steps, strict=True)]
     known = [fact for fact in facts if fact]
-    shared = {key: text for key, text in (known[0] if known else {}).items() if all(fact.get(key) == text for fact in known)}
+    shared = {
+        key: text for key, text in (known[0] if known else {}).items() if all(fact.get(key) == text for fact in known)
+    }
     made = [SEPARATOR.join(text for key, text in fact.items() if key not in shared) for fact in facts]
     labels = []
     for i, label in enumerate(made):

@@ -36,7 +36,9 @@ def as_csv(runs: Sequence[TracedRun]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = [field.name for field in fields(erk.StepRecord)]
-    writer.writerow(["run", "label", *_RUN_COLUMNS, "sample", *("step" if name == "index" else name for name in columns)])
+    writer.writerow(
+        ["run", "label", *_RUN_COLUMNS, "sample", *("step" if name == "index" else name for name in columns)]
+    )
     for number, run in enumerate(runs, start=1):
         known = {} if run.trace.info is None else run.trace.info.as_dict()
         about = [known.get(name) for name in _RUN_COLUMNS]
@@ -64,7 +66,8 @@ def check_prefix(prefix: str) -> str:
     def refuse(why: str) -> ValueError:
         shown = prefix if len(prefix) <= 60 else prefix[:57] + "..."
         return ValueError(
-            f"ERK-Guid: filename_prefix {shown!r} {why}; give a name below ComfyUI's output folder, such as {DEFAULT_PREFIX}."
+            f"ERK-Guid: filename_prefix {shown!r} {why}; give a name below ComfyUI's output folder, such as "
+            f"{DEFAULT_PREFIX}."
         )
 
     odd = sorted(set(prefix) & _FORBIDDEN)
@@ -112,7 +115,8 @@ def save_runs(runs: Sequence[TracedRun], kind: str, prefix: str, width: int, hei
         names = _write(Path(folder), name, counter, texts)
     except OSError as error:
         raise OSError(
-            f"ERK-Guid: the trace could not be saved as {prefix!r} in ComfyUI's output folder ({error.strerror or error}): "
+            f"ERK-Guid: the trace could not be saved as {prefix!r} in ComfyUI's output folder "
+            f"({error.strerror or error}): "
             "free that place or choose another filename_prefix."
         ) from error
     return [ui.SavedResult(name, subfolder, comfy_io.FolderType.output) for name in names]

@@ -22,11 +22,13 @@ class Theme:
 
 THEMES = {
     "light": Theme(
-        background="#ffffff", text="#1f2328", muted="#5b6470", grid="#e3e6ea", runs=("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
+        background="#ffffff", text="#1f2328", muted="#5b6470", grid="#e3e6ea", runs=("#0072B2", "#D55E00", "#009E73",
+        "#CC79A7"),
         corrected="#D55E00", scale="#A3467C",
     ),
     "dark": Theme(
-        background="#1b1d21", text="#e6e8eb", muted="#a4acb7", grid="#34383f", runs=("#56B4E9", "#E69F00", "#00B98A", "#E194BF"),
+        background="#1b1d21", text="#e6e8eb", muted="#a4acb7", grid="#34383f", runs=("#56B4E9", "#E69F00", "#00B98A",
+        "#E194BF"),
         corrected="#E69F00", scale="#E194BF",
     ),
 }  # fmt: skip
@@ -61,11 +63,13 @@ QUANTITIES = {
         label=r"$h\,\hat\rho$",
     ),
     "correction size": Quantity(
-        "correction", title="Size of the correction, against its step", short_title="Size of the correction", label="% of the step",
+        "correction", title="Size of the correction, against its step", short_title="Size of the correction",
+        label="% of the step",
         log=False, factor=100,
     ),
     "estimated S": Quantity(
-        "data_std", title="Estimated scale S of the data, where the step shows one", short_title="Estimated scale of the data", label="S"
+        "data_std", title="Estimated scale S of the data, where the step shows one", short_title="Estimated scale of "
+            "the data", label="S"
     ),
 }  # fmt: skip
 

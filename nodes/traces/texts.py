@@ -32,7 +32,8 @@ def cut(text: str, length: int) -> str:
 
 # Fonts that have what DejaVu Sans, which comes with matplotlib, has not; the first ones that are installed serve.
 _MORE_FONTS = (
-    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Source Han Sans SC", "Microsoft YaHei", "PingFang SC", "Hiragino Sans",
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Source Han Sans SC", "Microsoft YaHei", "PingFang SC",
+    "Hiragino Sans",
     "Yu Gothic", "Malgun Gothic", "SimHei", "WenQuanYi Zen Hei", "Arial Unicode MS",
 )  # fmt: skip
 
@@ -45,5 +46,9 @@ def families() -> list[str]:
 
 def drawable(text: str) -> str:
     """The text with a box for each character that no font at hand has."""
-    fonts = [font_manager.get_font(font_manager.findfont(font_manager.FontProperties(family=name))) for name in families()]
-    return "".join(char if any(font.get_char_index(ord(char)) for font in fonts) else "\N{WHITE SQUARE}" for char in text)
+    fonts = [
+        font_manager.get_font(font_manager.findfont(font_manager.FontProperties(family=name))) for name in families()
+    ]
+    return "".join(
+        char if any(font.get_char_index(ord(char)) for font in fonts) else "\N{WHITE SQUARE}" for char in text
+    )

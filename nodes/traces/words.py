@@ -33,7 +33,11 @@ def what_is_odd(run: TracedRun, values: str) -> str:
     A solver that looks back has no pair at its first step, and one with its pair inside the step none
     at the last: NaN is right there. An S that no data could have is NaN at any step.
     """
-    odd = [step.index for step in run.steps if any(_is_odd(value, step.index, len(run.steps), values) for value in getattr(step, values))]
+    odd = [
+        step.index
+        for step in run.steps
+        if any(_is_odd(value, step.index, len(run.steps), values) for value in getattr(step, values))
+    ]
     if not odd:
         return ""
     return f"not finite at step{'s' if len(odd) > 1 else ''} {_listed(odd)}"

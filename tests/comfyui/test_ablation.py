@@ -42,6 +42,10 @@ def test_the_page_counts_what_got_worse():
         for mechanism in variants()
         for kind in ("eps", "flow")
     ]
-    lines = {line.split("**")[1]: line for line in report(made, "").splitlines() if line.startswith("| **") and "of 1" in line}
+    lines = {
+        line.split("**")[1]: line
+        for line in report(made, "").splitlines()
+        if line.startswith("| **") and "of 1" in line
+    }
     assert lines["none"].count("0 of 1") == 2 and "| 0.50 |" in lines["none"]
     assert lines["strayed runs"].count("1 of 1") == 2 and "| 2.00 |" in lines["strayed runs"]

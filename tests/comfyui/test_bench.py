@@ -49,21 +49,27 @@ def test_a_denoiser_is_the_posterior_mean(flow):
 
 
 class TestWhatAStepCosts:
-    """Counted, not timed: what guidance keeps and launches over ComfyUI's own sampler. The bounds are what was measured, rounded up."""
+    """Counted, not timed: what guidance keeps and launches over ComfyUI's own sampler. The bounds are what was
+    measured, rounded up.
+    """
 
     @pytest.mark.parametrize(
-        ("solver", "most"), [("heun", 6.6), ("dpm_2", 7.6), ("dpmpp_2s", 8.6), ("deis", 7.6), ("abm", 9), ("euler", 7.6)]
+        ("solver", "most"),
+        [("heun", 6.6), ("dpm_2", 7.6), ("dpmpp_2s", 8.6), ("deis", 7.6), ("abm", 9), ("euler", 7.6)],
     )
     def test_memory(self, solver, most):
         unlike_stock = 4.0 if solver == "abm" else 0.0  # it is compared with deis, which remembers less
-        paper = 3.0 if solver == "euler" else max(unlike_stock, 2.0)  # ComfyUI's remembers nothing, and the pair is a state and its drift
+        paper = (
+            3.0 if solver == "euler" else max(unlike_stock, 2.0)
+        )  # ComfyUI's remembers nothing, and the pair is a state and its drift
         bounds = {"off": unlike_stock + 0.1, "paper": paper + 0.1, "calibrated": most}
         for row in measure(solver, torch.randn(1, *LATENTS["FLUX 1024"]), "FLUX 1024", "fp32", repeats=1):
             assert row.calls == row.stock_calls
             assert row.over_memory < bounds[row.mode], row
 
     @pytest.mark.parametrize(
-        ("solver", "most"), [("heun", 101), ("dpm_2", 103), ("dpmpp_2s", 104), ("deis", 85), ("abm", 117), ("euler", 84)]
+        ("solver", "most"),
+        [("heun", 101), ("dpm_2", 103), ("dpmpp_2s", 104), ("deis", 85), ("abm", 117), ("euler", 84)],
     )
     def test_kernels(self, solver, most):
         """Of a latent that is worked on in one piece."""

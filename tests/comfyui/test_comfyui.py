@@ -41,7 +41,9 @@ def test_off_is_the_stock_sampler(kind, solver):
     in_their_order = ours in ("erk_heun", "erk_euler")
     assert not in_their_order or torch.equal(result, expected), "these are made in ComfyUI's own order, to the last bit"
     guided = sample(model, ours, sigmas, {"mode": "paper", "w_stiff": 1.0, "w_con": 0.0})
-    assert (guided - expected).abs().max() > 20 * (result - expected).abs().max(), "guidance must show, or nothing is compared"
+    assert (guided - expected).abs().max() > 20 * (result - expected).abs().max(), (
+        "guidance must show, or nothing is compared"
+    )
 
 
 @KINDS
@@ -50,7 +52,9 @@ def test_off_is_the_stock_deis_at_each_order(kind, order):
     model = demo.build_demo_model(kind)
     sigmas = sigmas_for(model, 10)
     expected = sample(model, "deis", sigmas, {"max_order": order})
-    assert torch.allclose(sample(model, "erk_deis", sigmas, {"mode": "off", "max_order": order}), expected, rtol=1e-4, atol=2e-4)
+    assert torch.allclose(
+        sample(model, "erk_deis", sigmas, {"mode": "off", "max_order": order}), expected, rtol=1e-4, atol=2e-4
+    )
 
 
 @pytest.mark.parametrize("solver", TWINS)
@@ -59,7 +63,9 @@ def test_as_many_model_calls_and_callbacks_as_stock(solver, kind, monkeypatch):
     ours, (stock, options) = f"erk_{solver}", TWINS[solver]
     calls = []
     original = demo.DemoDenoiser._apply_model
-    monkeypatch.setattr(demo.DemoDenoiser, "_apply_model", lambda self, *a, **k: calls.append(1) or original(self, *a, **k))
+    monkeypatch.setattr(
+        demo.DemoDenoiser, "_apply_model", lambda self, *a, **k: calls.append(1) or original(self, *a, **k)
+    )
     model = demo.build_demo_model(kind)
     sigmas = sigmas_for(model, 7)
     counts, steps = {}, {}
@@ -96,12 +102,22 @@ def test_signature(name):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
-    "options", [{"mode": "magic"}, {"w_stiff": -1.0}, {"w_con": float("nan")}, {"max_order": 7}, {"w_stif": 1.0}, {"trace": "yes"}]
+    "options",
+    [
+        {"mode": "magic"},
+        {"w_stiff": -1.0},
+        {"w_con": float("nan")},
+        {"max_order": 7},
+        {"w_stif": 1.0},
+        {"trace": "yes"},
+    ],
 )
 def test_bad_options_are_told_before_any_model_call(name, options):
     calls = []
     with pytest.raises((ValueError, TypeError)) as caught:
-        samplers.SAMPLERS[name](lambda *a, **k: calls.append(1), torch.ones(1, 3, 4, 4), torch.tensor([1.0, 0.5, 0.0]), **options)
+        samplers.SAMPLERS[name](
+            lambda *a, **k: calls.append(1), torch.ones(1, 3, 4, 4), torch.tensor([1.0, 0.5, 0.0]), **options
+        )
     assert calls == []
     assert next(iter(options)) in str(caught.value)
 
@@ -121,7 +137,9 @@ def test_a_wrapper_that_hides_the_model_is_taken_for_sigma_space_and_said_once(n
     samplers._warn_unknown_sampling.cache_clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            result = samplers.SAMPLERS[name](Wrapper(), torch.ones(1, 3, 4, 4), torch.tensor([4.0, 2.0, 1.0, 0.0]), disable=True)
+            result = samplers.SAMPLERS[name](
+                Wrapper(), torch.ones(1, 3, 4, 4), torch.tensor([4.0, 2.0, 1.0, 0.0]), disable=True
+            )
     assert torch.isfinite(result).all()
     assert sum("sampling type" in record.message for record in caplog.records) == 1
 
@@ -131,7 +149,9 @@ def test_kind_of_model_is_read_through_comfyuis_wrappers():
         seen = []
         original = samplers.noise_process
         try:
-            samplers.noise_process = lambda model, original=original, seen=seen: seen.append(original(model)) or seen[-1]
+            samplers.noise_process = lambda model, original=original, seen=seen: (
+                seen.append(original(model)) or seen[-1]
+            )
             model = demo.build_demo_model(kind)
             sample(model, "erk_heun", sigmas_for(model, 2))
         finally:
@@ -148,7 +168,9 @@ class TestDemoModel:
         for alpha, sigma in ((1.0, 3.0), (1.0, 0.2), (0.4, 0.6)):
             generator = torch.Generator().manual_seed(1)
             picture = mixture.sample(2, 1, 1, generator)
-            x = (alpha * picture + sigma * torch.randn(picture.shape, generator=generator, dtype=torch.float64)).requires_grad_()
+            x = (
+                alpha * picture + sigma * torch.randn(picture.shape, generator=generator, dtype=torch.float64)
+            ).requires_grad_()
             tile = x.reshape(-1)
             logs = []
             for j in range(mixture.means.shape[0]):
@@ -206,14 +228,21 @@ def test_a_sampler_is_its_solver_on_the_model(name, mode, kind):
     results = []
 
     coefficients = samplers._comfy_deis_coefficients if name == "erk_deis" else None
-    solver, guidance = erk.make_solver(name.removeprefix("erk_"), process, None, coefficients), erk.make_guidance(mode, None, None, 6)
+    solver, guidance = (
+        erk.make_solver(name.removeprefix("erk_"), process, None, coefficients),
+        erk.make_guidance(mode, None, None, 6),
+    )
 
     def alone(model, x, sigmas, extra_args, callback, disable):
-        results.append(erk.integrate(lambda x, sigma: model(x, sigma, **extra_args), x, sigmas, solver, guidance, process))
+        results.append(
+            erk.integrate(lambda x, sigma: model(x, sigma, **extra_args), x, sigmas, solver, guidance, process)
+        )
         return samplers.SAMPLERS[name](model, x, sigmas, extra_args, callback, disable, mode=mode)
 
     noise = torch.randn((2, 3, 32, 32), generator=torch.Generator().manual_seed(5))
     positive, negative = demo.class_conditioning("arcs"), demo.class_conditioning("everything")
     kind_of = comfy.samplers.KSAMPLER(alone)
-    result = comfy.sample.sample_custom(model, noise, 3.0, kind_of, sigmas, positive, negative, torch.zeros_like(noise), disable_pbar=True)
+    result = comfy.sample.sample_custom(
+        model, noise, 3.0, kind_of, sigmas, positive, negative, torch.zeros_like(noise), disable_pbar=True
+    )
     assert torch.equal(result, results[0])

@@ -1,4 +1,5 @@
-"""On CUDA devices: no step waits for it, half precision samples, and the result is the CPU's. Skipped where there is none.
+"""On CUDA devices: no step waits for it, half precision samples, and the result is the CPU's. Skipped where there is
+none.
 
 What fake tensors show (:mod:`fake_cuda`) is tested everywhere: nothing is read back, and no devices are mixed.
 """
@@ -21,7 +22,9 @@ MODES = pytest.mark.parametrize("mode", erk.MODES)
 BOTH = pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
 
 
-def sample(solver: str, mode: str, process: erk.NoiseProcess, x: Tensor, trace: erk.Trace | None = None, checked: bool = False) -> Tensor:
+def sample(
+    solver: str, mode: str, process: erk.NoiseProcess, x: Tensor, trace: erk.Trace | None = None, checked: bool = False
+) -> Tensor:
     """A run of eight steps; ``checked``: anything that waits for the device after the first model call raises."""
     sigmas = schedule(process, 8).to(x.device)
 
@@ -32,7 +35,13 @@ def sample(solver: str, mode: str, process: erk.NoiseProcess, x: Tensor, trace: 
 
     try:
         return erk.integrate(
-            model, x, sigmas, erk.make_solver(solver, process), erk.make_guidance(mode, None, None, steps=8), process, trace=trace
+            model,
+            x,
+            sigmas,
+            erk.make_solver(solver, process),
+            erk.make_guidance(mode, None, None, steps=8),
+            process,
+            trace=trace,
         )
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -1,4 +1,6 @@
-"""Other people's score networks are read and evaluated as their format says; what a benchmark fetches is the pinned file."""
+"""Other people's score networks are read and evaluated as their format says; what a benchmark fetches is the pinned
+file.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,12 @@ def made_up_arrays(blocks: int = 2) -> list[np.ndarray]:
     for _ in range(blocks):
         for size, width in ((PATCHES, WIDTHS[0]), (CHANNELS, WIDTHS[1])):
             arrays += [array(width, size), array(width), array(size, width), array(size)]
-        arrays += [array(CHANNELS, PATCHES), array(CHANNELS, PATCHES), array(PATCHES, CHANNELS), array(PATCHES, CHANNELS)]
+        arrays += [
+            array(CHANNELS, PATCHES),
+            array(CHANNELS, PATCHES),
+            array(PATCHES, CHANNELS),
+            array(PATCHES, CHANNELS),
+        ]
     return [*arrays, array(CHANNELS, PATCHES), array(CHANNELS, PATCHES), np.array(10.0)]
 
 
@@ -49,12 +56,17 @@ def by_definition(arrays: list[np.ndarray], y: np.ndarray, t: float) -> np.ndarr
     across = SIDE // PATCH
     corners = [(PATCH * (p // across), PATCH * (p % across)) for p in range(PATCHES)]
     places = [(slice(top, top + PATCH), slice(left, left + PATCH)) for top, left in corners]
-    h = np.stack([(arrays[0] * planes[:, rows, columns]).sum((1, 2, 3)) for rows, columns in places], 1) + arrays[1][:, :, 0]
+    h = (
+        np.stack([(arrays[0] * planes[:, rows, columns]).sum((1, 2, 3)) for rows, columns in places], 1)
+        + arrays[1][:, :, 0]
+    )
 
     def norm(h: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
         return (h - h.mean()) / np.sqrt(h.var() + 1e-5) * weight + bias
 
-    def perceptron(rows: np.ndarray, up: np.ndarray, up_bias: np.ndarray, down: np.ndarray, down_bias: np.ndarray) -> np.ndarray:
+    def perceptron(
+        rows: np.ndarray, up: np.ndarray, up_bias: np.ndarray, down: np.ndarray, down_bias: np.ndarray
+    ) -> np.ndarray:
         return np.maximum(rows @ up.T + up_bias, 0) @ down.T + down_bias
 
     rest = arrays[4:-3]
@@ -113,7 +125,9 @@ class TestTheDenoiser:
             alpha_2 = torch.exp(-t).reshape(-1, 1, 1, 1)
             return -y / (0.49 * alpha_2 + 1 - alpha_2)
 
-    @pytest.mark.parametrize(("sigma", "flow"), [(80.0, False), (0.002, False), (1e-5, False), (0.99, True), (0.3, True)])
+    @pytest.mark.parametrize(
+        ("sigma", "flow"), [(80.0, False), (0.002, False), (1e-5, False), (0.99, True), (0.3, True)]
+    )
     def test_is_the_posterior_mean(self, sigma, flow):
         alpha = 1 - sigma if flow else 1.0
         x = torch.randn(4, 1, 8, 8, dtype=torch.float64) * (0.49 * alpha**2 + sigma**2) ** 0.5
@@ -157,7 +171,9 @@ class TestFetching:
 
         def use(download):
             def run(command, **options):
-                return subprocess.CompletedProcess(command, download(command[command.index("--dest") + 1]), "", "no network")
+                return subprocess.CompletedProcess(
+                    command, download(command[command.index("--dest") + 1]), "", "no network"
+                )
 
             monkeypatch.setattr(packages.subprocess, "run", run)
 

@@ -29,7 +29,9 @@ def clipped(kind: str, scheduler: str, solver: str, steps: int, cfg: float, mode
     noise = torch.randn((6, 3, 64, 64), generator=torch.Generator().manual_seed(9))
     conditionings = demo.class_conditioning("arcs"), demo.class_conditioning("everything")
     latent = torch.zeros_like(noise)
-    pictures = comfy.sample.sample_custom(model, noise, cfg, sampler, sigmas, *conditionings, latent, disable_pbar=True, seed=9)
+    pictures = comfy.sample.sample_custom(
+        model, noise, cfg, sampler, sigmas, *conditionings, latent, disable_pbar=True, seed=9
+    )
     assert torch.isfinite(pictures).all()
     return (pictures.abs() > 1).float().flatten(1).mean(1)
 
@@ -52,7 +54,9 @@ def test_other_solvers_do_not_burst(kind, scheduler, solver, cfg):
 
 
 def test_the_first_graph_has_few_clipped_values():
-    """Karras at 8 steps and CFG 8, where calibrated clipped 0.99 of all values once, and off 0.46; 0.21 with either today."""
+    """Karras at 8 steps and CFG 8, where calibrated clipped 0.99 of all values once, and off 0.46; 0.21 with either
+    today.
+    """
     assert clipped("eps", "karras", "abm", 8, 8.0, "calibrated").mean() < 0.25
 
 

@@ -15,7 +15,9 @@ from bench.peers import PEERS, sample_cab2, sample_reab2, sample_stork2
 from bench.problems import problem
 from bench.stock import steps_within
 
-CASES = [(name, flow) for name, peer in PEERS.items() for flow in (False, True) if ("flow" if flow else "eps") in peer.kinds]
+CASES = [
+    (name, flow) for name, peer in PEERS.items() for flow in (False, True) if ("flow" if flow else "eps") in peer.kinds
+]
 
 
 @pytest.fixture

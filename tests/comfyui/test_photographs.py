@@ -1,4 +1,6 @@
-"""The network of photographs and what it is judged by. Its crops come from scikit-learn's two photographs: nothing is fetched."""
+"""The network of photographs and what it is judged by. Its crops come from scikit-learn's two photographs: nothing is
+fetched.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +40,18 @@ def test_a_crop_is_of_its_photograph(held):
     pictures, classes = crops.draw(64, torch.Generator().manual_seed(1), held, HERE)
     assert pictures.shape == (64, 3, crops.SIZE, crops.SIZE) and pictures.abs().max() <= 1
     assert set(classes.tolist()) == set(HERE)
-    colours = torch.stack([torch.tensor(load_sample_image(list(crops.PHOTOGRAPHS)[k]).mean((0, 1))) / 127.5 - 1 for k in HERE])
+    colours = torch.stack(
+        [torch.tensor(load_sample_image(list(crops.PHOTOGRAPHS)[k]).mean((0, 1))) / 127.5 - 1 for k in HERE]
+    )
     cropped = torch.stack([pictures[classes == k].mean((0, 2, 3)) for k in HERE]).double()
     assert torch.cdist(cropped, colours).argmin(1).tolist() == [0, 1]
 
 
 def test_held_out_crops_are_none_that_were_trained_on():
-    kinds = [crops.draw(300, torch.Generator().manual_seed(seed), held, HERE)[0].flatten(1) for seed, held in ((0, False), (1, True))]
+    kinds = [
+        crops.draw(300, torch.Generator().manual_seed(seed), held, HERE)[0].flatten(1)
+        for seed, held in ((0, False), (1, True))
+    ]
     assert torch.cdist(*kinds).min() > 0.1
 
 
@@ -73,7 +80,8 @@ def test_the_class_is_of_use(networks, held_out):
         "wrong": one_hot(wrong),
     }
     errors = {
-        name: float((edm.Model(networks[0], classes=c).guided(noisy, 5.0, flow=False) - data).square().mean()) for name, c in told.items()
+        name: float((edm.Model(networks[0], classes=c).guided(noisy, 5.0, flow=False) - data).square().mean())
+        for name, c in told.items()
     }
     assert errors["right"] < errors["none"] < errors["wrong"], errors
 
@@ -104,7 +112,9 @@ def test_comfyui_samples_each_picture_with_its_class_and_guidance(networks, kind
 def test_flow_and_sigma_space_are_one_model(networks):
     x = torch.randn((2, 3, crops.SIZE, crops.SIZE), generator=torch.Generator().manual_seed(0))
     model = edm.Model(networks[0], 3.0, one_hot(torch.tensor([1, 7])))
-    torch.testing.assert_close(model.guided(0.25 * x, 0.75, flow=True), model.guided(x, 3.0, flow=False), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        model.guided(0.25 * x, 0.75, flow=True), model.guided(x, 3.0, flow=False), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_noise_is_seen_in_flat_places_alone():

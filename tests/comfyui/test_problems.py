@@ -49,7 +49,9 @@ def test_sphere_is_the_posterior_mean(alpha, sigma):
     points = 2.0 * torch.stack([across * turn.cos(), across * turn.sin(), height], dim=1)
     x = torch.tensor([[0.5, -2.0, 1.0]], dtype=torch.float64)
     weights = torch.softmax(-(x - alpha * points).square().sum(1) / (2 * sigma**2), 0)
-    mean = Sphere(torch.eye(3, dtype=torch.float64), 2.0).posterior_mean(x, *(torch.tensor([[t]]).double() for t in (alpha, sigma)), None)
+    mean = Sphere(torch.eye(3, dtype=torch.float64), 2.0).posterior_mean(
+        x, *(torch.tensor([[t]]).double() for t in (alpha, sigma)), None
+    )
     torch.testing.assert_close(mean[0], weights @ points, rtol=1e-5, atol=1e-6)
 
 
@@ -115,12 +117,18 @@ def test_the_reference_solves_what_comfyui_samples(name, kind):
 
     bench.sample(look, torch.tensor([levels[0], 0.0]))
     for at, level, denoised in seen:
-        torch.testing.assert_close(denoised.double(), what.denoise(at.double(), level, bench.flow), atol=2e-3, rtol=1e-3)
+        torch.testing.assert_close(
+            denoised.double(), what.denoise(at.double(), level, bench.flow), atol=2e-3, rtol=1e-3
+        )
 
 
 def test_a_negative_is_another_class():
     what = problem("digits-negative")
-    assert what.negative_condition(3).argmax(1).tolist() == [1, 2, 3] and what.condition(3).argmax(1).tolist() == [0, 1, 2]
+    assert what.negative_condition(3).argmax(1).tolist() == [1, 2, 3] and what.condition(3).argmax(1).tolist() == [
+        0,
+        1,
+        2,
+    ]
     assert problem("digits-cfg-4").negative_condition(3).sum() == 0
 
 
@@ -173,7 +181,8 @@ def test_line_art_ends_on_its_pictures():
 
 
 @pytest.mark.parametrize(
-    ("name", "deviation"), [("sphere-64", 1.0), ("sphere-3", 1.0), ("even-colour", 0.8), ("gratings", 0.7), ("grating", 0.0)]
+    ("name", "deviation"),
+    [("sphere-64", 1.0), ("sphere-3", 1.0), ("even-colour", 0.8), ("gratings", 0.7), ("grating", 0.0)],
 )
 def test_how_wide_the_data_is(name, deviation):
     assert problem(name).distribution.deviation == pytest.approx(deviation)

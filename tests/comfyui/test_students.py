@@ -1,4 +1,6 @@
-"""Students of exact problems are what distillation promises; other people's denoisers are asked rightly; tables say what rows hold."""
+"""Students of exact problems are what distillation promises; other people's denoisers are asked rightly; tables say
+what rows hold.
+"""
 
 from __future__ import annotations
 
@@ -103,12 +105,15 @@ def test_an_ideal_denoiser_that_gives_noise_becomes_a_prediction_of_the_data(sig
 class TestTheTables:
     @staticmethod
     def row(mode: str, mean: float, budget: int = 8) -> comparison.Row:
-        return comparison.Row("set", "eps", "karras", budget, "erk_abm", mode, 8, 8, mean, mean, mean, 0.5, math.nan, 4, 1.0, 1e-6, 0.1)
+        return comparison.Row(
+            "set", "eps", "karras", budget, "erk_abm", mode, 8, 8, mean, mean, mean, 0.5, math.nan, 4, 1.0, 1e-6, 0.1
+        )
 
     def test_a_solved_cell_is_in_no_mean_and_is_told(self):
         made = comparison.compare(
             [
-                self.row("off", 0.2, 8), self.row("calibrated", 0.1, 8), self.row("off", 0.2, 16), self.row("calibrated", 0.4, 16),
+                self.row("off", 0.2, 8), self.row("calibrated", 0.1, 8), self.row("off", 0.2, 16),
+                self.row("calibrated", 0.4, 16),
                 self.row("off", 1e-5, 24), self.row("calibrated", 1e-2, 24),
             ]
         )  # fmt: skip

@@ -42,10 +42,17 @@ drawing = import_module(f"{load_pack().__name__}.nodes.traces.figure")
 style = pack_module("nodes.traces.style")
 
 FIELDS = erk.QUANTITIES
-QUANTITIES = {"rho-hat": "stiffness", "h*rho-hat": "h_stiffness", "correction size": "correction", "estimated S": "data_std"}
+QUANTITIES = {
+    "rho-hat": "stiffness",
+    "h*rho-hat": "h_stiffness",
+    "correction size": "correction",
+    "estimated S": "data_std",
+}
 
 
-def make_trace(steps: int = 8, batch: int = 1, solver: str = "heun", mode: str = "calibrated", seed: int = 0, **more: Any):
+def make_trace(
+    steps: int = 8, batch: int = 1, solver: str = "heun", mode: str = "calibrated", seed: int = 0, **more: Any
+):
     """A trace of made-up values of the sizes that real ones have."""
     generator = torch.Generator().manual_seed(seed)
     sigmas = [*torch.logspace(1.2, -1.5, steps).tolist(), 0.0]
@@ -64,7 +71,14 @@ def make_trace(steps: int = 8, batch: int = 1, solver: str = "heun", mode: str =
     return trace
 
 
-def draw(*traces: Any, what: str = "overview", axis: str = "step", size: tuple[int, int] = (800, 560), theme: str = "light", labels=()):
+def draw(
+    *traces: Any,
+    what: str = "overview",
+    axis: str = "step",
+    size: tuple[int, int] = (800, 560),
+    theme: str = "light",
+    labels=(),
+):
     """The figure and its pixels; a warning of matplotlib's is an error."""
     title, runs = trace_runs.label_runs(traces, labels)
     with warnings.catch_warnings():
@@ -94,12 +108,17 @@ class TestDrawing:
         for number, trace in enumerate(traces):
             line = lines(figure)[f"{what}/{number}"]
             place = [step.sigma if axis == "sigma" else step.index for step in trace.steps]
-            value = [np.median(getattr(step, field)) * (100 if what == "correction size" else 1) for step in trace.steps]
+            value = [
+                np.median(getattr(step, field)) * (100 if what == "correction size" else 1) for step in trace.steps
+            ]
             assert np.allclose(line.get_xdata(), place)
             assert np.allclose(line.get_ydata(), value, equal_nan=True)
             for state, active in (("corrected", True), ("not corrected", False)):
                 marks = lines(figure)[f"{what}/{number}/{state}"]
-                assert np.allclose(marks.get_xdata(), [p for p, step in zip(place, trace.steps, strict=True) if any(step.active) is active])
+                assert np.allclose(
+                    marks.get_xdata(),
+                    [p for p, step in zip(place, trace.steps, strict=True) if any(step.active) is active],
+                )
                 hollow = to_rgb(marks.get_markerfacecolor()) == to_rgb(style.THEMES["light"].background)
                 assert hollow is not active
         (panel,) = figure.axes
@@ -137,7 +156,9 @@ class TestDrawing:
             assert line.get_color() == lines(figure)[f"rho-hat/{name[-1]}"].get_color()
         assert "threshold w_con = 0.1" in words(draw(paper)[0])
 
-    @pytest.mark.parametrize("size", [(320, 240), (321, 243), (480, 320), (1120, 800), (1999, 301), (400, 1201), (4096, 2160)])
+    @pytest.mark.parametrize(
+        "size", [(320, 240), (321, 243), (480, 320), (1120, 800), (1999, 301), (400, 1201), (4096, 2160)]
+    )
     @pytest.mark.parametrize("theme", style.THEMES)
     def test_size_and_background(self, size, theme):
         width, height = size
@@ -159,7 +180,9 @@ class TestDrawing:
         traces[0]._measured[3].values[:] = math.nan
         figure, _ = draw(*traces, size=size, labels=["a label that goes on " * 6] + ["run"] * (count - 1))
         renderer = figure.canvas.get_renderer()
-        bottom = max([text.get_window_extent(renderer).y1 for text in figure.texts if text.get_va() == "bottom"], default=0)
+        bottom = max(
+            [text.get_window_extent(renderer).y1 for text in figure.texts if text.get_va() == "bottom"], default=0
+        )
         (legend,) = figure.legends
         legend_box = legend.get_window_extent(renderer)
         (title,) = [text.get_window_extent(renderer) for text in figure.texts if text.get_va() == "top"]
@@ -169,7 +192,9 @@ class TestDrawing:
         assert max(box.y1 for box in boxes) <= title.y0 + 1
         for box in (*boxes, legend_box, title, *(text.get_window_extent(renderer) for text in figure.texts)):
             assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= size[0] + 1 and box.y1 <= size[1] + 1
-        assert sum(axes.get_window_extent(renderer).height for axes in figure.axes[:1]) > 0.15 * size[1], "room is left for the curve"
+        assert sum(axes.get_window_extent(renderer).height for axes in figure.axes[:1]) > 0.15 * size[1], (
+            "room is left for the curve"
+        )
 
 
 class TestLabels:
@@ -192,7 +217,9 @@ class TestLabels:
 
     def test_a_line_names_the_trace_of_its_input(self):
         node = visualizer.StiffnessVisualizerERKGuid
-        output = node.execute(make_trace(), trace_3=make_trace(seed=1), labels="first\nsecond\nthird", width=320, height=240)
+        output = node.execute(
+            make_trace(), trace_3=make_trace(seed=1), labels="first\nsecond\nthird", width=320, height=240
+        )
         assert [run["label"] for run in json.loads(output.result[1])["runs"]] == ["first", "third"]
 
 
@@ -212,7 +239,10 @@ DEGENERATE = {
     "one step": (lambda: [make_trace(1)], "one step only"),
     "one step beside another": (lambda: [make_trace(1), make_trace()], "one step only"),
     "all NaN": (lambda: [spoil(make_trace(), math.nan)], "no finite value above 0 in any step"),
-    "all NaN beside another": (lambda: [spoil(make_trace(), math.nan), make_trace(4)], "no finite value above 0 in any step"),
+    "all NaN beside another": (
+        lambda: [spoil(make_trace(), math.nan), make_trace(4)],
+        "no finite value above 0 in any step",
+    ),
     "some NaN": (lambda: [spoil(make_trace(), math.nan, steps=(3, 5))], "rho-hat not finite at steps 3 and 5"),
     "some inf": (lambda: [spoil(make_trace(), math.inf, steps=(4,))], "rho-hat not finite at step 4"),
     "zeros": (lambda: [spoil(make_trace(), 0.0)], "no finite value above 0 in any step"),
@@ -238,7 +268,9 @@ class TestDegenerate:
             if any(math.isfinite(value) and (value > 0 or what == "correction size") for value in values):
                 assert f"{what}/{number}" in lines(figure)
             else:
-                assert any(word in words(figure) for word in ("no step", "one step only", "no finite", "no estimate")), words(figure)
+                assert any(
+                    word in words(figure) for word in ("no step", "one step only", "no finite", "no estimate")
+                ), words(figure)
 
     def test_the_same_trace_twice(self):
         trace = make_trace()
@@ -267,11 +299,15 @@ class TestDegenerate:
         """Never an exception nor a warning; and what is saved is what the trace holds."""
         traces = []
         for _ in range(data.draw(st.integers(1, 3))):
-            trace = make_trace(data.draw(st.integers(0, 4)), data.draw(st.integers(1, 2)), mode=data.draw(st.sampled_from(erk.MODES)))
+            trace = make_trace(
+                data.draw(st.integers(0, 4)), data.draw(st.integers(1, 2)), mode=data.draw(st.sampled_from(erk.MODES))
+            )
             for i, step in enumerate(trace._measured):
                 drawn = data.draw(st.lists(self.values, min_size=step.values.numel(), max_size=step.values.numel()))
                 values = torch.tensor(drawn, dtype=torch.float32).reshape(step.values.shape)
-                trace._measured[i] = replace(step, values=values, sigma=data.draw(st.one_of(st.just(step.sigma), self.values)))
+                trace._measured[i] = replace(
+                    step, values=values, sigma=data.draw(st.one_of(st.just(step.sigma), self.values))
+                )
             traces.append(trace)
         what, axis = data.draw(st.sampled_from(style.PLOTS)), data.draw(st.sampled_from(style.AXES))
         figure, pixels = draw(*traces, what=what, axis=axis, size=(400, 300))
@@ -294,7 +330,12 @@ def check_json(text: str, traces: list[Any]) -> None:
 def check_csv(text: str, traces: list[Any]) -> None:
     """Row by row against the traces; every number to the last bit."""
     rows = list(csv.DictReader(io.StringIO(text)))
-    expected = [(i, trace, step, b) for i, trace in enumerate(traces, 1) for step in trace.steps for b in range(len(step.active))]
+    expected = [
+        (i, trace, step, b)
+        for i, trace in enumerate(traces, 1)
+        for step in trace.steps
+        for b in range(len(step.active))
+    ]
     assert len(rows) == len(expected)
     for row, (number, trace, step, sample) in zip(rows, expected, strict=True):
         assert (int(row["run"]), int(row["step"]), int(row["sample"])) == (number, step.index, sample)
@@ -327,8 +368,10 @@ def names_in(folder: Path) -> list[str]:
 
 
 BAD_NAMES = [
-    "../x", "..", "a/../../x", "..\\x", "a/..", "/etc/x", "//host/x", "\\\\host\\x", "C:\\x", "C:x", "a:b", "", " ", "/", ".", "./", "a\0b",
-    "a\nb", "x?", "a*", "<a>", 'a"b', "a|b", "a/ b", "a /b", "a.", "con", "a/NUL.txt", "lpt1/x", "x" * 201, "\u4f60" * 67 + "/x", "\ud800",
+    "../x", "..", "a/../../x", "..\\x", "a/..", "/etc/x", "//host/x", "\\\\host\\x", "C:\\x", "C:x", "a:b", "", " ",
+    "/", ".", "./", "a\0b",
+    "a\nb", "x?", "a*", "<a>", 'a"b', "a|b", "a/ b", "a /b", "a.", "con", "a/NUL.txt", "lpt1/x", "x" * 201,
+    "\u4f60" * 67 + "/x", "\ud800",
     "%date:yyyy-MM-dd%/x", ".. /x", ". ./x",
 ]  # fmt: skip
 
@@ -338,7 +381,11 @@ class TestSaving:
     def test_files_equal_the_traces(self, output, kind):
         traces = [make_trace(5, 3), make_trace(3, 1, "deis", "paper", w_stiff=0.5, w_con=0.1), erk.Trace()]
         files = save("a/b", kind, traces)
-        assert [Path(file["filename"]).suffix for file in files] == {"CSV": [".csv"], "JSON": [".json"], "both": [".csv", ".json"]}[kind]
+        assert [Path(file["filename"]).suffix for file in files] == {
+            "CSV": [".csv"],
+            "JSON": [".json"],
+            "both": [".csv", ".json"],
+        }[kind]
         for file in files:
             assert file["type"] == "output" and file["subfolder"] == "a"
             text = (output / file["subfolder"] / file["filename"]).read_text(encoding="utf-8")
@@ -373,7 +420,8 @@ class TestSaving:
         assert names_in(output) == [] and names_in(output.parent) == ["beside", "output"]
 
     @pytest.mark.parametrize(
-        "name", ["x", "a/b/c", "a\\b", "a//b", "./a", "a/./b/", "\u00e9t\u00e9/\u4f60\u597d", "a b", ".hidden", "x" * 200]
+        "name",
+        ["x", "a/b/c", "a\\b", "a//b", "./a", "a/./b/", "\u00e9t\u00e9/\u4f60\u597d", "a b", ".hidden", "x" * 200],
     )
     def test_a_good_name_is_taken(self, output, name):
         assert visualizer.StiffnessVisualizerERKGuid.validate_inputs(filename_prefix=name) is True
@@ -391,12 +439,16 @@ class TestSaving:
 
     def test_a_disk_that_refuses_is_told_in_one_sentence(self, output):
         (output / "file").write_text("")
-        with pytest.raises(OSError, match=r"^ERK-Guid: the trace could not be saved as 'file/x' .*choose another filename_prefix\.$"):
+        with pytest.raises(
+            OSError, match=r"^ERK-Guid: the trace could not be saved as 'file/x' .*choose another filename_prefix\.$"
+        ):
             save("file/x")
 
     names = st.one_of(
         st.text(max_size=30),
-        st.lists(st.sampled_from(["..", ".", "a", "/", "\\", "C:", "~", " ", "%year%", "\0", "way", "x."]), max_size=8).map("".join),
+        st.lists(
+            st.sampled_from(["..", ".", "a", "/", "\\", "C:", "~", " ", "%year%", "\0", "way", "x."]), max_size=8
+        ).map("".join),
         st.lists(st.sampled_from(["..", "a", "b", "way", ""]), max_size=6).map("/".join),
     )
 
@@ -430,7 +482,8 @@ class TestNode:
 
     @pytest.mark.parametrize(
         ("wrong", "said"),
-        [({"plot": "x"}, "plot is 'x'"), ({"axis": "x"}, "axis is 'x'"), ({"theme": "x"}, "theme is 'x'"), ({"save": "x"}, "save is 'x'"),
+        [({"plot": "x"}, "plot is 'x'"), ({"axis": "x"}, "axis is 'x'"), ({"theme": "x"}, "theme is 'x'"),
+        ({"save": "x"}, "save is 'x'"),
          ({"width": 10}, "width is 10"), ({"height": 9999}, "height is 9999")],
     )  # fmt: skip
     def test_wrong_values_over_a_link(self, wrong, said):
@@ -446,12 +499,22 @@ def node(class_type: str, /, **inputs: Any) -> dict[str, Any]:
     return {"class_type": class_type, "inputs": inputs}
 
 
-def two_samplers(steps: tuple[int, int] = (6, 9), seed: int = 1, modes: tuple[str, str] = ("calibrated", "paper")) -> dict[str, Any]:
+def two_samplers(
+    steps: tuple[int, int] = (6, 9), seed: int = 1, modes: tuple[str, str] = ("calibrated", "paper")
+) -> dict[str, Any]:
     wires = {"model": ["demo", 0], "positive": ["demo", 1], "negative": ["demo", 2], "latent_image": ["demo", 4]}
     prompt = {"demo": node("DemoModelERKGuid", kind="eps", pictures="arcs", width=64, height=64, batch_size=2)}
     for name, count, mode in zip("ab", steps, modes, strict=True):
         prompt[name] = node(
-            "KSamplerERKGuid", **wires, seed=seed, steps=count, cfg=3.0, solver="heun", scheduler="karras", denoise=1.0, mode=mode
+            "KSamplerERKGuid",
+            **wires,
+            seed=seed,
+            steps=count,
+            cfg=3.0,
+            solver="heun",
+            scheduler="karras",
+            denoise=1.0,
+            mode=mode,
         )
     return prompt
 
@@ -462,7 +525,10 @@ def compare(**more: Any) -> dict[str, Any]:
 
 class TestServer:
     def test_a_and_b_as_picture_json_and_files(self, server: Server):
-        prompt = {**two_samplers(), **compare(labels="A\nB", axis="sigma", width=900, height=640, theme="dark", save="both")}
+        prompt = {
+            **two_samplers(),
+            **compare(labels="A\nB", axis="sigma", width=900, height=640, theme="dark", save="both"),
+        }
         prompt["show"] = node("PreviewAny", source=["view", 1])
         prompt["keep"] = node("SaveImage", images=["view", 0], filename_prefix="plot")
         outputs = server.run(prompt)
@@ -493,9 +559,17 @@ class TestServer:
         wires = {"model": ["demo", 0], "positive": ["demo", 1], "negative": ["demo", 2], "latent_image": ["demo", 4]}
         for name, steps in (("a", 5), ("b", 7)):
             prompt[name] = node("SamplerERKGuid", solver="deis", mode="calibrated")
-            prompt[f"{name}_sigmas"] = node("BasicScheduler", model=["demo", 0], scheduler="karras", steps=steps, denoise=1.0)
+            prompt[f"{name}_sigmas"] = node(
+                "BasicScheduler", model=["demo", 0], scheduler="karras", steps=steps, denoise=1.0
+            )
             prompt[f"{name}_run"] = node(
-                "SamplerCustom", **wires, add_noise=True, noise_seed=3, cfg=3.0, sampler=[name, 0], sigmas=[f"{name}_sigmas", 0]
+                "SamplerCustom",
+                **wires,
+                add_noise=True,
+                noise_seed=3,
+                cfg=3.0,
+                sampler=[name, 0],
+                sigmas=[f"{name}_sigmas", 0],
             )
         prompt |= compare(latent=["a_run", 0], latent_2=["b_run", 0])
         prompt["show"] = node("PreviewAny", source=["view", 1])
@@ -504,7 +578,9 @@ class TestServer:
 
     def test_a_new_run_is_drawn_anew_and_an_old_one_is_not(self, server: Server):
         def queue(seed: int) -> list[Any]:
-            entry = server.wait(server.queue({**two_samplers(seed=seed), **compare(save="CSV", filename_prefix="cache/run")}))
+            entry = server.wait(
+                server.queue({**two_samplers(seed=seed), **compare(save="CSV", filename_prefix="cache/run")})
+            )
             assert entry["status"]["status_str"] == "success"
             return [file["filename"] for file in entry["outputs"]["view"]["files"]]
 
@@ -516,7 +592,8 @@ class TestServer:
 
     @pytest.mark.parametrize(
         ("wrong", "name"),
-        [({"plot": "nonsense"}, "plot"), ({"axis": "nonsense"}, "axis"), ({"theme": "nonsense"}, "theme"), ({"save": "nonsense"}, "save"),
+        [({"plot": "nonsense"}, "plot"), ({"axis": "nonsense"}, "axis"), ({"theme": "nonsense"}, "theme"),
+        ({"save": "nonsense"}, "save"),
          ({"width": 10}, "width"), ({"height": 100_000}, "height"), ({"filename_prefix": "../../x"}, "filename_prefix"),
          ({"filename_prefix": "/tmp/x"}, "filename_prefix"), ({"filename_prefix": "a\0"}, "filename_prefix")],
     )  # fmt: skip
@@ -534,7 +611,10 @@ class TestServer:
         entry = server.wait(server.queue(prompt))
         assert entry["status"]["status_str"] == "error"
         message = error_message(entry)
-        assert message.startswith("StiffnessVisualizerERKGuid: ") and "filename_prefix '../../outside' leads out" in message
+        assert (
+            message.startswith("StiffnessVisualizerERKGuid: ")
+            and "filename_prefix '../../outside' leads out" in message
+        )
         assert not list(server.base.parent.glob("outside*")) and not list(server.base.glob("outside*"))
         prompt["name"]["inputs"]["value"] = "inside"
         assert len(server.run(prompt)["view"]["files"]) == 2
@@ -549,13 +629,21 @@ class TestServer:
                 entry["widgets_values"] = []
         prompt = to_prompt(graph, object_info)
         (key,) = [key for key, entry in prompt.items() if entry["class_type"] == "StiffnessVisualizerERKGuid"]
-        prompt[key]["inputs"] = {key: value for key, value in prompt[key]["inputs"].items() if key in ("trace", "latent")}
+        prompt[key]["inputs"] = {
+            key: value for key, value in prompt[key]["inputs"].items() if key in ("trace", "latent")
+        }
         outputs = server.run(prompt)
         picture = Image.open(io.BytesIO(server.image(outputs[key]["images"][0])))
         assert picture.size == (1120, 800) and "files" not in outputs[key]
 
 
-NODES = ["KSamplerERKGuid", "KSamplerAdvancedERKGuid", "SamplerERKGuid", "StiffnessVisualizerERKGuid", "DemoModelERKGuid"]
+NODES = [
+    "KSamplerERKGuid",
+    "KSamplerAdvancedERKGuid",
+    "SamplerERKGuid",
+    "StiffnessVisualizerERKGuid",
+    "DemoModelERKGuid",
+]
 
 
 class TestHelp:
@@ -567,13 +655,19 @@ class TestHelp:
         table = "\n".join(line for line in text.splitlines() if line.startswith("|"))
         cells = {name.strip() for line in table.splitlines() for name in line.split("|")[1].split(",")}
         names = [
-            spec[1].get("display_name") or name for group in ("required", "optional") for name, spec in info["input"].get(group, {}).items()
+            spec[1].get("display_name") or name
+            for group in ("required", "optional")
+            for name, spec in info["input"].get(group, {}).items()
         ]
         assert set(names) | set(info["output_name"]) <= cells
         named = {info["display_name"] for info in (object_info[other] for other in NODES)}
-        assert sum(name in text for name in named) > 1, "it names related nodes, for the page's viewer has no links between pages"
+        assert sum(name in text for name in named) > 1, (
+            "it names related nodes, for the page's viewer has no links between pages"
+        )
         # The viewer opens a link as the page's own address, so that a relative one would lead nowhere.
-        assert not [target for target in re.findall(r"(?<!!)\[[^]]*\]\(([^)]*)\)", text) if not target.startswith("https://")]
+        assert not [
+            target for target in re.findall(r"(?<!!)\[[^]]*\]\(([^)]*)\)", text) if not target.startswith("https://")
+        ]
 
     @pytest.mark.parametrize("kind", NODES)
     def test_pictures_are_served(self, server: Server, kind):

@@ -53,7 +53,9 @@ def spectrum_of(x):
 
 
 def solve(solver, mode, model, x, sigmas, process, **options):
-    return erk.integrate(model, x, sigmas, solver, erk.make_guidance(mode, None, None, len(sigmas) - 1), process, **options)
+    return erk.integrate(
+        model, x, sigmas, solver, erk.make_guidance(mode, None, None, len(sigmas) - 1), process, **options
+    )
 
 
 @pytest.fixture
@@ -64,11 +66,15 @@ def trusting(monkeypatch):
 
 
 CORRECTED = pytest.mark.parametrize("name", [name for name, solver in erk.SOLVERS.items() if not solver.corrects])
-"""Solvers that take a state as it is. A predictor-corrector makes it anew, and its last word on a step is its own corrector's."""
+"""Solvers that take a state as it is. A predictor-corrector makes it anew, and its last word on a step is its own
+corrector's.
+"""
 
 
 def second_state(solver, mode, model, x, sigmas, process):
-    """The result, and the state after the first step: a multistep solver's first step is an Euler step with no pair to claim from."""
+    """The result, and the state after the first step: a multistep solver's first step is an Euler step with no pair to
+    claim from.
+    """
     states = []
     result = solve(solver, mode, model, x, sigmas, process, report=lambda i, x, denoised: states.append(x.clone()))
     return result, states[1]
@@ -145,7 +151,8 @@ class TestAgreement:
         return agreement(inner(found, claimed), inner(claimed, claimed), inner(found, found), last)
 
     @pytest.mark.parametrize(
-        ("factor", "expected"), [(1.0, 1.0), (0.3, 0.3), (0.0, 0.0), (-1.0, 0.0), (2.0, 1.0), (8.0, 0.5), (math.nan, 0.0)]
+        ("factor", "expected"),
+        [(1.0, 1.0), (0.3, 0.3), (0.0, 0.0), (-1.0, 0.0), (2.0, 1.0), (8.0, 0.5), (math.nan, 0.0)],
     )
     @pytest.mark.parametrize("last", [False, True])
     def test_the_error_found_is_a_multiple_of_the_claim(self, factor, expected, last):
@@ -171,7 +178,9 @@ class TestAgreement:
 
 
 def test_the_last_step_is_judged_by_how_the_prediction_changed():
-    """A Gaussian's denoiser down to sigma 1, and one that stands still below: the last step must not go on as before."""
+    """A Gaussian's denoiser down to sigma 1, and one that stands still below: the last step must not go on as
+    before.
+    """
 
     def model(x, sigma):
         return (0.49 / (0.49 + sigma.clamp(min=1.0) ** 2)).view(-1, 1, 1, 1) * decided
@@ -183,7 +192,9 @@ def test_the_last_step_is_judged_by_how_the_prediction_changed():
 
 
 def cached(model, difference):
-    """A step cache on ``model`` that returns its last output, or its last difference from the input, at every third call."""
+    """A step cache on ``model`` that returns its last output, or its last difference from the input, at every third
+    call.
+    """
     last = []
 
     def call(x, sigma):
@@ -206,7 +217,9 @@ def test_a_repeated_output_is_not_corrected(name, process, difference, shape):
     run(cached(bent, difference), x, sigmas, name, process, "calibrated", trace=trace)
     repeated = [step.held == ["repeated", "repeated"] for step in trace.steps]
     calls = [step.model_calls for step in trace.steps]
-    expected = [any(call % 3 == 0 for call in range(before + 1, after + 1)) for before, after in itertools.pairwise([0, *calls])]
+    expected = [
+        any(call % 3 == 0 for call in range(before + 1, after + 1)) for before, after in itertools.pairwise([0, *calls])
+    ]
     # The last stage and the next step's start may be at one level, where next to the same output is right.
     assert repeated == expected if calls[0] == 1 else all(map(operator.le, repeated, expected)) and any(repeated)
     assert not any(any(step.active) for step, held in zip(trace.steps, repeated, strict=True) if held)
@@ -238,7 +251,9 @@ def test_a_run_that_has_left_its_trajectory_goes_on_with_plain_steps(name, proce
 @BOTH
 @SOLVERS
 def test_what_is_kept_outside_a_mask_tells_nothing(name, process):
-    """Inpainting: what is sampled depends on what the model says there, and not on the noise estimate of the kept part."""
+    """Inpainting: what is sampled depends on what the model says there, and not on the noise estimate of the kept
+    part.
+    """
     region = torch.zeros(1, 1, 8, 8)
     region[..., :4] = 1
     x, sigmas, results = start((2, 2, 8, 8), process), schedule(process, 8), []
@@ -324,7 +339,9 @@ def test_a_batch_of_two_is_two_batches_of_one(name, process):
     x[1] *= 0.01
     both = run(bent, x, sigmas, name, process, "calibrated")
     for i in range(2):
-        assert torch.allclose(both[i : i + 1], run(bent, x[i : i + 1], sigmas, name, process, "calibrated"), rtol=1e-4, atol=1e-5)
+        assert torch.allclose(
+            both[i : i + 1], run(bent, x[i : i + 1], sigmas, name, process, "calibrated"), rtol=1e-4, atol=1e-5
+        )
 
 
 @BOTH
@@ -345,7 +362,9 @@ def test_float64_keeps_its_precision(name):
     """Where there is nothing to correct: a correction in float32 must not round the state to it."""
     process = erk.SIGMA_SPACE
     x, sigmas = start((2, 3, 8, 8), process, dtype=torch.float64), schedule(process, 8)[:-1]
-    off, calibrated = (run(lambda x, sigma: torch.zeros_like(x), x, sigmas, name, process, mode) for mode in ("off", "calibrated"))
+    off, calibrated = (
+        run(lambda x, sigma: torch.zeros_like(x), x, sigmas, name, process, mode) for mode in ("off", "calibrated")
+    )
     assert calibrated.dtype == torch.float64
     assert torch.allclose(calibrated, off, rtol=1e-11, atol=0)
 
@@ -355,7 +374,12 @@ def test_float64_keeps_its_precision(name):
 @pytest.mark.parametrize("size", [1e-25, 1e-6, 1e4, 1e18])
 def test_enormous_and_tiny_latents_stay_finite(name, process, size):
     x, sigmas = start((2, 3, 8, 8), process) * size, schedule(process, 6)
-    for model in (gaussian(process), lambda x, sigma: torch.zeros_like(x), lambda x, sigma: torch.full_like(x, size), lambda x, sigma: x):
+    for model in (
+        gaussian(process),
+        lambda x, sigma: torch.zeros_like(x),
+        lambda x, sigma: torch.full_like(x, size),
+        lambda x, sigma: x,
+    ):
         assert torch.isfinite(run(model, x, sigmas, name, process, "calibrated")).all()
 
 
@@ -388,7 +412,9 @@ def test_the_kept_region_is_kept(name, process):
 
 @pytest.mark.parametrize("name", ["heun", "deis"])
 def test_blank_places_stay_blank(name, monkeypatch):
-    """Half of each picture is texture, half is blank: the last step's correction must not put noise into the blank half."""
+    """Half of each picture is texture, half is blank: the last step's correction must not put noise into the blank
+    half.
+    """
     process, width = erk.FLOW, torch.full((1, 1, 16, 16), 0.01)
     width[..., :8] = 0.8
 
@@ -420,7 +446,9 @@ def test_a_repeated_level_changes_nothing(name, process, at):
     repeated = torch.cat([sigmas[: at + 1], sigmas[at:]])
     expected = run(bent, x, sigmas, name, process, "calibrated")
     for options in ({}, {"trace": erk.Trace()}):
-        assert torch.allclose(run(bent, x, repeated, name, process, "calibrated", **options), expected, rtol=1e-5, atol=1e-6)
+        assert torch.allclose(
+            run(bent, x, repeated, name, process, "calibrated", **options), expected, rtol=1e-5, atol=1e-6
+        )
 
 
 @SOLVERS
@@ -430,7 +458,9 @@ def test_a_repeated_level_changes_nothing(name, process, at):
 def test_whoever_looks_on_changes_nothing(name, process, mode, shape):
     """Without an observer less is kept of the past; the result is the same."""
     x, sigmas = start(shape, process), schedule(process, 8)
-    assert torch.equal(run(bent, x, sigmas, name, process, mode), run(bent, x, sigmas, name, process, mode, trace=erk.Trace()))
+    assert torch.equal(
+        run(bent, x, sigmas, name, process, mode), run(bent, x, sigmas, name, process, mode, trace=erk.Trace())
+    )
 
 
 @BOTH
@@ -443,7 +473,9 @@ def test_large_latents_in_pieces(name, process, shape, piece, monkeypatch):
     expected = run(bent, x, sigmas, name, process, "calibrated", trace=whole)
     monkeypatch.setattr("erk.guidance.calibrated.spectrum._PIECE", {"cpu": piece})
     assert len(spectrum_of(x).pieces) > 1
-    assert torch.allclose(run(bent, x, sigmas, name, process, "calibrated", trace=parts), expected, rtol=1e-5, atol=1e-5)
+    assert torch.allclose(
+        run(bent, x, sigmas, name, process, "calibrated", trace=parts), expected, rtol=1e-5, atol=1e-5
+    )
     for a, b in zip(whole.steps, parts.steps, strict=True):
         for told in ("data_std", "valid", "believed", "correction"):
             assert getattr(a, told) == pytest.approx(getattr(b, told), rel=2e-3, nan_ok=True)
@@ -461,7 +493,9 @@ def test_runs_do_not_know_of_each_other(name):
 @BOTH
 @SOLVERS
 def test_inverting_then_sampling_returns(name, process):
-    """12 steps up and down a Gaussian end where they began to 1 %, or at least as near as with mode off, whose errors cancel."""
+    """12 steps up and down a Gaussian end where they began to 1 %, or at least as near as with mode off, whose errors
+    cancel.
+    """
     up = torch.linspace(0.05, 0.8, 13) if process.is_flow else torch.logspace(-1, 1, 13)
     x, distance = start((2, 3, 8, 8), process).clamp(-1, 1), {}
     for mode in ("off", "calibrated"):
@@ -486,7 +520,14 @@ def test_the_trace_tells_the_estimate(process):
 
 def test_model_calls_are_the_solvers_own():
     model = Counted(bent)
-    run(model, start((1, 1, 4, 4), erk.SIGMA_SPACE), schedule(erk.SIGMA_SPACE, 10), "heun", erk.SIGMA_SPACE, "calibrated")
+    run(
+        model,
+        start((1, 1, 4, 4), erk.SIGMA_SPACE),
+        schedule(erk.SIGMA_SPACE, 10),
+        "heun",
+        erk.SIGMA_SPACE,
+        "calibrated",
+    )
     assert model.calls == 19
 
 
@@ -540,7 +581,9 @@ class TestSpectrum:
         assert spectrum.spread(torch.arange(spectrum.bands).float())[0] == 0
 
     def test_cosines_are_eigenvectors_of_the_mirrored_difference(self):
-        """What defines the DCT-II, without its formula: second differences with mirrored ends. And bands are in the order of frequency."""
+        """What defines the DCT-II, without its formula: second differences with mirrored ends. And bands are in the
+        order of frequency.
+        """
         spectrum, n = spectrum_of(torch.zeros(1, 1, 1, 9)), 9
         shape = spectrum.forward(torch.zeros(1, 1, 1, 9)).shape
         basis = torch.stack([spectrum.inverse(row.view(shape)).flatten() for row in torch.eye(shape.numel())])
@@ -569,7 +612,9 @@ class TestSpectrum:
         assert torch.allclose(means.view(2, 3, -1), expected, atol=1e-5)
         # And a band's value reaches its own coefficients: those that fill up are zero.
         ones = torch.ones_like(coefficients) * spectrum.spread(torch.arange(spectrum.bands) + 1.0) * (coefficients != 0)
-        assert ones.sum(dim=(1, 2)) == pytest.approx(float(((band[:, None] == band.unique()).float().argmax(1) + 1).sum()))
+        assert ones.sum(dim=(1, 2)) == pytest.approx(
+            float(((band[:, None] == band.unique()).float().argmax(1) + 1).sum())
+        )
 
     def test_an_axis_as_long_as_a_large_latent_is_transformed(self):
         assert spectrum_of(torch.zeros(1, 1, 1, 2048)).bands > 15
@@ -631,4 +676,6 @@ def test_tabulated_correction_is_the_solvers_own_defect():
             noise = (current.x - (1 - sigma) * current.denoised) / sigma
             expected = ((std(sigma_next) - reached) / noise).item()
             position = quotients.positions(torch.tensor([quotients.of(u)]), torch.ones(1))
-            assert interpolate(table, position).item() == pytest.approx(expected, rel=5e-4, abs=1e-5 * table.abs().max().item())
+            assert interpolate(table, position).item() == pytest.approx(
+                expected, rel=5e-4, abs=1e-5 * table.abs().max().item()
+            )

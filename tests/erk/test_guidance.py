@@ -32,7 +32,16 @@ def test_heun_by_hand():
             = 0.078125; correction -0.5 * 0.0625 * 0.125 = -0.00390625; x = 0.07421875.
     """
     trace = erk.Trace()
-    x = run(growth, torch.ones(1, 1), torch.tensor([3.0, 2.0, 1.0, 0.5]), "heun", erk.SIGMA_SPACE, w_stiff=0.5, w_con=0.0, trace=trace)
+    x = run(
+        growth,
+        torch.ones(1, 1),
+        torch.tensor([3.0, 2.0, 1.0, 0.5]),
+        "heun",
+        erk.SIGMA_SPACE,
+        w_stiff=0.5,
+        w_con=0.0,
+        trace=trace,
+    )
     assert x.item() == pytest.approx(0.07421875, rel=1e-6)
     assert [step.active for step in trace.steps] == [[False], [True], [True]]
     assert math.isnan(trace.steps[0].stiffness[0])
@@ -81,12 +90,16 @@ def test_euler_by_hand():
 @pytest.mark.parametrize(("w_stiff", "w_con"), [(0.5, 0.0), (1.5, 0.4)])
 def test_equals_an_independent_transcription(name, process, w_stiff, w_con):
     x, sigmas = start((3, 2, 6), process), schedule(process, 12)
-    expected = transcription.sample(bent, x, sigmas.tolist(), name, process.is_flow, w_stiff, w_con, order=3, weights=adams_bashforth_vp)
+    expected = transcription.sample(
+        bent, x, sigmas.tolist(), name, process.is_flow, w_stiff, w_con, order=3, weights=adams_bashforth_vp
+    )
     trace = erk.Trace()
     result = run(bent, x, sigmas, name, process, w_stiff=w_stiff, w_con=w_con, trace=trace)
     assert torch.allclose(result.double(), expected, rtol=2e-4, atol=2e-4)
     off = run(bent, x, sigmas, name, process, "off")
-    assert (result - off).abs().max() > 100 * (result.double() - expected).abs().max(), "the correction must be what is compared"
+    assert (result - off).abs().max() > 100 * (result.double() - expected).abs().max(), (
+        "the correction must be what is compared"
+    )
     assert any(any(step.active) for step in trace.steps)
 
 
@@ -117,12 +130,19 @@ def test_a_batch_of_two_is_two_batches_of_one(name, process):
     x[1] *= 0.01  # so that one sample would drown the other in a pooled norm
     both = run(bent, x, sigmas, name, process, w_stiff=1.0, w_con=0.3)
     for i in range(2):
-        assert torch.allclose(both[i : i + 1], run(bent, x[i : i + 1], sigmas, name, process, w_stiff=1.0, w_con=0.3), rtol=1e-5, atol=1e-6)
+        assert torch.allclose(
+            both[i : i + 1],
+            run(bent, x[i : i + 1], sigmas, name, process, w_stiff=1.0, w_con=0.3),
+            rtol=1e-5,
+            atol=1e-6,
+        )
 
 
 @BOTH
 @SOLVERS
-@pytest.mark.parametrize("shape", [(2, 24, 8), (2, 3, 8, 8), (2, 3, 2, 4, 8), (2, 1, 192)], ids=["rank3", "rank4", "rank5", "packed"])
+@pytest.mark.parametrize(
+    "shape", [(2, 24, 8), (2, 3, 8, 8), (2, 3, 2, 4, 8), (2, 1, 192)], ids=["rank3", "rank4", "rank5", "packed"]
+)
 def test_any_rank_gives_the_same_numbers(name, process, shape):
     def pointwise(x, sigma):
         return torch.tanh(2 * x / (1 + sigma.view(-1, *(1,) * (x.ndim - 1))))
@@ -211,7 +231,9 @@ def test_a_step_reads_nothing_back_to_the_host(name, process, mode, traced):
     with _HostReads() as watch:
         run(bent, x, sigmas, name, process, mode, trace=erk.Trace() if traced else None)
     assert watch.reads == 0
-    if mode == "off" and not traced and not erk.make_solver(name, process).corrects:  # abm's corrector has a bound of its own
+    if (
+        mode == "off" and not traced and not erk.make_solver(name, process).corrects
+    ):  # abm's corrector has a bound of its own
         assert watch.norms == watch.sums == 0, "nobody asked, so nothing is measured"
     else:
         assert watch.norms > 0

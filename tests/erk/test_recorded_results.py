@@ -12,7 +12,9 @@ import erk
 
 RECORDED = json.loads(FILE.read_text())
 VECTORS = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
-"""Recorded with these, which agree to the last bit. Others round sums otherwise, and in half precision one rounding decides the next."""
+"""Recorded with these, which agree to the last bit. Others round sums otherwise, and in half precision one rounding
+decides the next.
+"""
 
 
 @pytest.mark.parametrize("case", [case for case in cases() if str(case) in RECORDED], ids=str)

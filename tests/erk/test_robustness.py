@@ -143,7 +143,10 @@ def schedules(draw, flow: bool) -> tuple[float, ...]:
         high = 10 ** draw(st.floats(-3.5, 4))
         low = max(1e-4, high * 10 ** draw(st.floats(-6, -0.1)))
     bend = draw(st.sampled_from([1.0, 3.0, 7.0]))
-    levels = [(high ** (1 / bend) + i / max(steps - 1, 1) * (low ** (1 / bend) - high ** (1 / bend))) ** bend for i in range(steps)]
+    levels = [
+        (high ** (1 / bend) + i / max(steps - 1, 1) * (low ** (1 / bend) - high ** (1 / bend))) ** bend
+        for i in range(steps)
+    ]
     ending = draw(st.sampled_from(["to zero", "to zero", "to zero", "open", "repeated", "up"]))
     if ending == "to zero":
         levels.append(0.0)
@@ -202,15 +205,17 @@ def test_finite_where_the_stock_sampler_is(case):
     plain, plain_model = sample(replace(case, mode="off"))
     assert model.calls == plain_model.calls
     lost = finite(plain) & ~finite(result) & ~excused(case, model)
-    assert not lost.any(), f"samples {lost.nonzero().flatten().tolist()} are finite with mode off alone; reached {model.largest:.1e}"
+    assert not lost.any(), (
+        f"samples {lost.nonzero().flatten().tolist()} are finite with mode off alone; reached {model.largest:.1e}"
+    )
 
 
 def excused(case: Case, model: Model) -> Tensor:
     """[B] the samples of which no sampler could make numbers.
 
-    Where the model itself gives back none for a finite state, its dtype having ended: a corrected state may be larger than the
-    plain one. And in mode paper, which has no bound and on models that answer wildly grows from step to step, within a factor of
-    a thousand of the end of float32.
+    Where the model itself gives back none for a finite state, its dtype having ended: a corrected state may be larger
+    than the plain one. And in mode paper, which has no bound and on models that answer wildly grows from step to step,
+    within a factor of a thousand of the end of float32.
     """
     return model.ended | (case.mode == "paper" and model.largest > 1e-3 * torch.finfo(torch.float32).max)
 
@@ -218,7 +223,21 @@ def excused(case: Case, model: Model) -> Tensor:
 def test_a_correction_beyond_half_precision_is_none():
     """Found by the test above: the published rule at a great strength, in one step over the edge of float16."""
     case = Case(
-        "dpm_2", None, "paper", 100.0, None, True, (0.001, 1.0), (1, 1, 1), torch.float16, torch.float16, 1.0, "signs", 0, False, False
+        "dpm_2",
+        None,
+        "paper",
+        100.0,
+        None,
+        True,
+        (0.001, 1.0),
+        (1, 1, 1),
+        torch.float16,
+        torch.float16,
+        1.0,
+        "signs",
+        0,
+        False,
+        False,
     )
     assert finite(sample(case)[0]).all()
 
@@ -230,7 +249,8 @@ DRIFT_BEYOND = Case(
 )  # fmt: skip
 """A state of 15 at sigma 1e-4, whose drift is 150,000."""
 STATE_BEYOND = replace(
-    DRIFT_BEYOND, solver="heun", sigmas=(1.0, 100.0, 1.0, 0.5), scale=1000.0, prediction="zero", model_dtype=torch.float32
+    DRIFT_BEYOND, solver="heun", sigmas=(1.0, 100.0, 1.0, 0.5), scale=1000.0, prediction="zero",
+    model_dtype=torch.float32
 )  # fmt: skip
 WEIGHTS_BEYOND = replace(DRIFT_BEYOND, solver="abm", sigmas=(1e-4, 1e-3, 1e4), scale=1.0, prediction="constant")
 """The polynomial through two noise levels close to each other, far away: weights beyond float16's end."""
@@ -249,7 +269,8 @@ def test_what_cancels_is_not_lost_beyond_half_precision():
 def test_a_drift_beyond_half_precision_is_kept():
     result, model = sample(DRIFT_BEYOND)
     assert model.largest > torch.finfo(torch.float16).max
-    # What began at 6,000 ends at the model's answer, as far as the rounding of so large a state lets the last correction tell.
+    # What began at 6,000 ends at the model's answer, as far as the rounding of so large a state lets the last
+    # correction tell.
     assert (result.float() - 0.3).abs().max() < 0.3
 
 
@@ -273,7 +294,12 @@ def test_weights_beyond_half_precision_raise_nothing(mode):
 
 
 @CASES
-@given(cases(), st.builds(Spoiled, st.integers(0, 8), st.integers(0, 3), st.sampled_from([math.nan, math.inf, -math.inf]), st.booleans()))
+@given(
+    cases(),
+    st.builds(
+        Spoiled, st.integers(0, 8), st.integers(0, 3), st.sampled_from([math.nan, math.inf, -math.inf]), st.booleans()
+    ),
+)
 def test_good_samples_are_untouched_by_bad_neighbours(case, spoiled):
     if case.shape[0] == 1:
         case = replace(case, shape=(2, *case.shape[1:]))

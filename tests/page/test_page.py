@@ -63,12 +63,27 @@ def kept(sampler: str = "2") -> dict[str, Any]:
 
 
 def ksampler(sampler_name: str, steps: int = 6) -> dict[str, Any]:
-    inputs = {"seed": Seeds.next(), "steps": steps, "cfg": 3.0, "sampler_name": sampler_name, "scheduler": "karras", "denoise": 1.0}
+    inputs = {
+        "seed": Seeds.next(),
+        "steps": steps,
+        "cfg": 3.0,
+        "sampler_name": sampler_name,
+        "scheduler": "karras",
+        "denoise": 1.0,
+    }
     return {**DEMO, "2": node("KSampler", **WIRES, **inputs), **kept()}
 
 
 def erk_ksampler(mode: str = "paper", solver: str = "dpm_2", steps: int = 6) -> dict[str, Any]:
-    inputs = {"seed": Seeds.next(), "steps": steps, "cfg": 3.0, "solver": solver, "scheduler": "karras", "denoise": 1.0, "mode": mode}
+    inputs = {
+        "seed": Seeds.next(),
+        "steps": steps,
+        "cfg": 3.0,
+        "solver": solver,
+        "scheduler": "karras",
+        "denoise": 1.0,
+        "mode": mode,
+    }
     return {**DEMO, "2": node("KSamplerERKGuid", **WIRES, **inputs), **kept()}
 
 
@@ -83,14 +98,23 @@ def stock_nodes() -> dict[str, dict[str, Any]]:
         "7": node("CFGGuider", model=["1", 0], positive=["1", 1], negative=["1", 2], cfg=3.0),
     }
     wires = {"sampler": ["4", 0], "sigmas": ["5", 0], "latent_image": ["1", 4]}
-    custom = {"model": ["1", 0], "positive": ["1", 1], "negative": ["1", 2], "add_noise": True, "noise_seed": Seeds.next(), "cfg": 3.0}
+    custom = {
+        "model": ["1", 0],
+        "positive": ["1", 1],
+        "negative": ["1", 2],
+        "add_noise": True,
+        "noise_seed": Seeds.next(),
+        "cfg": 3.0,
+    }
     return {
         "KSampler": ksampler("erk_heun"),
         "KSamplerAdvanced": {
             **DEMO, **kept(),
-            "2": node("KSamplerAdvanced", **WIRES, **common, **advanced, noise_seed=Seeds.next(), sampler_name="erk_deis"),
+            "2": node("KSamplerAdvanced", **WIRES, **common, **advanced, noise_seed=Seeds.next(),
+            sampler_name="erk_deis"),
         },
-        "SamplerCustom": {**DEMO, **kept(), "4": chosen["4"], "5": chosen["5"], "2": node("SamplerCustom", **custom, **wires)},
+        "SamplerCustom": {**DEMO, **kept(), "4": chosen["4"], "5": chosen["5"], "2": node("SamplerCustom", **custom,
+        **wires)},
         "SamplerCustomAdvanced": {
             **DEMO, **kept(), **chosen, "2": node("SamplerCustomAdvanced", noise=["6", 0], guider=["7", 0], **wires),
         },
@@ -114,7 +138,9 @@ def add_json(comfy: ComfyPage, visualizer: int) -> str:
 
 
 ONE_RUN = ("erk_guid_demo", "erk_guid_custom_sampler")
-"""Example workflows with one sampler of 16 steps that need no file; tests/page/test_workflows.py loads all of them in the page."""
+"""Example workflows with one sampler of 16 steps that need no file; tests/page/test_workflows.py loads all of them in
+the page.
+"""
 
 
 def find(graph: dict[str, Any], *types: str) -> int:
@@ -155,7 +181,10 @@ def test_example_workflow(comfy, workflow):
         chart = comfy.chart(where)
         assert drawn_points(chart) == expected_points(trace)
         assert chart["visible"] and chart["box"][2] > 150 and chart["box"][3] > 150
-        kinds = ["missing" if value is None else "active" if active else "plain" for *_, value, active in expected_points(trace)]
+        kinds = [
+            "missing" if value is None else "active" if active else "plain"
+            for *_, value, active in expected_points(trace)
+        ]
         assert chart["marks"] == list(enumerate(kinds)) or chart["marks"] == [list(mark) for mark in enumerate(kinds)]
         assert chart["progress"] == "16 steps" and trace["run"]["mode"] in chart["title"]
         comfy.picture(f"{workflow.name}_{where}")
@@ -170,7 +199,9 @@ def test_threshold_hover_and_the_previous_run(comfy):
     first = json.loads(comfy.queue()["21"]["text"][0])
     chart = comfy.chart(2)
     assert drawn_points(chart) == expected_points(first)
-    assert not any(point["active"] for point in chart["points"]) and chart["points"][2]["value"] > 0, "an off run is measured too"
+    assert not any(point["active"] for point in chart["points"]) and chart["points"][2]["value"] > 0, (
+        "an off run is measured too"
+    )
     assert chart["previous"] == [] and chart["threshold"] is None
 
     comfy.set_widget(2, "mode", "paper")
@@ -182,7 +213,9 @@ def test_threshold_hover_and_the_previous_run(comfy):
     assert chart["threshold"]["value"] == second["run"]["w_con"]
     above = [point["value"] is not None and point["value"] > second["run"]["w_con"] for point in chart["points"]]
     assert above[:-1] == [point["active"] for point in chart["points"]][:-1], "active is what lies above the threshold"
-    assert any("threshold" in text for text in chart["legend"]) and any("previous run (off)" in text for text in chart["legend"])
+    assert any("threshold" in text for text in chart["legend"]) and any(
+        "previous run (off)" in text for text in chart["legend"]
+    )
     elements = comfy.page.locator(".erk-guid-live").first
     assert elements.locator("polyline.previous").count() == 1 and elements.locator("line.threshold").count() == 2
 
@@ -193,7 +226,12 @@ def test_threshold_hover_and_the_previous_run(comfy):
     tip = comfy.page.locator(".erk-guid-live .tip")
     tip.wait_for()
     text = tip.text_content()
-    assert "step 3" in text and f"{point['sigma']:.3g}"[:4] in text and f"{point['value']:.3g}"[:4] in text and "previous run" in text
+    assert (
+        "step 3" in text
+        and f"{point['sigma']:.3g}"[:4] in text
+        and f"{point['value']:.3g}"[:4] in text
+        and "previous run" in text
+    )
     comfy.picture("hover")
     comfy.page.mouse.move(5, 500)
     tip.wait_for(state="detached")
@@ -235,7 +273,9 @@ def test_saved_workflow_carries_nothing(comfy):
     assert comfy.elements() == 2
     assert comfy.saved()["nodes"] == with_charts["nodes"]
     # What the user makes of the node's size is kept.
-    comfy.run("() => { const node = app.rootGraph.getNodeById(2); node.setSize([node.size[0] + 50, node.size[1] + 80]); }")
+    comfy.run(
+        "() => { const node = app.rootGraph.getNodeById(2); node.setSize([node.size[0] + 50, node.size[1] + 80]); }"
+    )
     comfy.settle()
     size = next(entry for entry in comfy.saved()["nodes"] if entry["id"] == 2)["size"]
     assert size == [sampler[0]["size"][0] + 50, sampler[0]["size"][1] + 80]
@@ -244,7 +284,9 @@ def test_saved_workflow_carries_nothing(comfy):
 def convert(comfy: ComfyPage, *nodes: int | str) -> str:
     """Put nodes of the root graph into a subgraph; returns the id of the node that stands for it."""
     outer = comfy.run(
-        "(ids) => String(app.rootGraph.convertToSubgraph(new Set(ids.map((id) => app.rootGraph.getNodeById(id)))).node.id)", list(nodes)
+        "(ids) => String(app.rootGraph.convertToSubgraph(new Set(ids.map((id) => "
+        "app.rootGraph.getNodeById(id)))).node.id)",
+        list(nodes),
     )
     comfy.settle()
     return outer
@@ -290,12 +332,17 @@ def test_copying_collapsing_muting_and_converting(comfy):
     for mode in (2, 4):
         comfy.run("(mode) => { app.rootGraph.getNodeById(2).mode = mode; app.canvas.setDirty(true, true); }", mode)
         comfy.settle()
-        assert drawn_points(comfy.chart(2)) == points and comfy.chart(2)["visible"] and comfy.elements() == 1, f"mode {mode}"
+        assert drawn_points(comfy.chart(2)) == points and comfy.chart(2)["visible"] and comfy.elements() == 1, (
+            f"mode {mode}"
+        )
 
     convert(comfy, 2)
     assert comfy.elements() == 0
     saved = comfy.saved()
-    assert saved["definitions"]["subgraphs"][0]["nodes"][0]["size"] == size and "erk_guid_live" not in json.dumps(saved).lower()
+    assert (
+        saved["definitions"]["subgraphs"][0]["nodes"][0]["size"] == size
+        and "erk_guid_live" not in json.dumps(saved).lower()
+    )
     comfy.load(saved)
     assert comfy.elements() == 0
 
@@ -414,14 +461,17 @@ def test_in_a_subgraph(comfy):
     trace = json.loads(outputs["21"]["text"][0])
     inner = comfy.run("(id) => app.rootGraph.getNodeById(id).subgraph.nodes[0].id", outer)
     assert {message["node"] for message in comfy.messages()} == {f"{outer}:{inner}"}
-    assert drawn_points(comfy.chart(20)) == expected_points(trace), "the visualizer outside is found across the boundary"
+    assert drawn_points(comfy.chart(20)) == expected_points(trace), (
+        "the visualizer outside is found across the boundary"
+    )
 
     def is_below() -> bool:
         chart = comfy.chart_under(outer)
         below = comfy.run(
             """([id, y]) => {
                 const node = app.rootGraph.getNodeById(id), {scale, offset} = app.canvas.ds;
-                return (y - app.canvas.canvas.getBoundingClientRect().y) / scale - offset[1] - node.pos[1] - node.size[1];
+                const top = app.canvas.canvas.getBoundingClientRect().y;
+                return (y - top) / scale - offset[1] - node.pos[1] - node.size[1];
             }""",
             [outer, chart["box"][1]],
         )
@@ -470,7 +520,9 @@ def test_in_a_subgraph(comfy):
 def test_samplers_in_nested_subgraphs(comfy):
     """Outside stands the newest run inside, until the node that made it runs another sampler."""
     prompt = ksampler("erk_heun", steps=5)
-    prompt["3"] = node("KSampler", **{**ksampler("erk_deis", steps=7)["2"]["inputs"], "latent_image": ["2", 0], "denoise": 0.9})
+    prompt["3"] = node(
+        "KSampler", **{**ksampler("erk_deis", steps=7)["2"]["inputs"], "latent_image": ["2", 0], "denoise": 0.9}
+    )
     comfy.load_prompt({**prompt, **kept("3")})
     within = convert(comfy, 3)
     outer = convert(comfy, 2, within)
@@ -540,7 +592,9 @@ def test_theme_zoom_and_width(comfy):
         comfy.picture(f"theme_{palette}")
         style = "(name) => getComputedStyle(document.querySelector('.erk-guid-live ' + name))"
         colours[palette] = [
-            comfy.run(f"() => {{ const of = {style}; return [of('.curve').stroke, of('.title').fill, of('.active').fill]; }}"),
+            comfy.run(
+                f"() => {{ const of = {style}; return [of('.curve').stroke, of('.title').fill, of('.active').fill]; }}"
+            ),
             comfy.run("() => getComputedStyle(document.querySelector('.erk-guid-live')).backgroundColor"),
         ]
     comfy.setting("Comfy.ColorPalette", "dark")
@@ -549,7 +603,9 @@ def test_theme_zoom_and_width(comfy):
     assert colours["dark"][1] != colours["light"][1]
 
     for width in (230, 420, 800):
-        comfy.run("(width) => { const node = app.rootGraph.getNodeById(2); node.setSize([width, node.size[1]]); }", width)
+        comfy.run(
+            "(width) => { const node = app.rootGraph.getNodeById(2); node.setSize([width, node.size[1]]); }", width
+        )
         for scale in (0.3, 1.0, 2.0):
             comfy.look_at(2, scale)
             chart = comfy.chart(2)

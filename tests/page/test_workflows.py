@@ -96,10 +96,16 @@ class TestFiles:
     def test_no_two_nodes_overlap_and_groups_frame_theirs(self, name):
         graph = load(name)
         boxes = boxes_of(graph["nodes"])
-        frames = [(x, y, x + width, y + height) for x, y, width, height in (group["bounding"] for group in graph["groups"])]
+        frames = [
+            (x, y, x + width, y + height) for x, y, width, height in (group["bounding"] for group in graph["groups"])
+        ]
         assert overlapping(boxes) == [] and overlapping(frames) == []
         for node, box in zip(graph["nodes"], boxes, strict=True):
-            around = [frame for frame in frames if frame[0] < box[0] and frame[1] < box[1] and box[2] < frame[2] and box[3] < frame[3]]
+            around = [
+                frame
+                for frame in frames
+                if frame[0] < box[0] and frame[1] < box[1] and box[2] < frame[2] and box[3] < frame[3]
+            ]
             assert len(around) == (node["type"] != "MarkdownNote"), f"{node['type']} stands in {len(around)} groups"
 
     @each_name
@@ -121,7 +127,9 @@ class TestFiles:
 
     def test_addresses_are_those_of_comfyui_s_own_templates(self):
         """Where ComfyUI's templates need a file of the same name, they fetch it from the same place."""
-        package = pytest.importorskip("comfyui_workflow_templates_json", reason="this ComfyUI's templates lie elsewhere")
+        package = pytest.importorskip(
+            "comfyui_workflow_templates_json", reason="this ComfyUI's templates lie elsewhere"
+        )
         ours = {file["name"]: file["url"] for name in NAMES for file in model_files(load(name))}
         theirs: dict[str, set[str]] = {name: set() for name in ours}
         address = re.compile(r'https://huggingface\.co/[^"\s)?\\]+/([^"\s)?/\\]+\.safetensors)')
@@ -149,7 +157,10 @@ class TestFiles:
     def test_autoguidance_uses_one_prompt_on_two_models(self):
         graph = load("erk_guid_autoguidance")
         (guider,) = nodes_of(graph, "DualModelGuider")
-        sources = {slot["name"]: next(link[1:3] for link in graph["links"] if link[0] == slot["link"]) for slot in guider["inputs"][:4]}
+        sources = {
+            slot["name"]: next(link[1:3] for link in graph["links"] if link[0] == slot["link"])
+            for slot in guider["inputs"][:4]
+        }
         assert sources["positive"] == sources["negative"] and sources["model"][0] != sources["model_negative"][0]
 
 
@@ -184,7 +195,9 @@ class TestServer:
             for key, entry in answer["node_errors"].items()
             for error in entry["errors"]
         }
-        needed = {(str(node["id"]), file["name"]) for node in graph["nodes"] for file in node["properties"].get("models", [])}
+        needed = {
+            (str(node["id"]), file["name"]) for node in graph["nodes"] for file in node["properties"].get("models", [])
+        }
         assert complaints == needed
 
     @pytest.mark.parametrize("workflow", RUNNABLE, ids=lambda workflow: workflow.name)
@@ -212,11 +225,15 @@ class TestBrowseTemplates:
     @each_name
     def test_graph_and_picture_are_served(self, server: Server, name):
         for ending, kind in ((".json", "application/json"), (".jpg", "image/jpeg")):
-            with urllib.request.urlopen(f"{server.address}/api/workflow_templates/{PACK_FOLDER}/{name}{ending}", timeout=30) as answer:
+            with urllib.request.urlopen(
+                f"{server.address}/api/workflow_templates/{PACK_FOLDER}/{name}{ending}", timeout=30
+            ) as answer:
                 assert answer.status == 200 and answer.headers["Content-Type"] == kind
                 assert answer.read() == (FOLDER / f"{name}{ending}").read_bytes()
 
-    @pytest.mark.parametrize("path", ["..%2f__init__.py", "%2e%2e/__init__.py", "../__init__.py", "..%5c__init__.py", "", "none.json"])
+    @pytest.mark.parametrize(
+        "path", ["..%2f__init__.py", "%2e%2e/__init__.py", "../__init__.py", "..%5c__init__.py", "", "none.json"]
+    )
     def test_nothing_else_is_served(self, server: Server, path):
         import http.client
 
@@ -300,7 +317,9 @@ class TestRegistration:
 
 @pytest.mark.parametrize("renderer", ["classic", "nodes2"])
 def test_in_the_page(server: Server, object_info, renderer):
-    """Each graph as ComfyUI's page loads it: all nodes known, laid out as saved, and the same prompt as the conversion gives."""
+    """Each graph as ComfyUI's page loads it: all nodes known, laid out as saved, and the same prompt as the conversion
+    gives.
+    """
     with a_browser() as browser:
         page = ComfyPage(browser, server, renderer)
         for name in NAMES:

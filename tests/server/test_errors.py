@@ -35,21 +35,34 @@ def goes_on(server: Server) -> None:
 
 
 def demo(**inputs: Any) -> dict[str, Any]:
-    return {"demo": node("DemoModelERKGuid", **{"kind": "eps", "pictures": "arcs", "width": 64, "height": 64, "batch_size": 1, **inputs})}
+    return {
+        "demo": node(
+            "DemoModelERKGuid",
+            **{"kind": "eps", "pictures": "arcs", "width": 64, "height": 64, "batch_size": 1, **inputs},
+        )
+    }
 
 
 def ksampler(**inputs: Any) -> dict[str, Any]:
     defaults = {
-        "model": ["demo", 0], "seed": 1, "steps": 3, "cfg": 3.0, "solver": "heun", "scheduler": "karras", "positive": ["demo", 1],
+        "model": ["demo", 0], "seed": 1, "steps": 3, "cfg": 3.0, "solver": "heun", "scheduler": "karras",
+        "positive": ["demo", 1],
         "negative": ["demo", 2], "latent_image": ["demo", 4], "denoise": 1.0, "mode": "calibrated",
     }  # fmt: skip
-    return {"sampler": node("KSamplerERKGuid", **{**defaults, **inputs}), "keep": node("ProbeSave", latent=["sampler", 0], name="error")}
+    return {
+        "sampler": node("KSamplerERKGuid", **{**defaults, **inputs}),
+        "keep": node("ProbeSave", latent=["sampler", 0], name="error"),
+    }
 
 
 class TestLatent:
     @pytest.mark.parametrize("kind", ["KSamplerERKGuid", "KSampler"])
     def test_wrong_channel_count_on_the_demo_model(self, model_server, kind):
-        prompt = {**demo(), "latent": node("ProbeLatent", shape="[1, 4, 64, 64]", scale=1.0), **ksampler(latent_image=["latent", 0])}
+        prompt = {
+            **demo(),
+            "latent": node("ProbeLatent", shape="[1, 4, 64, 64]", scale=1.0),
+            **ksampler(latent_image=["latent", 0]),
+        }
         if kind == "KSampler":
             prompt["sampler"]["class_type"] = kind
             inputs = prompt["sampler"]["inputs"]
@@ -58,7 +71,9 @@ class TestLatent:
         error = failure(model_server, prompt)
         message = error["exception_message"].strip().splitlines()[0]
         assert error["node_id"] == "sampler"
-        assert message.startswith("ERK-Guid demo model: the latent's samples have the shape (4, 64, 64), but must be (3, height, width)")
+        assert message.startswith(
+            "ERK-Guid demo model: the latent's samples have the shape (4, 64, 64), but must be (3, height, width)"
+        )
         assert message.endswith("use the demo model node's own latent output.")
         goes_on(model_server)
 
@@ -66,7 +81,12 @@ class TestLatent:
         """What a foreign model says of its input is not ours to change; it comes out as it is, on the node."""
         graph = tiny(model_server, tiny_models.architecture("sd3"))
         graph["odd"] = node("ProbeLatent", shape="[1, 5, 8, 8]", scale=1.0)
-        wires = {"model": ["model", 0], "positive": ["positive", 0], "negative": ["negative", 0], "latent_image": ["odd", 0]}
+        wires = {
+            "model": ["model", 0],
+            "positive": ["positive", 0],
+            "negative": ["negative", 0],
+            "latent_image": ["odd", 0],
+        }
         ours = failure(model_server, {**graph, **ksampler(**wires, scheduler="simple")})
         prompt = {**graph, **ksampler(**wires, scheduler="simple")}
         inputs = {key: value for key, value in prompt["sampler"]["inputs"].items() if key not in ("solver", "mode")}
@@ -79,7 +99,8 @@ class TestLatent:
 
 class TestWires:
     @pytest.mark.parametrize(
-        ("name", "wrong"), [("model", ["demo", 3]), ("positive", ["demo", 0]), ("latent_image", ["demo", 0]), ("model", ["demo", 4])]
+        ("name", "wrong"),
+        [("model", ["demo", 3]), ("positive", ["demo", 0]), ("latent_image", ["demo", 0]), ("model", ["demo", 4])],
     )
     def test_a_wire_of_the_wrong_type_is_refused_with_the_input_s_name(self, model_server, name, wrong):
         errors = refusal(model_server, {**demo(), **ksampler(**{name: wrong})})["sampler"]["errors"]
@@ -105,7 +126,8 @@ class TestWires:
     def test_a_visualizer_that_runs_before_the_sampler_says_so_and_goes_on(self, model_server):
         """No error, because nothing is wrong yet: a plot with words on it, and no steps."""
         prompt = {
-            # A setting of its own: ComfyUI keeps the outputs of nodes with equal inputs, and a trace of an earlier run with them.
+            # A setting of its own: ComfyUI keeps the outputs of nodes with equal inputs, and a trace of an earlier run
+            # with them.
             "erk": erk_sampler("heun", "calibrated", w_stiff=0.123),
             "plot": node("StiffnessVisualizerERKGuid", trace=["erk", 1]),
             "show": node("PreviewAny", source=["plot", 1]),
@@ -132,7 +154,12 @@ class TestModel:
         """The text encoder of another model: as told by the model itself, on the node, as with the stock KSampler."""
         graph = tiny(model_server, tiny_models.architecture("sd3"))
         graph["positive"]["inputs"]["width"] = 50
-        wires = {"model": ["model", 0], "positive": ["positive", 0], "negative": ["negative", 0], "latent_image": ["latent", 0]}
+        wires = {
+            "model": ["model", 0],
+            "positive": ["positive", 0],
+            "negative": ["negative", 0],
+            "latent_image": ["latent", 0],
+        }
         error = failure(model_server, {**graph, **ksampler(**wires, scheduler="simple")})
         assert error["node_id"] == "sampler" and "mat1 and mat2 shapes" in error["exception_message"]
         goes_on(model_server)
@@ -146,7 +173,8 @@ class TestSchedule:
             "erk": erk_sampler("heun", "calibrated"),
             "sigmas": node("ManualSigmas", sigmas=sigmas),
             "sampler": node(
-                "SamplerCustom", model=["demo", 0], add_noise=True, noise_seed=1, cfg=3.0, positive=["demo", 1], negative=["demo", 2],
+                "SamplerCustom", model=["demo", 0], add_noise=True, noise_seed=1, cfg=3.0, positive=["demo", 1],
+                negative=["demo", 2],
                 sampler=["erk", 0], sigmas=["sigmas", 0], latent_image=["demo", 4],
             ),
             "keep": node("ProbeSave", latent=["sampler", 0], name="error"),

@@ -40,19 +40,25 @@ COMBINATIONS = {
     "basic": Combination("BasicGuider", guider="BasicGuider", guiding={"conditioning": P}),
     "dual_cfg": Combination(
         "DualCFGGuider", guider="DualCFGGuider",
-        guiding={"cond1": P, "cond2": ["weave", 0], "negative": N, "cfg_conds": 3.0, "cfg_cond2_negative": 2.0, "style": "regular"},
-        more={"weave": node("ConditioningAverage", conditioning_to=P, conditioning_from=N, conditioning_to_strength=0.5)},
+        guiding={"cond1": P, "cond2": ["weave", 0], "negative": N, "cfg_conds": 3.0, "cfg_cond2_negative": 2.0,
+        "style": "regular"},
+        more={"weave": node("ConditioningAverage", conditioning_to=P, conditioning_from=N,
+        conditioning_to_strength=0.5)},
     ),
     "dual_cfg_nested": Combination(
         "DualCFGGuider, nested", guider="DualCFGGuider",
-        guiding={"cond1": P, "cond2": ["weave", 0], "negative": N, "cfg_conds": 3.0, "cfg_cond2_negative": 2.0, "style": "nested"},
-        more={"weave": node("ConditioningAverage", conditioning_to=P, conditioning_from=N, conditioning_to_strength=0.5)},
+        guiding={"cond1": P, "cond2": ["weave", 0], "negative": N, "cfg_conds": 3.0, "cfg_cond2_negative": 2.0,
+        "style": "nested"},
+        more={"weave": node("ConditioningAverage", conditioning_to=P, conditioning_from=N,
+        conditioning_to_strength=0.5)},
     ),
     "perp_neg": Combination(
         "PerpNegGuider", model="sd3", guider="PerpNegGuider",
         guiding={"positive": P, "negative": ["weave", 0], "empty_conditioning": N, "cfg": 4.0, "neg_scale": 1.0},
-        more={"weave": node("ConditioningAverage", conditioning_to=P, conditioning_from=N, conditioning_to_strength=0.5)},
-        note="on the demo model ComfyUI's own solvers give NaN with it: PerpNegGuider divides by zero where two predictions are equal",
+        more={"weave": node("ConditioningAverage", conditioning_to=P, conditioning_from=N,
+        conditioning_to_strength=0.5)},
+        note="on the demo model ComfyUI's own solvers give NaN with it: PerpNegGuider divides by zero where two "
+            "predictions are equal",
     ),
     "autoguidance": Combination(
         "Dual Model CFG Guider as Autoguidance", model="sd3", guider="DualModelGuider",
@@ -61,28 +67,36 @@ COMBINATIONS = {
     ),
     "rescale_cfg": Combination("RescaleCFG", patches=(("RescaleCFG", {"multiplier": 0.7}),)),
     "apg": Combination("APG", patches=(("APG", {"eta": 0.5, "norm_threshold": 5.0, "momentum": 0.0}),)),
-    "apg_momentum": Combination("APG with momentum", patches=(("APG", {"eta": 1.0, "norm_threshold": 15.0, "momentum": -0.5}),)),
+    "apg_momentum": Combination("APG with momentum", patches=(("APG", {"eta": 1.0, "norm_threshold": 15.0,
+    "momentum": -0.5}),)),
     "cfg_zero_star": Combination("CFGZeroStar", patches=(("CFGZeroStar", {}),)),
     "cfg_norm": Combination("CFGNorm", patches=(("CFGNorm", {"strength": 1.0}),)),
-    "renorm_cfg": Combination("RenormCFG", model="sd3", patches=(("RenormCFG", {"cfg_trunc": 100.0, "renorm_cfg": 1.0}),)),
+    "renorm_cfg": Combination("RenormCFG", model="sd3", patches=(("RenormCFG", {"cfg_trunc": 100.0, "renorm_cfg": 1.0}),
+    )),
     "tcfg": Combination("TCFG", patches=(("TCFG", {}),)),
     "mahiro": Combination("Mahiro (positive-biased guidance)", patches=(("Mahiro", {}),)),
     "epsilon_scaling": Combination("Epsilon Scaling", patches=(("Epsilon Scaling", {"scaling_factor": 1.005}),)),
     "easy_cache": Combination(
-        "EasyCache", patches=(("EasyCache", {"reuse_threshold": 0.2, "start_percent": 0.0, "end_percent": 1.0, "verbose": False}),),
+        "EasyCache", patches=(("EasyCache", {"reuse_threshold": 0.2, "start_percent": 0.0, "end_percent": 1.0,
+        "verbose": False}),),
         note="it leaves out model calls of its own choice",
     ),
-    "post_cfg": Combination("a post-CFG function that needs the unconditional prediction", patches=(("ProbePostCFG", {}),), cfg=1.0),
-    "pag": Combination("PerturbedAttentionGuidance", model="sd15", patches=(("PerturbedAttentionGuidance", {"scale": 3.0}),)),
+    "post_cfg": Combination("a post-CFG function that needs the unconditional prediction", patches=(("ProbePostCFG",
+    {}),), cfg=1.0),
+    "pag": Combination("PerturbedAttentionGuidance", model="sd15", patches=(("PerturbedAttentionGuidance",
+    {"scale": 3.0}),)),
     "slg": Combination(
         "SkipLayerGuidanceSD3", model="sd3", patches=(("SkipLayerGuidanceSD3", {"layers": "0", "scale": 3.0, **_SIX}),),
     ),
     "slg_dit": Combination(
         "SkipLayerGuidanceDiT", model="flux",
-        patches=(("SkipLayerGuidanceDiT", {"double_layers": "0", "single_layers": "0", "scale": 3.0, "rescaling_scale": 0.0, **_SIX}),),
+        patches=(("SkipLayerGuidanceDiT", {"double_layers": "0", "single_layers": "0", "scale": 3.0,
+        "rescaling_scale": 0.0, **_SIX}),),
     ),
-    "sag": Combination("SelfAttentionGuidance", model="sd15", patches=(("SelfAttentionGuidance", {"scale": 0.5, "blur_sigma": 2.0}),)),
-    "freeu": Combination("FreeU_V2", model="sd15", patches=(("FreeU_V2", {"b1": 1.3, "b2": 1.4, "s1": 0.9, "s2": 0.2}),)),
+    "sag": Combination("SelfAttentionGuidance", model="sd15", patches=(("SelfAttentionGuidance", {"scale": 0.5,
+    "blur_sigma": 2.0}),)),
+    "freeu": Combination("FreeU_V2", model="sd15", patches=(("FreeU_V2", {"b1": 1.3, "b2": 1.4, "s1": 0.9, "s2": 0.2}),
+    )),
     "all": Combination(
         "APG, RescaleCFG and Epsilon Scaling at once",
         patches=(
@@ -122,7 +136,9 @@ def rewired(part: Any, wires: dict[str, list[Any]]) -> Any:
 DEMO = {"model": ["demo", 0], "positive": ["demo", 1], "negative": ["demo", 2], "latent": ["demo", 4]}
 
 
-@pytest.mark.parametrize("key", [pytest.param(key, marks=[] if key in SHORT else [pytest.mark.long]) for key in COMBINATIONS])
+@pytest.mark.parametrize(
+    "key", [pytest.param(key, marks=[] if key in SHORT else [pytest.mark.long]) for key in COMBINATIONS]
+)
 def test_combination(model_server, key):
     what = COMBINATIONS[key]
     wires = DEMO if what.model == "demo" else {name: [name, 0] for name in DEMO}
@@ -131,13 +147,21 @@ def test_combination(model_server, key):
     for i, (kind, inputs) in enumerate(what.patches):
         runs.graph[f"patch{i}"] = node(kind, model=patched, **inputs)
         patched = [f"patch{i}", 0]
-    runs.graph["sigmas"] = schedule(wires["model"], STEPS[what.model], "simple" if what.model in ("sd3", "flux") else "karras")
+    runs.graph["sigmas"] = schedule(
+        wires["model"], STEPS[what.model], "simple" if what.model in ("sd3", "flux") else "karras"
+    )
     runs.graph["noise"] = node("RandomNoise", noise_seed=5)
 
     def add(label: str, sampler: dict[str, Any]) -> None:
         if what.guider is None:
             runs.sample(
-                label, sampler, model=patched, latent=wires["latent"], positive=wires["positive"], negative=wires["negative"], cfg=what.cfg
+                label,
+                sampler,
+                model=patched,
+                latent=wires["latent"],
+                positive=wires["positive"],
+                negative=wires["negative"],
+                cfg=what.cfg,
             )
         else:
             guider = {"class_type": what.guider, "inputs": rewired(what.guiding, wires)}

@@ -1,4 +1,6 @@
-"""The live view's server side: what is sent, when, at what cost, and that a run neither waits for it nor fails with it."""
+"""The live view's server side: what is sent, when, at what cost, and that a run neither waits for it nor fails with
+it.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,13 @@ ORIGIN = live.Origin(prompt="p", node="3")
 ALL = pytest.mark.parametrize(("solver", "mode"), [(solver, mode) for solver in erk.SOLVERS for mode in erk.MODES])
 
 
-def run(solver: str, mode: str, *, trace: Any = None, batch: int = 2, steps: int = 6, callback: Any = None) -> torch.Tensor:
+def run(
+    solver: str, mode: str, *, trace: Any = None, batch: int = 2, steps: int = 6, callback: Any = None
+) -> torch.Tensor:
     model = demo_model.build_demo_model("eps")
-    return sample(model, f"erk_{solver}", sigmas_for(model, steps), {"mode": mode, "trace": trace}, batch=batch, callback=callback)
+    return sample(
+        model, f"erk_{solver}", sigmas_for(model, steps), {"mode": mode, "trace": trace}, batch=batch, callback=callback
+    )
 
 
 @pytest.fixture
@@ -62,7 +68,9 @@ def assert_tells(messages: list[dict[str, Any]], trace: dict[str, Any]) -> None:
         assert (message["sigma"], message["sigma_next"]) == (step["sigma"], step["sigma_next"])
         assert message["steps"] == len(trace["run"]["sigmas"]) - 1
         assert [message[name] for name in ("solver", "mode")] == [trace["run"][name] for name in ("solver", "mode")]
-        assert message["settings"] == {name: trace["run"][name] for name in ("w_stiff", "w_con") if trace["run"][name] is not None}
+        assert message["settings"] == {
+            name: trace["run"][name] for name in ("w_stiff", "w_con") if trace["run"][name] is not None
+        }
 
 
 class TestMessages:
@@ -93,7 +101,9 @@ class TestMessages:
         assert torch.equal(run(solver, mode), expected)
         assert len(messages) == 6
 
-    @pytest.mark.parametrize("values", [[float("nan")], [float("inf")], [float("nan"), 2.0], [float("-inf"), float("nan")]])
+    @pytest.mark.parametrize(
+        "values", [[float("nan")], [float("inf")], [float("nan"), 2.0], [float("-inf"), float("nan")]]
+    )
     def test_json_never_holds_what_is_not_finite(self, values):
         record = erk.StepRecord(
             0,
@@ -151,7 +161,9 @@ class TestFailures:
             assert torch.equal(run("heun", "calibrated"), expected)
             assert torch.equal(run("heun", "calibrated"), expected)
         assert len(calls) == 2, "tried once a run"
-        assert [record.message for record in caplog.records if "the wire is cut" in record.message] == [caplog.records[-1].message]
+        assert [record.message for record in caplog.records if "the wire is cut" in record.message] == [
+            caplog.records[-1].message
+        ]
 
     def test_a_failing_look_up(self, monkeypatch, caplog):
         view_side.warn.cache_clear()
@@ -190,7 +202,10 @@ class _Arrival:
 
 class TestCopiesOnTheirWay:
     def steps(self, count: int) -> list[Any]:
-        return [erk.MeasuredStep(i, float(count - i), float(count - i - 1), i, torch.full((8, 1), float(i))) for i in range(count)]
+        return [
+            erk.MeasuredStep(i, float(count - i), float(count - i - 1), i, torch.full((8, 1), float(i)))
+            for i in range(count)
+        ]
 
     def test_sent_in_order_when_they_have_come_and_waited_for_at_the_end_alone(self, monkeypatch):
         messages: list[dict[str, Any]] = []
@@ -269,11 +284,16 @@ def seed() -> int:
 
 
 class TestServer:
-    shown = {"plot": node("StiffnessVisualizerERKGuid", trace=["sampler", 1]), "show": node("PreviewAny", source=["plot", 1])}
+    shown = {
+        "plot": node("StiffnessVisualizerERKGuid", trace=["sampler", 1]),
+        "show": node("PreviewAny", source=["plot", 1]),
+    }
 
     @pytest.mark.parametrize("mode", ["calibrated", "paper", "off"])
     def test_one_message_a_step(self, page, mode):
-        messages, outputs = page({**demo(batch=2), **erk_ksampler("heun", mode, seed=seed()), **self.shown, **saved(["sampler", 0])})
+        messages, outputs = page(
+            {**demo(batch=2), **erk_ksampler("heun", mode, seed=seed()), **self.shown, **saved(["sampler", 0])}
+        )
         assert len(messages) == 8
         assert_tells(messages, json.loads(outputs["show"]["text"][0]))
         assert {message["node"] for message in messages} == {"sampler"}
@@ -282,7 +302,9 @@ class TestServer:
     def test_stock_node(self, page):
         messages, _ = page({**demo(), **stock_ksampler("erk_dpm_2", seed=seed()), **saved(["sampler", 0])})
         assert [message["step"] for message in messages] == list(range(8))
-        assert {(message["node"], message["type"], len(message["views"])) for message in messages} == {("sampler", "KSampler", 0)}
+        assert {(message["node"], message["type"], len(message["views"])) for message in messages} == {
+            ("sampler", "KSampler", 0)
+        }
         assert page({**demo(), **stock_ksampler("euler", seed=seed()), **saved(["sampler", 0])})[0] == []
 
     def test_sampler_node_and_its_visualizers(self, page):
@@ -297,7 +319,9 @@ class TestServer:
         for i, run_by in enumerate(("sampler", "sampler2")):
             told = [message for message in messages if message["node"] == run_by]
             assert_tells(told, json.loads(outputs[f"show{i}"]["text"][0]))
-            assert all(message["views"] == [f"plot{i}"] and message["type"] == "SamplerCustomAdvanced" for message in told)
+            assert all(
+                message["views"] == [f"plot{i}"] and message["type"] == "SamplerCustomAdvanced" for message in told
+            )
 
     def test_two_runs_in_one_node(self, page):
         """A list of latents makes a node run twice: two runs, told apart."""
@@ -316,7 +340,9 @@ class TestServer:
         assert len(page({**demo(), **erk_ksampler("deis", seed=seed()), **saved(["sampler", 0])})[0]) == ours
         assert len(page({**demo(), **stock_ksampler("erk_deis", seed=seed()), **saved(["sampler", 0])})[0]) == stock
 
-    @pytest.mark.parametrize("data", [{}, [], 1, {"client_id": "x"}, {"client_id": "x", "show": "some"}, {"client_id": "x", "show": None}])
+    @pytest.mark.parametrize(
+        "data", [{}, [], 1, {"client_id": "x"}, {"client_id": "x", "show": "some"}, {"client_id": "x", "show": None}]
+    )
     def test_a_wrong_wish_is_refused(self, server, data):
         status, answer = server.post(live.ROUTE, data)
         assert status == 400 and "ERK-Guid" in answer["error"]

@@ -19,7 +19,8 @@ TRANSLATIONS = [language for language in LANGUAGES if language != "en"]
 
 # Letters that a text of this language has and English has not.
 SCRIPT = {
-    "zh": r"[\u4e00-\u9fff]", "zh-TW": r"[\u4e00-\u9fff]", "ja": r"[\u3040-\u30ff\u4e00-\u9fff]", "ko": r"[\uac00-\ud7a3]",
+    "zh": r"[\u4e00-\u9fff]", "zh-TW": r"[\u4e00-\u9fff]", "ja": r"[\u3040-\u30ff\u4e00-\u9fff]",
+    "ko": r"[\uac00-\ud7a3]",
 }  # fmt: skip
 
 # Names that are the same in every language. "paper" only where it is the mode: the word itself is translated.
@@ -100,7 +101,9 @@ class TestTranslation:
             for path, text in leaves(read(language, name)):
                 assert isinstance(text, str) and text.strip() == text != "", f"{name}{path}"
                 if not path.endswith("tooltip"):
-                    assert not set(text) & set("@{}|"), f"{name}{path}: the page would read {text!r} as a message with parameters"
+                    assert not set(text) & set("@{}|"), (
+                        f"{name}{path}: the page would read {text!r} as a message with parameters"
+                    )
 
     def test_sentences_are_translated(self, schema, language):
         texts = dict(leaves(read(language, "nodeDefs"))) | dict(leaves(read(language, "settings")))
@@ -130,7 +133,9 @@ class TestTranslation:
         for node in nodes:
             for group in object_info[node]["input"].values():
                 for name, spec in group.items():
-                    options = spec[0] if isinstance(spec[0], list) else spec[1].get("options", []) if len(spec) > 1 else []
+                    options = (
+                        spec[0] if isinstance(spec[0], list) else spec[1].get("options", []) if len(spec) > 1 else []
+                    )
                     for option in options:
                         if re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", spec[1]["tooltip"]):
                             explained += 1
@@ -154,7 +159,9 @@ class TestTranslation:
             assert title in texts[node]["inputs"]["w_con"]["tooltip"]
             assert title in texts[node]["outputs"]["1"]["tooltip"]
         sources = texts["StiffnessVisualizerERKGuid"]["inputs"]["trace"]["tooltip"]
-        assert texts["KSamplerERKGuid"]["display_name"] in sources and texts["SamplerERKGuid"]["display_name"] in sources
+        assert (
+            texts["KSamplerERKGuid"]["display_name"] in sources and texts["SamplerERKGuid"]["display_name"] in sources
+        )
 
 
 def test_what_is_not_translated_is_listed(monkeypatch, tmp_path):

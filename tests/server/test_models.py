@@ -41,7 +41,8 @@ def runs_of(server, graph: dict[str, Any], solvers: list[str]) -> Runs:
     runs = Runs(server, {**graph, "sigmas": schedule(["model", 0], STEPS)})
     every_way(runs.sample, solvers=solvers)
     runs.graph["ksampler"] = node(
-        "KSamplerERKGuid", model=["model", 0], seed=5, steps=STEPS, cfg=3.0, solver="abm", scheduler="simple", positive=["positive", 0],
+        "KSamplerERKGuid", model=["model", 0], seed=5, steps=STEPS, cfg=3.0, solver="abm", scheduler="simple",
+        positive=["positive", 0],
         negative=["negative", 0], latent_image=["latent", 0], denoise=1.0, mode="calibrated",
     )  # fmt: skip
     runs.save("ksampler", ["ksampler", 0])
@@ -68,7 +69,9 @@ def noise_of(shapes: tuple[tuple[int, ...], ...]) -> torch.Tensor:
     return torch.cat([torch.randn(shape, generator=generator).flatten() for shape in shapes])
 
 
-@pytest.mark.parametrize("what", [pytest.param(one, id=one.name, marks=[pytest.mark.long] if one.heavy else []) for one in ARCHITECTURES])
+@pytest.mark.parametrize(
+    "what", [pytest.param(one, id=one.name, marks=[pytest.mark.long] if one.heavy else []) for one in ARCHITECTURES]
+)
 def test_architecture(model_server, what):
     solvers = solvers_for(what.name, ARCHITECTURES.index(what))
     outcomes = runs_of(model_server, tiny(model_server, what), solvers).run()
@@ -76,7 +79,8 @@ def test_architecture(model_server, what):
     assert counts["kind"].startswith(KINDS[what.prediction]), counts
     check(outcomes, what.shape, solvers)
     row = {
-        "model": what.title, "prediction": what.prediction, "latent": [" x ".join(map(str, shape)) for shape in what.shape],
+        "model": what.title, "prediction": what.prediction, "latent": [" x ".join(map(str,
+        shape)) for shape in what.shape],
         "loader": what.loader, "solvers": solvers, "modes": MODES, "note": what.note,
     }  # fmt: skip
     compatibility.tell("architectures", what.name, row)
@@ -84,7 +88,10 @@ def test_architecture(model_server, what):
 
 @pytest.mark.parametrize(
     ("kind", "inputs"),
-    [pytest.param(*value, id=key, marks=[] if key in SHORT else [pytest.mark.long]) for key, value in SAMPLING_NODES.items()],
+    [
+        pytest.param(*value, id=key, marks=[] if key in SHORT else [pytest.mark.long])
+        for key, value in SAMPLING_NODES.items()
+    ],
 )
 def test_sampling_type(model_server, kind, inputs):
     """Prediction types and continuous noise levels, as ComfyUI's own nodes put them on a model."""
@@ -93,9 +100,16 @@ def test_sampling_type(model_server, kind, inputs):
     graph["model"], graph["loaded"] = node(kind, model=["loaded", 0], **inputs), graph["model"]
     solvers = solvers_for(what.name, list(SAMPLING_NODES.values()).index((kind, inputs)))
     check(runs_of(model_server, graph, solvers).run(), what.shape, solvers)
-    row = {"node": kind, "setting": [f"{name} {value}" for name, value in inputs.items()], "solvers": solvers, "modes": MODES}
+    row = {
+        "node": kind,
+        "setting": [f"{name} {value}" for name, value in inputs.items()],
+        "solvers": solvers,
+        "modes": MODES,
+    }
     compatibility.tell("sampling", f"{kind} {inputs.get('sampling', '')} {inputs.get('zsnr', '')}".strip(), row)
 
 
 def test_the_page_is_what_was_recorded():
-    assert compatibility.PAGE.read_text() == compatibility.render(compatibility.load()), "run `python -m devtools.compatibility`"
+    assert compatibility.PAGE.read_text() == compatibility.render(compatibility.load()), (
+        "run `python -m devtools.compatibility`"
+    )

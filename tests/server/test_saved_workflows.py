@@ -24,18 +24,22 @@ SAMPLERS = ["erk_heun", "erk_dpm_2", "erk_dpmpp_2s", "erk_deis", "erk_abm", "erk
 _GUIDANCE = [("mode", "COMBO"), ("strengths", "COMBO"), ("w_stiff", "FLOAT"), ("w_con", "FLOAT")]
 WIDGETS = {
     "KSamplerERKGuid": [
-        ("seed", "INT"), ("steps", "INT"), ("cfg", "FLOAT"), ("solver", "COMBO"), ("scheduler", "COMBO"), ("denoise", "FLOAT"), *_GUIDANCE,
+        ("seed", "INT"), ("steps", "INT"), ("cfg", "FLOAT"), ("solver", "COMBO"), ("scheduler", "COMBO"), ("denoise",
+        "FLOAT"), *_GUIDANCE,
     ],
     "KSamplerAdvancedERKGuid": [
-        ("add_noise", "COMBO"), ("noise_seed", "INT"), ("steps", "INT"), ("cfg", "FLOAT"), ("solver", "COMBO"), ("scheduler", "COMBO"),
+        ("add_noise", "COMBO"), ("noise_seed", "INT"), ("steps", "INT"), ("cfg", "FLOAT"), ("solver", "COMBO"),
+        ("scheduler", "COMBO"),
         ("start_at_step", "INT"), ("end_at_step", "INT"), ("return_with_leftover_noise", "COMBO"), *_GUIDANCE,
     ],
     "SamplerERKGuid": [("solver", "COMBO"), *_GUIDANCE, ("max_order", "INT")],
     "StiffnessVisualizerERKGuid": [
-        ("labels", "STRING"), ("plot", "COMBO"), ("axis", "COMBO"), ("width", "INT"), ("height", "INT"), ("theme", "COMBO"),
+        ("labels", "STRING"), ("plot", "COMBO"), ("axis", "COMBO"), ("width", "INT"), ("height", "INT"), ("theme",
+        "COMBO"),
         ("save", "COMBO"), ("filename_prefix", "STRING"),
     ],
-    "DemoModelERKGuid": [("kind", "COMBO"), ("pictures", "COMBO"), ("width", "INT"), ("height", "INT"), ("batch_size", "INT")],
+    "DemoModelERKGuid": [("kind", "COMBO"), ("pictures", "COMBO"), ("width", "INT"), ("height", "INT"), ("batch_size",
+    "INT")],
 }  # fmt: skip
 """Node ids, and their widgets as saved values stand in order."""
 
@@ -57,7 +61,8 @@ OUTPUTS = {
     "SamplerERKGuid": [("SAMPLER", "SAMPLER"), ("trace", "ERK_TRACE")],
     "StiffnessVisualizerERKGuid": [("plot", "IMAGE"), ("json", "STRING")],
     "DemoModelERKGuid": [
-        ("MODEL", "MODEL"), ("positive", "CONDITIONING"), ("negative", "CONDITIONING"), ("VAE", "VAE"), ("LATENT", "LATENT"),
+        ("MODEL", "MODEL"), ("positive", "CONDITIONING"), ("negative", "CONDITIONING"), ("VAE", "VAE"), ("LATENT",
+        "LATENT"),
     ],
 }  # fmt: skip
 """Links are saved by the output's number."""
@@ -92,7 +97,9 @@ class TestNamesNeverChange:
     @pytest.mark.parametrize("node_id", WIDGETS)
     def test_widgets_stay_where_they_are(self, object_info, node_id):
         widgets = [(name, kind) for name, (kind, _) in declared(object_info[node_id]).items() if kind in WIDGET_TYPES]
-        assert widgets[: len(WIDGETS[node_id])] == WIDGETS[node_id], "new inputs go behind these; none is renamed, moved or removed"
+        assert widgets[: len(WIDGETS[node_id])] == WIDGETS[node_id], (
+            "new inputs go behind these; none is renamed, moved or removed"
+        )
 
     @pytest.mark.parametrize("node_id", LINKS)
     def test_links_keep_their_names_and_types(self, object_info, node_id):
@@ -146,7 +153,9 @@ class TestSavedByEarlierVersions:
             assert node["inputs"].items() <= now[key]["inputs"].items(), node["class_type"]
             for name, value in now[key]["inputs"].items():
                 _, choices = declared(object_info[node["class_type"]])[name]
-                assert choices is None or isinstance(value, list) or value in choices, f"{node['class_type']}.{name} = {value!r}"
+                assert choices is None or isinstance(value, list) or value in choices, (
+                    f"{node['class_type']}.{name} = {value!r}"
+                )
 
     @pytest.mark.parametrize("api", [False, True], ids=["graph", "api"])
     def test_runs(self, server, object_info, path, api):

@@ -14,7 +14,13 @@ from prompts import WIRES, custom, demo, erk_ksampler, images, node, picture, sa
 import erk
 from devtools.comfyui import Server, error_message
 
-NODES = ["KSamplerERKGuid", "KSamplerAdvancedERKGuid", "SamplerERKGuid", "StiffnessVisualizerERKGuid", "DemoModelERKGuid"]
+NODES = [
+    "KSamplerERKGuid",
+    "KSamplerAdvancedERKGuid",
+    "SamplerERKGuid",
+    "StiffnessVisualizerERKGuid",
+    "DemoModelERKGuid",
+]
 SOLVERS = list(erk.SOLVERS)
 SAMPLERS = [f"erk_{name}" for name in SOLVERS]
 
@@ -70,12 +76,26 @@ class TestSampling:
     @pytest.mark.parametrize("solver", ["dpm_2", "dpmpp_2s"])
     def test_two_advanced_samplers_are_one(self, server, solver):
         """Stopped in the middle with leftover noise and taken up again (solvers without memory)."""
-        common = {**WIRES, "noise_seed": 1, "steps": 8, "cfg": 3.0, "solver": solver, "scheduler": "karras", "mode": "paper"}
+        common = {
+            **WIRES,
+            "noise_seed": 1,
+            "steps": 8,
+            "cfg": 3.0,
+            "solver": solver,
+            "scheduler": "karras",
+            "mode": "paper",
+        }
         first = node(
-            "KSamplerAdvancedERKGuid", **common, add_noise="enable", start_at_step=0, end_at_step=4, return_with_leftover_noise="enable"
+            "KSamplerAdvancedERKGuid",
+            **common,
+            add_noise="enable",
+            start_at_step=0,
+            end_at_step=4,
+            return_with_leftover_noise="enable",
         )
         second = node(
-            "KSamplerAdvancedERKGuid", **{**common, "latent_image": ["first", 0]}, add_noise="disable", start_at_step=4, end_at_step=99,
+            "KSamplerAdvancedERKGuid", **{**common, "latent_image": ["first", 0]}, add_noise="disable", start_at_step=4,
+            end_at_step=99,
             return_with_leftover_noise="disable",
         )  # fmt: skip
         # The strengths' preset depends on the number of steps of each run: fix them.
@@ -125,7 +145,9 @@ class TestSampling:
     def test_progress_previews_and_interrupt(self, server):
         import websocket
 
-        socket = websocket.create_connection(f"{server.address.replace('http', 'ws')}/ws?clientId=test-progress", timeout=120)
+        socket = websocket.create_connection(
+            f"{server.address.replace('http', 'ws')}/ws?clientId=test-progress", timeout=120
+        )
         try:
             prompt = {**demo(batch=2), **erk_ksampler("heun", seed=77, steps=30), **saved(["sampler", 0])}
             prompt_id = server.queue(prompt, "test-progress")
@@ -190,7 +212,9 @@ class TestTrace:
 
     def test_a_cached_sampler_and_trace_are_right_on_the_next_queues(self, server):
         def queue(seed: int) -> dict[str, Any]:
-            return self.read(server, {**demo(), **custom("dpm_2", seed=seed), **self.plot(trace=["erk", 1], latent=["sampler", 0])})
+            return self.read(
+                server, {**demo(), **custom("dpm_2", seed=seed), **self.plot(trace=["erk", 1], latent=["sampler", 0])}
+            )
 
         first, second, third = queue(101), queue(102), queue(101)
         assert [len(data["steps"]) for data in (first, second, third)] == [8, 8, 8]
@@ -227,8 +251,12 @@ class TestErrors:
 
     def test_an_error_while_sampling_is_told_and_the_server_goes_on(self, server):
         prompt = {**demo(), **erk_ksampler("heun"), **saved(["sampler", 0])}
-        prompt["odd"] = node("LatentUpscale", samples=["sampler", 0], upscale_method="bilinear", width=328, height=328, crop="disabled")
-        prompt["again"] = node("KSamplerERKGuid", **{**prompt["sampler"]["inputs"], "latent_image": ["odd", 0], "denoise": 0.5})
+        prompt["odd"] = node(
+            "LatentUpscale", samples=["sampler", 0], upscale_method="bilinear", width=328, height=328, crop="disabled"
+        )
+        prompt["again"] = node(
+            "KSamplerERKGuid", **{**prompt["sampler"]["inputs"], "latent_image": ["odd", 0], "denoise": 0.5}
+        )
         prompt |= saved(["again", 0], "save2")
         entry = server.wait(server.queue(prompt))
         assert entry["status"]["status_str"] == "error"

@@ -142,22 +142,31 @@ def test_split_schedule(model_server, kind):
             runs.sample(f"{solver}_{mode}_whole", sampler, **DEMO)
             runs.sample(f"{solver}_{mode}_first", sampler, **DEMO, sigmas=["split", 0])
             runs.sample(
-                f"{solver}_{mode}", sampler, **{**DEMO, "latent": [f"{solver}_{mode}_first", 0]}, sigmas=["split", 1], add_noise=False
+                f"{solver}_{mode}",
+                sampler,
+                **{**DEMO, "latent": [f"{solver}_{mode}_first", 0]},
+                sigmas=["split", 1],
+                add_noise=False,
             )
     outcomes = runs.run()
     for solver in SOLVERS:
         for mode in MODES:
             split, whole = outcomes[f"{solver}_{mode}"], outcomes[f"{solver}_{mode}_whole"]
             distance = float((split.flat - whole.flat).square().mean().sqrt() / whole.flat.square().mean().sqrt())
-            # Solvers without memory do the same again; Heun's pair in mode paper needs the step before.
+            # Solvers without memory do the same again; but Heun's pair in mode paper needs the step before, and so does
+            # what calibrated reads on euler.
             assert split.finite
-            if not (erk.SOLVERS[solver].memory or (mode == "paper" and erk.SOLVERS[solver].pair_looks_back)):
+            looks_back = (mode, solver) == ("calibrated", "euler") or (
+                mode == "paper" and erk.SOLVERS[solver].pair_looks_back
+            )
+            if not (solver in MULTISTEP or looks_back):
                 # A run that calibrated had given up is taken up anew (dpm_2, flow: 2.3 %).
                 assert distance < (0.05 if (solver, mode, kind) == ("dpm_2", "calibrated", "flow") else 1e-3), (
                     f"{solver} {mode}: {distance:.1e}"
                 )
             elif mode != "paper":
-                # They begin anew with an Euler step, where steps are short: mostly 0.05 % away, 0.5 % at most (six seeds).
+                # They begin anew with an Euler step, where steps are short: mostly 0.05 % away, 0.5 % at most (six
+                # seeds).
                 assert distance < 0.01, f"{solver} {mode}: {distance:.4f}"
     told(
         "SplitSigmas",
@@ -166,13 +175,14 @@ def test_split_schedule(model_server, kind):
     )
 
 
-RESTARTED = {"abm": 0.05, **{name: 0.1 for name in MULTISTEP if name != "abm"}}
-"""How far from the whole run a multistep solver may end that starts its history anew three steps before the end of eight.
+RESTARTED = {"abm": 0.05, "euler": 0.01, **{name: 0.1 for name in MULTISTEP if name != "abm"}}
+"""How far from the whole run a multistep solver may end that starts its history anew three steps before the end of
+eight.
 
-The first of the three is an Euler step then, and calibrated corrects it in hindsight only. abm, eps and flow, six seeds each: 0.6 to
-2.7 % of the picture's scale with calibrated, 0.2 % at most with off, and as far from the converged picture as the whole run (to 0.8 %).
-deis with the seed used here: 2.0 and 4.7 %, 1.2 % with off; with other seeds it ends in another picture on the flow model, which eight
-steps leave undecided, with off as with calibrated.
+The first of the three is an Euler step then, and calibrated corrects it in hindsight only. abm, eps and flow, six seeds
+each: 0.6 to 2.7 % of the picture's scale with calibrated, 0.2 % at most with off, and as far from the converged picture
+as the whole run (to 0.8 %). deis with the seed used here: 2.0 and 4.7 %, 1.2 % with off; with other seeds it ends in
+another picture on the flow model, which eight steps leave undecided, with off as with calibrated.
 """
 
 
@@ -180,12 +190,19 @@ steps leave undecided, with off as with calibrated.
 def test_leftover_noise(model_server, kind):
     """KSampler Advanced hands a latent with leftover noise to a second one.
 
-    One-step solvers go on as if nothing had been. The others go on like a new run from that latent, bit for bit: nothing is lost
-    but the history, and nothing of the first run stays.
+    One-step solvers go on as if nothing had been. The others go on like a new run from that latent, bit for bit:
+    nothing is lost but the history, and nothing of the first run stays.
     """
     runs = Runs(model_server, {**demo(kind), "sigmas": schedule(["demo", 0], 8)})
     runs.graph["split"] = node("SplitSigmas", sigmas=["sigmas", 0], step=5)
-    common = {"noise_seed": 1, "steps": 8, "cfg": 3.0, "scheduler": "simple", "positive": ["demo", 1], "negative": ["demo", 2]}
+    common = {
+        "noise_seed": 1,
+        "steps": 8,
+        "cfg": 3.0,
+        "scheduler": "simple",
+        "positive": ["demo", 1],
+        "negative": ["demo", 2],
+    }
     for solver in SOLVERS:
         for mode in ("calibrated", "off"):
             label = f"{solver}_{mode}"
@@ -197,7 +214,8 @@ def test_leftover_noise(model_server, kind):
             }
             for name, (latent, add_noise, start, end, leftover) in pieces.items():
                 runs.graph[name] = node(
-                    "KSamplerAdvancedERKGuid", **shared, latent_image=latent, add_noise=add_noise, start_at_step=start, end_at_step=end,
+                    "KSamplerAdvancedERKGuid", **shared, latent_image=latent, add_noise=add_noise, start_at_step=start,
+                    end_at_step=end,
                     return_with_leftover_noise=leftover,
                 )  # fmt: skip
                 runs.save(name, [name, 0])
@@ -211,7 +229,9 @@ def test_leftover_noise(model_server, kind):
             distance = float((split.flat - whole.flat).square().mean().sqrt() / whole.flat.square().mean().sqrt())
             # dpm_2 on flow: calibrated had given the whole run up, and takes its second part up anew (0.9 %).
             taken_up = (solver, mode, kind) == ("dpm_2", "calibrated", "flow")
-            assert split.finite and distance < (0.02 if taken_up else RESTARTED.get(solver, 1e-3)), f"{solver} {mode}: {distance:.3f}"
+            assert split.finite and distance < (0.02 if taken_up else RESTARTED.get(solver, 1e-3)), (
+                f"{solver} {mode}: {distance:.3f}"
+            )
             if solver in MULTISTEP:
                 assert torch.equal(split.flat, outcomes[f"{solver}_{mode}_anew"].flat), f"{solver} {mode}"
             assert outcomes[f"{solver}_{mode}_first"].distance(whole) > 0.1, "the first half is not yet done"
@@ -229,7 +249,9 @@ def test_second_pass(model_server):
     runs.graph["base_sigmas"] = schedule(["demo", 0], 10, "karras")
     runs.sample("base", erk_sampler("deis", "calibrated"), **{**DEMO, "sigmas": ["base_sigmas", 0]})
     # LatentUpscale counts in pixels of models whose latents are eight times smaller.
-    runs.graph["larger"] = node("LatentUpscale", samples=["base", 0], upscale_method="bilinear", width=768, height=768, crop="disabled")
+    runs.graph["larger"] = node(
+        "LatentUpscale", samples=["base", 0], upscale_method="bilinear", width=768, height=768, crop="disabled"
+    )
     every_way(added(runs, latent=["larger", 0]), w_stiff=2.0)
     outcomes = runs.run()
     check_every_way(outcomes)
@@ -248,11 +270,20 @@ def test_unequal_seeds_in_a_batch(model_server):
         for solver in SOLVERS:
             for mode in MODES:
                 sampler = erk_sampler(solver, mode, **(paper(2.0) if mode == "paper" else {}))
-                runs.guide(f"{solver}_{mode}_{name}", sampler, guider, model=["demo", 0], latent=latent, noise=[f"noise_{name}", 0])
+                runs.guide(
+                    f"{solver}_{mode}_{name}",
+                    sampler,
+                    guider,
+                    model=["demo", 0],
+                    latent=latent,
+                    noise=[f"noise_{name}", 0],
+                )
     outcomes = runs.run()
     for solver in SOLVERS:
         for mode in MODES:
-            batch, turned, alone = (outcomes[f"{solver}_{mode}_{name}"].samples[0] for name in ("batch", "turned", "alone"))
+            batch, turned, alone = (
+                outcomes[f"{solver}_{mode}_{name}"].samples[0] for name in ("batch", "turned", "alone")
+            )
             assert (batch - turned.flip(0)).abs().max() < 1e-3, f"{solver} {mode}"
             assert (batch[1] - alone[0]).abs().max() < 1e-3, f"{solver} {mode}"
             assert (batch[0] - batch[1]).abs().mean() > 0.05
@@ -277,7 +308,12 @@ def test_odd_sizes(model_server, name, shape):
     outcomes = runs.run()
     check_every_way(outcomes, solvers)
     assert list(outcomes["heun_calibrated"].samples[0].shape) == shape
-    told("odd latent size", f"{tiny_models.architecture(name).title}, {' x '.join(map(str, shape))}", "the shape is kept", solvers)
+    told(
+        "odd latent size",
+        f"{tiny_models.architecture(name).title}, {' x '.join(map(str, shape))}",
+        "the shape is kept",
+        solvers,
+    )
 
 
 def patched_sd15(server, patch: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -294,14 +330,17 @@ def patched_sd15(server, patch: str) -> tuple[dict[str, Any], dict[str, Any]]:
                 "control_net": node("ControlNetLoader", control_net_name=network),
                 "hint": node("EmptyImage", width=64, height=64, batch_size=1, color=0x336699),
                 "control": node(
-                    "ControlNetApplyAdvanced", positive=["positive", 0], negative=["negative", 0], control_net=["control_net", 0],
+                    "ControlNetApplyAdvanced", positive=["positive", 0], negative=["negative", 0],
+                    control_net=["control_net", 0],
                     image=["hint", 0], strength=1.0, start_percent=0.0, end_percent=1.0,
                 ),
             }  # fmt: skip
             return nodes, {"positive": ["control", 0], "negative": ["control", 1]}
         case "regional prompts, area":
             nodes = {
-                "area": node("ConditioningSetArea", conditioning=["negative", 0], width=64, height=64, x=32, y=0, strength=1.0),
+                "area": node(
+                    "ConditioningSetArea", conditioning=["negative", 0], width=64, height=64, x=32, y=0, strength=1.0
+                ),
                 "both": node("ConditioningCombine", conditioning_1=["positive", 0], conditioning_2=["area", 0]),
             }
             return nodes, {"positive": ["both", 0]}
@@ -309,7 +348,8 @@ def patched_sd15(server, patch: str) -> tuple[dict[str, Any], dict[str, Any]]:
             nodes = {
                 **half_mask(64, 64),
                 "region": node(
-                    "ConditioningSetMask", conditioning=["negative", 0], mask=["mask", 0], strength=1.0, set_cond_area="default"
+                    "ConditioningSetMask", conditioning=["negative", 0], mask=["mask", 0], strength=1.0,
+                    set_cond_area="default"
                 ),
                 "both": node("ConditioningCombine", conditioning_1=["positive", 0], conditioning_2=["region", 0]),
             }  # fmt: skip
@@ -318,7 +358,8 @@ def patched_sd15(server, patch: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "patch", ["LoRA", "ControlNet", "regional prompts, area", pytest.param("regional prompts, mask", marks=pytest.mark.long)]
+    "patch",
+    ["LoRA", "ControlNet", "regional prompts, area", pytest.param("regional prompts, mask", marks=pytest.mark.long)],
 )
 def test_patches_of_stable_diffusion(model_server, patch):
     runs = on_tiny(model_server, "sd15", steps=3)
@@ -337,7 +378,10 @@ def test_patches_of_stable_diffusion(model_server, patch):
 def test_model_merge(model_server):
     runs = on_tiny(model_server, "sd3")
     other = tiny(model_server, replace(tiny_models.architecture("sd3"), name="sd3_weaker"))["model"]
-    runs.graph |= {"other": other, "merged": node("ModelMergeSimple", model1=["model", 0], model2=["other", 0], ratio=0.5)}
+    runs.graph |= {
+        "other": other,
+        "merged": node("ModelMergeSimple", model1=["model", 0], model2=["other", 0], ratio=0.5),
+    }
     every_way(added(runs, model=["merged", 0]))
     runs.sample("plain", erk_sampler("deis", "calibrated"))
     outcomes = runs.run()
@@ -347,10 +391,13 @@ def test_model_merge(model_server):
 
 
 @pytest.mark.parametrize(
-    "backend", ["eager", pytest.param("aot_eager", marks=pytest.mark.long), pytest.param("inductor", marks=pytest.mark.long)]
+    "backend",
+    ["eager", pytest.param("aot_eager", marks=pytest.mark.long), pytest.param("inductor", marks=pytest.mark.long)],
 )
 def test_torch_compile(model_server, backend):
-    """By ComfyUI's own helper, which its node TorchCompileModel calls; that node offers inductor, which needs a C++ compiler."""
+    """By ComfyUI's own helper, which its node TorchCompileModel calls; that node offers inductor, which needs a C++
+    compiler.
+    """
     runs = on_tiny(model_server, "sd3")
     if backend == "inductor":
         runs.graph["compiled"] = node("TorchCompileModel", model=["model", 0], backend=backend)
@@ -374,7 +421,8 @@ def test_context_windows(model_server):
     runs = on_tiny(model_server, "wan")
     runs.graph["latent"]["inputs"]["length"] = 33
     runs.graph["windows"] = node(
-        "WanContextWindowsManual", model=["model", 0], context_length=17, context_overlap=8, context_schedule="standard_static",
+        "WanContextWindowsManual", model=["model", 0], context_length=17, context_overlap=8,
+        context_schedule="standard_static",
         context_stride=1, closed_loop=False, fuse_method="pyramid", freenoise=False, retain_first_frame=False,
             split_conds_to_windows=False,
     )  # fmt: skip
@@ -385,7 +433,11 @@ def test_context_windows(model_server):
     assert outcomes["heun_calibrated"].samples[0].shape == (1, 16, 9, 8, 8)
     assert outcomes["deis_calibrated"].distance(outcomes["plain"]) > 1e-2, "the windows show nothing"
     assert outcomes["deis_calibrated"].counts["network"] > outcomes["plain"].counts["network"]
-    told("context windows (Wan Context Windows)", "Wan 2.1, video of 33 frames", "more network calls, as with ComfyUI's own")
+    told(
+        "context windows (Wan Context Windows)",
+        "Wan 2.1, video of 33 frames",
+        "more network calls, as with ComfyUI's own",
+    )
 
 
 @pytest.mark.parametrize("kind", ["eps", "flow"])
@@ -401,7 +453,9 @@ def test_sampler_wrapped_by_another_pack(model_server, kind):
     outcomes = runs.run()
     for solver in SOLVERS:
         for mode in MODES:
-            assert torch.equal(outcomes[f"{solver}_{mode}"].flat, outcomes[f"{solver}_{mode}_bare"].flat), f"{solver} {mode}"
+            assert torch.equal(outcomes[f"{solver}_{mode}"].flat, outcomes[f"{solver}_{mode}_bare"].flat), (
+                f"{solver} {mode}"
+            )
     told("sampler wrapped by another pack", f"demo, {kind}", "the same latent, bit for bit")
 
 
@@ -460,9 +514,12 @@ def test_a_hundred_prompts_leave_memory_flat(model_server):
     for number in range(100):
         runs = on_demo(model_server, batch=8, steps=2 + number % 3)
         runs.graph["demo"]["inputs"] |= {"width": 128}
-        runs.graph["erk"] = erk_sampler(SOLVERS[number % len(SOLVERS)], ("calibrated", "calibrated", "paper")[number % 3])
+        runs.graph["erk"] = erk_sampler(
+            SOLVERS[number % len(SOLVERS)], ("calibrated", "calibrated", "paper")[number % 3]
+        )
         runs.graph["run"] = node(
-            "SamplerCustom", model=["demo", 0], add_noise=True, noise_seed=number, cfg=1.0, positive=["demo", 1], negative=["demo", 2],
+            "SamplerCustom", model=["demo", 0], add_noise=True, noise_seed=number, cfg=1.0, positive=["demo", 1],
+            negative=["demo", 2],
             sampler=["erk", 0], sigmas=["sigmas", 0], latent_image=["demo", 4],
         )  # fmt: skip
         runs.save("run", ["run", 0])
@@ -470,7 +527,9 @@ def test_a_hundred_prompts_leave_memory_flat(model_server):
             runs.graph["plot"] = node("StiffnessVisualizerERKGuid", trace=["erk", 1], latent=["run", 0])
         assert runs.run()["run"].finite
         sizes.append(resident(model_server.process.pid))
-    assert max(sizes[-10:]) - max(sizes[20:30]) < 40, f"MB after every tenth prompt: {[round(size) for size in sizes[::10]]}"
+    assert max(sizes[-10:]) - max(sizes[20:30]) < 40, (
+        f"MB after every tenth prompt: {[round(size) for size in sizes[::10]]}"
+    )
     told(
         "a hundred prompts in a row",
         "demo, with Stiffness Visualizer",

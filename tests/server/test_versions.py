@@ -33,7 +33,9 @@ class OldSchema:
 
 
 class NewInput(OldInput):
-    def __init__(self, name: str, default: int | None = None, tooltip: str | None = None, advanced: bool | None = None) -> None:
+    def __init__(
+        self, name: str, default: int | None = None, tooltip: str | None = None, advanced: bool | None = None
+    ) -> None:
         super().__init__(name, default, tooltip)
         self.given["advanced"] = advanced
 
@@ -45,7 +47,11 @@ def make(pack):
 
 class TestKeywords:
     def test_cosmetic_ones_are_left_out_where_unknown(self, make):
-        assert make(OldInput, "steps", default=3, advanced=True).given == {"name": "steps", "default": 3, "tooltip": None}
+        assert make(OldInput, "steps", default=3, advanced=True).given == {
+            "name": "steps",
+            "default": 3,
+            "tooltip": None,
+        }
         schema = make(OldSchema, node_id="A", category="b", search_aliases=["c"], essentials_category="d")
         assert schema.given == {"node_id": "A", "category": "b"}
 
@@ -63,7 +69,10 @@ def test_no_output_is_called_like_an_input(pack):
     assert len(nodes) >= 5
     for node in nodes:
         schema = node.define_schema()
-        inputs, outputs = {item.id for item in schema.inputs}, {item.id for item in schema.outputs if item.id is not None}
+        inputs, outputs = (
+            {item.id for item in schema.inputs},
+            {item.id for item in schema.outputs if item.id is not None},
+        )
         assert not inputs & outputs, schema.node_id
 
 
@@ -96,7 +105,9 @@ def pictures(server, nodes: dict[str, Any], latents: dict[str, list[Any]]) -> di
         prompt[f"{name}_save"] = node("SaveImage", images=[f"{name}_decode", 0], filename_prefix=name)
     outputs = server.run(prompt)
     return {
-        name: np.asarray(Image.open(io.BytesIO(server.image(outputs[f"{name}_save"]["images"][0]))).convert("RGB")).astype(int)
+        name: np.asarray(
+            Image.open(io.BytesIO(server.image(outputs[f"{name}_save"]["images"][0]))).convert("RGB")
+        ).astype(int)
         for name in latents
     }
 
@@ -117,7 +128,9 @@ def test_a_picture_by_every_sampling_node(server):
         "off": node("KSamplerERKGuid", **COMMON, seed=1, solver="heun", denoise=1.0, mode="off"),
         "heun": node("KSampler", **COMMON, seed=1, sampler_name="heun", denoise=1.0),
     }  # fmt: skip
-    made = pictures(server, nodes, {name: [name, 0] for name in ("stock", "ksampler", "advanced", "custom", "off", "heun")})
+    made = pictures(
+        server, nodes, {name: [name, 0] for name in ("stock", "ksampler", "advanced", "custom", "off", "heun")}
+    )
     assert made["stock"].std() > 20
     for name in ("ksampler", "advanced", "custom"):
         assert np.array_equal(made[name], made["stock"]), name
@@ -141,5 +154,9 @@ def test_the_plot(server):
 
 def test_the_log_has_no_complaint_about_loading_the_pack(server):
     """Errors that prompts of other tests ask for are in the log as well, by their right."""
-    complaints = [line for line in server.log if "ERK" in line and any(word in line for word in ("FAILED", "Cannot import", "Unable"))]
+    complaints = [
+        line
+        for line in server.log
+        if "ERK" in line and any(word in line for word in ("FAILED", "Cannot import", "Unable"))
+    ]
     assert not complaints

@@ -63,7 +63,8 @@ class ComfyPage(Page):
                     for (const widget of node.widgets ?? [])
                         if (widget.name === 'control_after_generate') widget.value = 'fixed';
                 app.rootGraph.arrange();
-                if (id) await app.loadGraphData({...JSON.parse(JSON.stringify(app.rootGraph.serialize())), id}, true, true, id);
+                const graph = JSON.parse(JSON.stringify(app.rootGraph.serialize()));
+                if (id) await app.loadGraphData({...graph, id}, true, true, id);
                 app.canvas.ds.scale = 0.4;
                 app.canvas.ds.offset[0] = app.canvas.ds.offset[1] = 150;
                 app.canvas.setDirty(true, true);
@@ -74,12 +75,16 @@ class ComfyPage(Page):
 
     def set_widget(self, node: int, name: str, value: Any) -> None:
         self.run(
-            "([id, name, value]) => { app.rootGraph.getNodeById(id).widgets.find((widget) => widget.name === name).value = value; }",
+            "([id, name, value]) => { app.rootGraph.getNodeById(id).widgets.find((widget) => widget.name === "
+            "name).value = value; }",
             [node, name, value],
         )
 
     def widget(self, node: int, name: str) -> Any:
-        return self.run("([id, name]) => app.rootGraph.getNodeById(id).widgets.find((widget) => widget.name === name).value", [node, name])
+        return self.run(
+            "([id, name]) => app.rootGraph.getNodeById(id).widgets.find((widget) => widget.name === name).value",
+            [node, name],
+        )
 
     def start(self) -> None:
         self.run(
@@ -134,7 +139,8 @@ class ComfyPage(Page):
                     .map((mark) => [Number(mark.dataset.step), mark.classList[0]]);
                 const box = element.getBoundingClientRect();
                 return {{points, previous, threshold, title, progress, legend: legend.map((entry) => entry.text), marks,
-                    visible: element.isConnected && element.checkVisibility(), box: [box.x, box.y, box.width, box.height]}};
+                    visible: element.isConnected && element.checkVisibility(),
+                    box: [box.x, box.y, box.width, box.height]}};
             }}""",
             argument,
         )

@@ -56,7 +56,11 @@ class Outcome:
 def tiny(server: Server, what: Architecture) -> Graph:
     """Nodes "model", "positive", "negative", "latent" for a tiny model, which is written if it is not there yet."""
     file = tiny_models.write(server.base / "models", what)
-    loader = {"ckpt_name": file} if what.loader == "CheckpointLoaderSimple" else {"unet_name": file, "weight_dtype": "default"}
+    loader = (
+        {"ckpt_name": file}
+        if what.loader == "CheckpointLoaderSimple"
+        else {"unet_name": file, "weight_dtype": "default"}
+    )
     c = what.conditioning
     texts = {"tokens": c.tokens, "width": c.width, "pooled": c.pooled, "extra": json.dumps(c.extra)}
     return {
@@ -71,7 +75,11 @@ def tiny(server: Server, what: Architecture) -> Graph:
 def stock_sampler(solver: str) -> Graph:
     """ComfyUI's own solver, without noise."""
     name, options = TWINS[solver]
-    return node("SamplerDPMPP_2S_Ancestral", **options, s_noise=1.0) if options else node("KSamplerSelect", sampler_name=name)
+    return (
+        node("SamplerDPMPP_2S_Ancestral", **options, s_noise=1.0)
+        if options
+        else node("KSamplerSelect", sampler_name=name)
+    )
 
 
 def erk_sampler(solver: str, mode: str, **options: Any) -> Graph:
@@ -83,7 +91,9 @@ def schedule(model: list[Any], steps: int = 4, scheduler: str = "simple", denois
 
 
 def solvers_for(model: str, number: int = 0) -> list[str]:
-    """All; but in the short selection on a slow model those of one call and one of two calls, in turn by the test's number."""
+    """All; but in the short selection on a slow model those of one call and one of two calls, in turn by the test's
+    number.
+    """
     if LONG or model not in _SLOW:
         return SOLVERS
     one_step = [solver for solver in SOLVERS if solver not in MULTISTEP]
@@ -91,7 +101,8 @@ def solvers_for(model: str, number: int = 0) -> list[str]:
 
 
 def every_way(add: Callable[[str, Graph], None], w_stiff: float = 5.0, solvers: Sequence[str] = SOLVERS) -> None:
-    """Call ``add(label, sampler)`` for each solver as ComfyUI's own ("heun_stock", where it has it) and in each mode ("heun_off").
+    """Call ``add(label, sampler)`` for each solver as ComfyUI's own ("heun_stock", where it has it) and in each mode
+    ("heun_off").
 
     Mode paper gets a strength that is felt: what the preset was tuned for, random weights are not.
     """
@@ -109,17 +120,21 @@ def paper(w_stiff: float) -> Graph:
 def check_every_way(outcomes: dict[str, Outcome], solvers: Sequence[str] = SOLVERS, closeness: float = 2e-3) -> None:
     """Finite, off equal to ComfyUI's own within rounding, guided modes not equal to it, and as many model calls.
 
-    A solver without a twin there is compared with that of its counterpart, from which its off must differ, as its guided modes
-    must from its off; what rounding can do is the counterpart's difference. One that calls the model as no sampler of
-    ComfyUI's does is counted by what it says of itself.
+    A solver without a twin there is compared with that of its counterpart, from which its off must differ, as its
+    guided modes must from its off; what rounding can do is the counterpart's difference. One that calls the model as no
+    sampler of ComfyUI's does is counted by what it says of itself.
     """
     corrected = 0
     for solver in solvers:
         of, off = counterpart(solver) or MULTISTEP[0], outcomes[f"{solver}_off"]
         stock = outcomes[f"{of}_stock"]
         assert stock.finite and stock.flat.std() > 0.1, f"{solver}: ComfyUI's own gives nothing to compare with"
-        assert off.counts == stock.counts or counterpart(solver) is None, f"{solver}: other model calls than ComfyUI's own"
-        calls = [(of_run.counts["sampler"] - 1) / erk.SOLVERS[name].calls for name, of_run in ((of, stock), (solver, off))]
+        assert off.counts == stock.counts or counterpart(solver) is None, (
+            f"{solver}: other model calls than ComfyUI's own"
+        )
+        calls = [
+            (of_run.counts["sampler"] - 1) / erk.SOLVERS[name].calls for name, of_run in ((of, stock), (solver, off))
+        ]
         assert calls[0] == calls[1], f"{solver}: other model calls than it says"
         rounding = outcomes[f"{of}_off"].distance(stock)
         assert rounding < closeness, f"{of}: mode off is {rounding:.1e} away from ComfyUI's own"
@@ -135,7 +150,9 @@ def check_every_way(outcomes: dict[str, Outcome], solvers: Sequence[str] = SOLVE
             shown = guided.distance(plain) > least
             assert shown or mode == "calibrated", f"{solver} {mode}: guidance shows nothing"
             corrected += shown and mode == "calibrated"
-            assert guided.counts["sampler"] == off.counts["sampler"], f"{solver} {mode}: other model calls than with mode off"
+            assert guided.counts["sampler"] == off.counts["sampler"], (
+                f"{solver} {mode}: other model calls than with mode off"
+            )
     # On weights that nobody trained a claim may rightly never prove itself with one solver, but not with all.
     assert corrected or len(solvers) == 1, "calibrated shows nothing with any solver"
 
@@ -157,13 +174,16 @@ class Runs:
         self.labels.append(label)
 
     def sample(
-        self, label: str, sampler: Graph, *, model: Any = ("model", 0), sigmas: Any = ("sigmas", 0), latent: Any = ("latent", 0),
-        positive: Any = ("positive", 0), negative: Any = ("negative", 0), cfg: float = 3.0, seed: int = 5, add_noise: bool = True,
+        self, label: str, sampler: Graph, *, model: Any = ("model", 0), sigmas: Any = ("sigmas", 0),
+        latent: Any = ("latent", 0),
+        positive: Any = ("positive", 0), negative: Any = ("negative", 0), cfg: float = 3.0, seed: int = 5,
+        add_noise: bool = True,
     ) -> None:  # fmt: skip
         """With SamplerCustom."""
         self.graph[f"{label}_sampler"] = sampler
         self.graph[label] = node(
-            "SamplerCustom", model=self.count(label, list(model)), add_noise=add_noise, noise_seed=seed, cfg=cfg, positive=list(positive),
+            "SamplerCustom", model=self.count(label, list(model)), add_noise=add_noise, noise_seed=seed, cfg=cfg,
+            positive=list(positive),
             negative=list(negative), sampler=[f"{label}_sampler", 0], sigmas=list(sigmas), latent_image=list(latent),
         )  # fmt: skip
         self.save(label, [label, 0])

@@ -55,7 +55,9 @@ def mixture(process: erk.NoiseProcess, shape: tuple[int, ...], count: int = 12, 
     size = [1, *shape[1:]]
     centres = torch.randn((count, *shape), generator=generator, dtype=torch.float64)
     for axis, n in enumerate(size[1:], start=2):
-        kernel = torch.exp(-(torch.cdist(torch.arange(n)[:, None].double(), torch.arange(n)[:, None].double()) ** 2) / 6)
+        kernel = torch.exp(
+            -(torch.cdist(torch.arange(n)[:, None].double(), torch.arange(n)[:, None].double()) ** 2) / 6
+        )
         centres = torch.tensordot(centres, kernel / kernel.sum(0), dims=([axis], [0])).movedim(-1, axis)
     centres = (centres / centres.std()).flatten(1)
 
@@ -97,7 +99,9 @@ def start(shape, process: erk.NoiseProcess, seed: int = 0, dtype: torch.dtype = 
     return (noise * (1.0 if process.is_flow else 14.6)).to(dtype)
 
 
-def run(model, x: Tensor, sigmas: Tensor, solver: str, process: erk.NoiseProcess, mode: str = "paper", **options) -> Tensor:
+def run(
+    model, x: Tensor, sigmas: Tensor, solver: str, process: erk.NoiseProcess, mode: str = "paper", **options
+) -> Tensor:
     w_stiff, w_con = options.pop("w_stiff", None), options.pop("w_con", None)
     return erk.integrate(
         model,

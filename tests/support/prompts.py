@@ -30,7 +30,16 @@ def saved(latent: list[Any], name: str = "save") -> dict[str, Any]:
 
 
 def stock_ksampler(sampler: str, seed: int = 1, steps: int = 8, **more: Any) -> dict[str, Any]:
-    inputs = {**WIRES, "seed": seed, "steps": steps, "cfg": 3.0, "sampler_name": sampler, "scheduler": "karras", "denoise": 1.0, **more}
+    inputs = {
+        **WIRES,
+        "seed": seed,
+        "steps": steps,
+        "cfg": 3.0,
+        "sampler_name": sampler,
+        "scheduler": "karras",
+        "denoise": 1.0,
+        **more,
+    }
     return {"sampler": node("KSampler", **inputs)}
 
 

@@ -1,11 +1,13 @@
 """What the samplers gave when it was last meant to change, in sums and samples: tests/support/recorded_results.json.
 
-Whoever moves code compares with it (tests/erk/test_recorded_results.py); whoever changes a result on purpose records anew:
+Whoever moves code compares with it (tests/erk/test_recorded_results.py); whoever changes a result on purpose records
+anew:
 
     python tests/support/recorded_results.py            records
     python tests/support/recorded_results.py --compare  tells the largest difference for each solver and mode
 
-All inputs are whole numbers over a power of two and all models are made of plain arithmetic, so that they are the same everywhere.
+All inputs are whole numbers over a power of two and all models are made of plain arithmetic, so that they are the same
+everywhere.
 """
 
 from __future__ import annotations
@@ -72,7 +74,9 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """Every solver, mode and process on every shape; in half precision, with a region and in other orders on a picture."""
+    """Every solver, mode and process on every shape; in half precision, with a region and in other orders on a
+    picture.
+    """
     for solver, mode, process in itertools.product(erk.SOLVERS, erk.MODES, PROCESSES):
         for shape in SHAPES:
             yield Case(solver, mode, process, shape)
@@ -147,7 +151,9 @@ def main() -> int:
     for key, value in made.items():
         solver, mode, _, _, dtype, *_ = key.split(", ")
         for part, values in value.items():
-            worst[solver, mode, dtype, part] = max(worst[solver, mode, dtype, part], difference(values, known[key][part]))
+            worst[solver, mode, dtype, part] = max(
+                worst[solver, mode, dtype, part], difference(values, known[key][part])
+            )
     for key, value in worst.items():
         print(*key, f"{value:.1e}")
     return 0

@@ -26,5 +26,15 @@ def sample(model, sampler: str, sigmas, options=None, cfg=3.0, size=64, batch=2,
     kind = comfy.samplers.ksampler(sampler, options or {})
     positive, negative = demo.class_conditioning("arcs"), demo.class_conditioning("everything")
     return comfy.sample.sample_custom(
-        model, noise, cfg, kind, sigmas, positive, negative, torch.zeros_like(noise), callback=callback, disable_pbar=True, seed=seed
+        model,
+        noise,
+        cfg,
+        kind,
+        sigmas,
+        positive,
+        negative,
+        torch.zeros_like(noise),
+        callback=callback,
+        disable_pbar=True,
+        seed=seed,
     )

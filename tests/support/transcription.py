@@ -12,7 +12,17 @@ import torch
 from torch import Tensor
 
 
-def sample(model, x: Tensor, sigmas: list[float], solver: str, is_flow: bool, w_stiff: float, w_con: float, order: int = 3, weights=None):
+def sample(
+    model,
+    x: Tensor,
+    sigmas: list[float],
+    solver: str,
+    is_flow: bool,
+    w_stiff: float,
+    w_con: float,
+    order: int = 3,
+    weights=None,
+):
     out = []
     for b in range(x.shape[0]):
         one = x[b : b + 1].double()
@@ -111,7 +121,9 @@ def _euler(model, x, sigmas, is_flow, w_stiff, w_con, order, weights):
 
 
 def _abm(model, x, sigmas, is_flow, w_stiff, w_con, order, weights):
-    """Predict, evaluate, correct (damped), go on; D a polynomial in sigma/alpha whose curvature may add a tenth of a step."""
+    """Predict, evaluate, correct (damped), go on; D a polynomial in sigma/alpha whose curvature may add a tenth of a
+    step.
+    """
     past, accepted = [], None
     for i, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
         denoised = x - sigma * _drift(model, x, sigma)
@@ -127,10 +139,16 @@ def _abm(model, x, sigmas, is_flow, w_stiff, w_con, order, weights):
         accepted = (x, d)
         x_next = _abm_step(x, sigma, sigma_next, past[:2], is_flow)
         for terms in range(3, len(past) + 1):
-            more = _abm_step(x, sigma, sigma_next, past[:terms], is_flow) - _abm_step(x, sigma, sigma_next, past[: terms - 1], is_flow)
+            more = _abm_step(x, sigma, sigma_next, past[:terms], is_flow) - _abm_step(
+                x, sigma, sigma_next, past[: terms - 1], is_flow
+            )
             bound = 0.1 ** (terms - 2) / _ratio(more, (sigma_next - sigma) * d)
             x_next = x_next + torch.minimum(bound, torch.ones_like(bound)) * more
-        x = x_next if i == 0 else _corrected(x_next, d, x - before[0], d - before[1], sigmas[i - 1] - sigma, 1, w_stiff, w_con)
+        x = (
+            x_next
+            if i == 0
+            else _corrected(x_next, d, x - before[0], d - before[1], sigmas[i - 1] - sigma, 1, w_stiff, w_con)
+        )
     return x
 
 

@@ -1,4 +1,5 @@
-r"""The calibrated rule: what the solver gets wrong on a local Gaussian model is added back, where that has proved right.
+r"""The calibrated rule: what the solver gets wrong on a local Gaussian model is added back, where that has proved
+right.
 
 No strength, no threshold. The derivation, in the coordinates \bar x = x/alpha, s = sigma/alpha, in which
 every model's ODE reads d\bar x/ds = eps with the noise estimate eps = (x - alpha D)/sigma:
@@ -30,17 +31,17 @@ every model's ODE reads d\bar x/ds = eps with the noise estimate eps = (x - alph
 
         x_next += T v,        T = <e, v> / max(<v, v>, <e, e>/4), between 0 and 1
 
-    Before anything has been judged nothing is corrected. Where there was nothing to correct (a solver that is exact already,
-    a model's rounding) T is 0, and so it is where the claim pointed the wrong way.
+    Before anything has been judged nothing is corrected. Where there was nothing to correct (a solver that is exact
+    already, a model's rounding) T is 0, and so it is where the claim pointed the wrong way.
 
 5.  What the last step adds cannot be seen by a later one. It is the rest of D's way: x_0 = D(x_0, 0), so the step to
     0 misses D(0) - D(sigma). The same model says how D should have changed over the step before, and that is what is
-    judged, with v the change it predicted and e the change seen. Nobody comes after who could tell chance from law, so T is
-    at most the share of e that v explains, <e, v>^2/(<e, e> <v, v>).
+    judged, with v the change it predicted and e the change seen. Nobody comes after who could tell chance from law, so
+    T is at most the share of e that v explains, <e, v>^2/(<e, e> <v, v>).
 
 Two kinds of step are left plain, sample by sample: one at which the model gave its last output again, or its last
-difference from the input, as step caches do, for that is no evidence; and all that follow one whose error, less the claim,
-was more than half of the noise that the step took away: such a run has left its trajectory.
+difference from the input, as step caches do, for that is no evidence; and all that follow one whose error, less the
+claim, was more than half of the noise that the step took away: such a run has left its trajectory.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Natural images have a variance of their own at each spatial frequency, so that is where a Gaussian model
 of the data differs least from the data. A band is a half octave of the radial frequency.
 
-Coefficients lie band by band, each band filled up with zeros to whole blocks. So a band's sum is a sum over blocks, and a
-band's value reaches its coefficients by broadcasting: both are deterministic on every device, and nothing as
+Coefficients lie band by band, each band filled up with zeros to whole blocks. So a band's sum is a sum over blocks, and
+a band's value reaches its coefficients by broadcasting: both are deterministic on every device, and nothing as
 large as a latent is kept or made for them.
 """
 
@@ -38,7 +38,8 @@ class Layout:
             width //= 2
         self.width, blocks = width, self._blocks(width)
         self.band_of_block = torch.repeat_interleave(torch.arange(len(blocks)), blocks)
-        begin = (blocks.cumsum(0) - blocks) * width - (self.sizes.cumsum(0) - self.sizes)  # of each band, over its begin when unfilled
+        # Of each band, how far it begins behind its begin when unfilled.
+        begin = (blocks.cumsum(0) - blocks) * width - (self.sizes.cumsum(0) - self.sizes)
         by_band = torch.argsort(band, stable=True)
         places = torch.arange(len(band)) + begin[band[by_band]]
         order = torch.full((int(blocks.sum()) * width,), -1)

@@ -13,7 +13,9 @@ from ...norms import inner
 from ...solvers.multistep import data_weights
 
 SURPRISE = 0.25
-"""Weight of <e, e> against <v, v>: an error of more than twice the claim is not what the model describes, and trust falls again."""
+"""Weight of <e, e> against <v, v>: an error of more than twice the claim is not what the model describes, and trust
+falls again.
+"""
 
 
 class Judgement(NamedTuple):
@@ -47,7 +49,8 @@ class Claim(NamedTuple):
         found = add_scaled(self.partial, evaluated.denoised.float(), self.weight)
         if region is not None:
             found = found * region
-        product, claimed_square, found_square = inner(found, self.claimed), inner(self.claimed, self.claimed), inner(found, found)
+        product, found_square = inner(found, self.claimed), inner(found, found)
+        claimed_square = inner(self.claimed, self.claimed)
         trust = agreement(product, claimed_square, found_square, self.last)
         if self.last:
             return Judgement(trust, None)
@@ -65,7 +68,8 @@ def agreement(product: Tensor, claimed_square: Tensor, found_square: Tensor, las
 def missed_so_far(
     process: NoiseProcess, x: Tensor, x_next: Tensor, sigma: float, sigma_next: float, known: list[tuple[float, Tensor]]
 ) -> tuple[Tensor, float]:
-    """(partial, weight) of e, what the step from x to x_next missed: D interpolated through what it used and one more at sigma_next.
+    """(partial, weight) of e, what the step from x to x_next missed: D interpolated through what it used and one more
+    at sigma_next.
 
     known  (noise level, D) of the step's evaluations and the one before it, newest first; two at other levels are used
     """

@@ -36,7 +36,9 @@ def tells(process: NoiseProcess, sigma: float) -> bool:
     return process.alpha(sigma) > SIGNAL_TO_NOISE_MIN * sigma
 
 
-def estimate(spectrum: Spectrum, process: NoiseProcess, eps_a: Tensor, eps_b: Tensor, quotients: Quotients, observed: bool) -> Estimate:
+def estimate(
+    spectrum: Spectrum, process: NoiseProcess, eps_a: Tensor, eps_b: Tensor, quotients: Quotients, observed: bool
+) -> Estimate:
     """From the coefficients of the noise estimates at A and B."""
     sums = [
         torch.stack([(eps_a[piece] * eps_b[piece]).sum(-1), torch.linalg.vector_norm(eps_b[piece], dim=-1).square_()])
@@ -47,8 +49,12 @@ def estimate(spectrum: Spectrum, process: NoiseProcess, eps_a: Tensor, eps_b: Te
     return Estimate(quotients, quotients.positions(product, square), data_std, valid)
 
 
-def _scale(spectrum: Spectrum, process: NoiseProcess, product: Tensor, square: Tensor, quotients: Quotients) -> tuple[Tensor, Tensor]:
-    """S, and the share of the evidence that is possible, [B] each, from band means of eps_A eps_B and eps_B^2, [rows, bands] each."""
+def _scale(
+    spectrum: Spectrum, process: NoiseProcess, product: Tensor, square: Tensor, quotients: Quotients
+) -> tuple[Tensor, Tensor]:
+    """S, and the share of the evidence that is possible, [B] each, from band means of eps_A eps_B and eps_B^2, [rows,
+    bands] each.
+    """
     of_bands = torch.stack([spectrum.by_sample(mean) for mean in (product, square)])
     product, square = torch.cat([of_bands, of_bands.sum(-1, keepdim=True)], dim=-1)  # the whole sample's stand last
     # (1 - u)/u = S^2/s^2, and positive just where u lies between 0 and 1; NaN where nothing can be told.

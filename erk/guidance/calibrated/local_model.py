@@ -1,7 +1,8 @@
-"""The local model: what a solver's own step gets wrong on Gaussian data, as a function of u (item 3 of the package's text).
+"""The local model: what a solver's own step gets wrong on Gaussian data, as a function of u (item 3 of the package's
+text).
 
-The correction depends on the sample through u alone, so the solver is run once on a grid of scalar problems instead of on
-every band; on the host, where float64 leaves the difference of two nearly equal numbers its digits.
+The correction depends on the sample through u alone, so the solver is run once on a grid of scalar problems instead of
+on every band; on the host, where float64 leaves the difference of two nearly equal numbers its digits.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ class ScalarProblems:
     """The local model for a grid of u."""
 
     def __init__(self, process: NoiseProcess, quotients: Quotients) -> None:
-        u = quotients.grid()[None]  # one sample: what a solver bounds sample by sample is bounded by the whole, as on a latent
+        u = quotients.grid()[
+            None
+        ]  # one sample: what a solver bounds sample by sample is bounded by the whole, as on a latent
         self._process = process
         self._variance = (quotients.sigma / process.alpha(quotients.sigma)) ** 2 * ((1 - u) / u)  # S^2
 
@@ -48,9 +51,16 @@ class ScalarProblems:
 
 @lru_cache(maxsize=1024)
 def missed_by_step(
-    solver: Solver, process: NoiseProcess, sigma: float, sigma_next: float, levels: tuple[float, ...], quotients: Quotients
+    solver: Solver,
+    process: NoiseProcess,
+    sigma: float,
+    sigma_next: float,
+    levels: tuple[float, ...],
+    quotients: Quotients,
 ) -> Tensor:
-    """c of a step from sigma to sigma_next with exact evaluations at ``levels`` behind it, as a table on the positions of q."""
+    """c of a step from sigma to sigma_next with exact evaluations at ``levels`` behind it, as a table on the positions
+    of q.
+    """
     problems = ScalarProblems(process, quotients)
     history: Sequence[Evaluation] = [problems.exact(level) for level in levels]
     reached = solver.step(problems.evaluate, problems.exact(sigma), sigma_next, history).x_next
@@ -65,7 +75,9 @@ def change_of_denoised(process: NoiseProcess, sigma: float, sigma_next: float, q
 
 
 def interpolate(table: Tensor, positions: Tensor) -> Tensor:
-    """A function tabulated from -1 to 1, [TABLE + 1], at these positions, any shape. NaN counts as -1. Linear between grid points."""
+    """A function tabulated from -1 to 1, [TABLE + 1], at these positions, any shape. NaN counts as -1. Linear between
+    grid points.
+    """
     position = positions.flatten().add(1.0).mul_(TABLE / 2).nan_to_num_(0.0)
     left = position.int().clamp_(max=TABLE - 1)
     value, right = table.index_select(0, left), table[1:].index_select(0, left)

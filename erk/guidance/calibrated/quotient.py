@@ -1,4 +1,6 @@
-"""What the quotient of two noise estimates says of u, the fraction of a band that is noise (item 2 of the package's text)."""
+"""What the quotient of two noise estimates says of u, the fraction of a band that is noise (item 2 of the package's
+text).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ ROUNDING = 2.0**-23
 """float32's: two numbers as near as that may have been the same."""
 
 TABLE = 1024
-"""Grid intervals of the tabulated c; linear interpolation leaves 1e-5 of c, and 1e-3 where a flow model's first step makes it steepest."""
+"""Grid intervals of the tabulated c; linear interpolation leaves 1e-5 of c, and 1e-3 where a flow model's first step
+makes it steepest.
+"""
 
 
 class Quotients(NamedTuple):
@@ -64,7 +68,8 @@ class Quotients(NamedTuple):
         u is between its own bounds; where q is beyond 1 it counts as 1.
         """
         share = 2.0 / (1.0 - self.of(NOISE_FRACTION_MIN))
-        position = torch.lerp(square, product, share).div_(square)  # 1 where q is 1, -1 at the bound; NaN where both are 0
+        # 1 where q is 1, -1 at the bound; NaN where both are 0.
+        position = torch.lerp(square, product, share).div_(square)
         beyond, instead = (1.0 + share * (self.of(u) - 1.0) for u in (0.0, NOISE_FRACTION_EXPANDING))
         torch.threshold_(position, beyond - ROUNDING, instead)
         return position.clamp_(-1.0, 1.0).asin_().mul_(-2.0 / math.pi)
@@ -73,4 +78,6 @@ class Quotients(NamedTuple):
         """u at positions from -1 to 1, [TABLE + 1] float64 on the host."""
         position = torch.linspace(-1, 1, TABLE + 1, dtype=torch.float64, device="cpu")
         share = 2.0 / (1.0 - self.of(NOISE_FRACTION_MIN))
-        return self.noise_fraction(1.0 - (torch.sin(position * (math.pi / 2)) + 1.0) / share).clamp(NOISE_FRACTION_MIN, 1.0)
+        return self.noise_fraction(1.0 - (torch.sin(position * (math.pi / 2)) + 1.0) / share).clamp(
+            NOISE_FRACTION_MIN, 1.0
+        )

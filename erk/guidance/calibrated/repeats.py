@@ -26,7 +26,9 @@ class Repeats:
         self._seen: list[Tensor] = []
 
     def look(self, evaluated: Evaluation) -> None:
-        """Compare with the evaluation before: the output, or its difference from the input, and the noise level another."""
+        """Compare with the evaluation before: the output, or its difference from the input, and the noise level
+        another.
+        """
         output = _probe(evaluated)
         sigma, last = self._last or (evaluated.sigma, output)
         if sigma == evaluated.sigma:  # the last stage and this step's start, whose outputs are rightly next to the same

@@ -18,7 +18,9 @@ from .repeats import Repeats
 from .spectrum import Spectrum
 
 STRAYED = 0.5
-"""Share of the noise that a step takes away which an unexplained error may have: beyond, the evaluations do not hang together."""
+"""Share of the noise that a step takes away which an unexplained error may have: beyond, the evaluations do not hang
+together.
+"""
 
 
 class _Start(NamedTuple):
@@ -60,7 +62,8 @@ class CalibratedRule:
             return
         self.trust, strayed = claim.judged(evaluated, self._run.region)
         if strayed is not None:
-            strayed.masked_fill_(self._repeats.among_judged(), False)  # what a step cache returns contradicts what comes after
+            # What a step cache returns contradicts what comes after.
+            strayed.masked_fill_(self._repeats.among_judged(), False)
             self.strayed = strayed if self.strayed is None else strayed.logical_or_(self.strayed)
 
     def correct(self, made: MadeStep) -> Correction:
@@ -77,7 +80,9 @@ class CalibratedRule:
             seen = Correction(stiffness=stiffness, h_stiffness=abs(made.pair.h) * stiffness)
         if found is None:
             return seen
-        table = missed_by_step(self._run.solver, self._run.process, made.sigma, made.sigma_next, made.levels, found.quotients)
+        table = missed_by_step(
+            self._run.solver, self._run.process, made.sigma, made.sigma_next, made.levels, found.quotients
+        )
         claimed = self._latent(table, found, start.eps)
         bearable = norm(self._spectrum.by_sample(start.eps)).mul_(STRAYED * abs(made.sigma_next - made.sigma))
         self._claim = self._to_be_judged(made, claimed, bearable, start, past, found)
@@ -87,13 +92,15 @@ class CalibratedRule:
         value = None if believed is None else claimed * per_sample(believed, claimed)
         if not self._run.observed:
             return seen._replace(value=value)
-        return self._told(seen._replace(value=value, data_std=found.data_std, valid=found.valid), claimed, believed, repeated)
+        return self._told(
+            seen._replace(value=value, data_std=found.data_std, valid=found.valid), claimed, believed, repeated
+        )
 
     def _is_euler(self, made: MadeStep, corrected: bool) -> bool:
         """Whether the state that the step led to was reached by an Euler step alone.
 
-        Every multistep solver starts with one; so does, in effect, a solver whose first stage is still so near to pure noise
-        that it tells nothing new. A predictor-corrector leaves it behind when it makes the state anew.
+        Every multistep solver starts with one; so does, in effect, a solver whose first stage is still so near to pure
+        noise that it tells nothing new. A predictor-corrector leaves it behind when it makes the state anew.
         """
         stage_tells = bool(made.stages) and tells(self._run.process, made.stages[0].sigma)
         return not (stage_tells or made.levels or corrected or self._run.solver.corrects)
@@ -101,7 +108,9 @@ class CalibratedRule:
     # What is claimed
 
     def _estimate(self, made: MadeStep, start: _Start, past: _Start | None) -> Estimate | None:
-        """u from the step's own first stage, else from this step's start and the last one's; None where neither tells."""
+        """u from the step's own first stage, else from this step's start and the last one's; None where neither
+        tells.
+        """
         process, observed = self._run.process, self._run.observed
         if made.stages and tells(process, made.stages[0].sigma):
             stage = made.stages[0]
@@ -128,12 +137,16 @@ class CalibratedRule:
     def _to_be_judged(
         self, made: MadeStep, claimed: Tensor, bearable: Tensor, start: _Start, past: _Start | None, found: Estimate
     ) -> Claim | None:
-        """What the next evaluation will judge: this claim, or, before the last step, how D should change on the way there."""
+        """What the next evaluation will judge: this claim, or, before the last step, how D should change on the way
+        there.
+        """
         if made.sigma_next == 0 or made.following is None:
             return None
         process = self._run.process
         if made.following == 0:
-            change = self._latent(change_of_denoised(process, made.sigma, made.sigma_next, found.quotients), found, start.eps)
+            change = self._latent(
+                change_of_denoised(process, made.sigma, made.sigma_next, found.quotients), found, start.eps
+            )
             return Claim(change, -start.denoised, 1.0, last=True, bearable=bearable)
         known = [(stage.sigma, stage.denoised.float()) for stage in made.stages[::-1]]
         known += [(one.sigma, one.denoised) for one in (start, past) if one is not None]
@@ -143,7 +156,9 @@ class CalibratedRule:
     # How far it is believed
 
     def _trust(self, x: Tensor) -> Tensor | None:
-        """What a claim about a step from x is multiplied by, [B]; None: nothing has been judged yet, and nothing is added."""
+        """What a claim about a step from x is multiplied by, [B]; None: nothing has been judged yet, and nothing is
+        added.
+        """
         return self.trust
 
     def _told(self, correction: Correction, claimed: Tensor, believed: Tensor | None, repeated: Tensor) -> Correction:

@@ -46,7 +46,9 @@ class Spectrum:
         self.bands, self._blocks, self._width = len(layout.sizes), len(layout.band_of_block), layout.width
         members = (layout.band_of_block[:, None] == torch.arange(self.bands)).float()  # [blocks, bands]
         at = {"device": device, "non_blocking": True}
-        self._order, self._filling, self._back = (index.to(**at) for index in (layout.order, layout.filling, layout.back))
+        self._order, self._filling, self._back = (
+            index.to(**at) for index in (layout.order, layout.filling, layout.back)
+        )
         self._to_means, self._to_blocks = (members / layout.sizes).to(**at), members.T.contiguous().to(**at)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,7 +70,8 @@ class Spectrum:
     def inverse(self, coefficients: Tensor, spent: bool = False) -> Tensor:
         """Coefficients [rows, blocks, width] -> [B, ...], float32.
 
-        spent  whether the coefficients are not needed any more: the latent may then lie in their memory, with gaps between its rows
+        spent  whether the coefficients are not needed any more: the latent may then lie in their memory, with gaps
+               between its rows
         """
         if not self.has_space:
             return (coefficients if spent else coefficients.clone()).view(self._shape)
@@ -120,7 +123,9 @@ def _along(axis: int, matrix: Tensor, x: Tensor, out: Tensor | None = None) -> T
     last = axis == x.ndim - 1
     folded = x.reshape((-1, len(matrix)) if last else (math.prod(x.shape[:axis]), len(matrix), -1))
     out = None if out is None else out.view(folded.shape)
-    product = torch.mm(folded, matrix.T, out=out) if last else torch.bmm(matrix.expand(len(folded), -1, -1), folded, out=out)
+    product = (
+        torch.mm(folded, matrix.T, out=out) if last else torch.bmm(matrix.expand(len(folded), -1, -1), folded, out=out)
+    )
     return product if out is not None else product.view(x.shape)
 
 

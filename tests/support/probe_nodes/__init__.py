@@ -28,7 +28,15 @@ class ProbeConditioning:
     @classmethod
     def INPUT_TYPES(cls):  # noqa: N802
         number = ("INT", {"default": 0, "min": 0, "max": 10**6})
-        return {"required": {"tokens": number, "width": number, "pooled": number, "seed": number, "extra": ("STRING", {"default": "{}"})}}
+        return {
+            "required": {
+                "tokens": number,
+                "width": number,
+                "pooled": number,
+                "seed": number,
+                "extra": ("STRING", {"default": "{}"}),
+            }
+        }
 
     def make(self, tokens, width, pooled, seed, extra):
         generator = torch.Generator().manual_seed(seed)
@@ -84,7 +92,9 @@ class ProbeCount:
 
         def told(executor, *args, **kwargs):
             sampling = executor.class_obj.model_sampling
-            counts["kind"] = next((kind for kind in _KINDS if isinstance(sampling, getattr(comfy.model_sampling, kind))), "?")
+            counts["kind"] = next(
+                (kind for kind in _KINDS if isinstance(sampling, getattr(comfy.model_sampling, kind))), "?"
+            )
             counts["model"] = type(executor.class_obj).__name__
             return wrapper(executor, *args, **kwargs)
 
@@ -186,12 +196,23 @@ class ProbeNoise:
 
             def generate_noise(self, latent):
                 shape = latent["samples"].shape[1:]
-                return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in json.loads(seeds)])
+                return torch.stack(
+                    [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in json.loads(seeds)]
+                )
 
         return (Noise(),)
 
 
 NODE_CLASS_MAPPINGS = {
     kind.__name__: kind
-    for kind in (ProbeConditioning, ProbeLatent, ProbeCount, ProbeSave, ProbePostCFG, ProbeBareWrapper, ProbeCompile, ProbeNoise)
+    for kind in (
+        ProbeConditioning,
+        ProbeLatent,
+        ProbeCount,
+        ProbeSave,
+        ProbePostCFG,
+        ProbeBareWrapper,
+        ProbeCompile,
+        ProbeNoise,
+    )
 }
