@@ -21,7 +21,7 @@ const SETTING = "ERK-Guid.LiveChart";
 /** @type {"all" | "erk" | "off"} */
 let wanted = "all";
 
-/** Whether the page has its graph: settings are told before it has. */
+/** Whether the page has its graph: a setting may be read before that. */
 let ready = false;
 
 const runs = new Runs();
@@ -124,7 +124,9 @@ function showOtherGraph() {
     for (const shown of runs.of(workflowOnDisplay())) showAround(shown.node);
 }
 
-/** The node that is executing, and whether it has told of a step: one that ends without has sampled with another sampler. */
+/**
+ * The node that is executing, and whether it has told of a step: one that ends without has sampled with another sampler.
+ */
 let executing = { node: /** @type {string | null} */ (null), told: false };
 
 api.addEventListener("erk_guid.step", ({ detail }) => {
@@ -187,7 +189,8 @@ app.registerExtension({
             category: ["ERK-Guid", "Live chart", "Show"],
             name: "Live chart of the stiffness while sampling",
             tooltip:
-                "A small chart on the node that samples with an erk_* sampler. Off also saves the server the trouble of measuring it.",
+                "A small chart on the node that samples with an erk_* sampler. " +
+                "Off also saves the server the trouble of measuring it.",
             type: "combo",
             defaultValue: "all",
             options: [

@@ -1,11 +1,14 @@
 // @ts-check
-/** The chart as an element of the page: draws what it is given into the room it has, and tells a step's values on hover. */
+/**
+ * The chart as an element of the page: draws what it is given into the room it has, and tells a step's values on hover.
+ */
 
-import { layout, nearest, toSVG } from "./draw.js";
+import { layout, nearest } from "./layout.js";
+import { toSVG } from "./svg.js";
 import { CLASS, CSS } from "./style.js";
 
-/** @typedef {import("./draw.js").Chart} Chart */
-/** @typedef {import("./draw.js").Point} Point */
+/** @typedef {import("./layout.js").Chart} Chart */
+/** @typedef {import("./layout.js").Point} Point */
 /** @typedef {import("./runs.js").Shown} Shown */
 
 /**

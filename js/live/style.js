@@ -38,9 +38,14 @@ export const CSS = `
     --erk-ground: var(--component-node-widget-background, var(--comfy-input-bg, #222));
 }
 .${CLASS}.${UNDER} { border: 1px solid color-mix(in srgb, var(--erk-text) 25%, transparent); }
-[data-node-id] > .${CLASS}.${UNDER} { position: absolute; top: calc(100% + ${GAP}px); left: 0; height: ${HEIGHT.least}px; }
+[data-node-id] > .${CLASS}.${UNDER} {
+    position: absolute; top: calc(100% + ${GAP}px); left: 0; height: ${HEIGHT.least}px;
+}
 [data-node-id][data-collapsed] > .${CLASS}.${UNDER} { display: none; }
-.${CLASS} svg { position: absolute; inset: 0; width: 100%; height: 100%; font-family: Arial, Helvetica, sans-serif; pointer-events: none; }
+.${CLASS} svg {
+    position: absolute; inset: 0; width: 100%; height: 100%;
+    font-family: Arial, Helvetica, sans-serif; pointer-events: none;
+}
 .${CLASS} text { fill: var(--erk-text); white-space: pre; }
 .${CLASS} text.faint { fill: var(--erk-text); opacity: 0.72; }
 .${CLASS} text.title, .${CLASS} text.strong { font-weight: bold; }

@@ -31,7 +31,7 @@ class Attached {
         /** @type {Record<string, any>} what a node had of its own, before anything was wrapped */
         this.before = {};
         for (const name of HANDLERS) if (Object.hasOwn(node, name)) this.before[name] = node[name];
-        // Nodes 2.0 takes a widget of the same name on a node of the same id, as undo makes it anew, for the old one, and
+        // Undo makes a node again with the same id. Nodes 2.0 takes its widget of the same name for the old one, and
         // would go on showing that one's element.
         this.widget = node.addDOMWidget(`${NAME}_${++made}`, TYPE, this.chart.element, {
             serialize: false,

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { layout, logScale, nearest, short, toSVG } from "../../js/live/draw.js";
+import { logScale, short } from "../../js/live/axis.js";
+import { layout, nearest } from "../../js/live/layout.js";
+import { toSVG } from "../../js/live/svg.js";
 
 function run({ values = [null, 0.2, 3, 40], active = [false, false, true, true], total = values.length, ...more } = {}) {
     const steps = values.map((stiffness, step) => ({

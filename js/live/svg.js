@@ -1,0 +1,228 @@
+// @ts-check
+/**
+ * A chart as SVG. Colours are CSS variables (style.js), so the drawing follows the page's theme by itself, and it is
+ * sharp at every zoom.
+ */
+
+import { short } from "./axis.js";
+import { CHARACTER, MARK, nearest } from "./layout.js";
+
+/** @typedef {import("./layout.js").Chart} Chart */
+/** @typedef {import("./layout.js").Entry} Entry */
+/** @typedef {import("./layout.js").Point} Point */
+
+const TEXT = 10;
+/** More marks than this would run into one another. */
+const ROOM_PER_MARK = 5;
+
+/** @type {Record<string, string>} why a step is left plain, in words */
+const HELD = { repeated: "the model repeated its output", strayed: "left its trajectory" };
+
+/**
+ * @param {Chart} chart
+ * @param {Point | null} hovered
+ * @returns {string} an SVG element
+ */
+export function toSVG(chart, hovered = null) {
+    const { width, height, plot } = chart;
+    const parts = [
+        text(8, 16, chart.title, "title"),
+        text(width - 8, 16, chart.progress, "faint", "end"),
+        ...chart.yTicks
+            .filter(({ position }) => position < plot.bottom - 3)
+            .map(({ position }) => line(plot.left, position, plot.right, position, "grid")),
+        ...chart.yTicks.map(({ position, label }) => text(plot.left - 5, position + 3.5, label, "faint", "end")),
+        line(plot.left, plot.bottom, plot.right, plot.bottom, "axis"),
+        ...xAxis(chart),
+        curve(chart.previous, "previous"),
+        band(chart.points),
+        chart.threshold ? line(plot.left, chart.threshold.y, plot.right, chart.threshold.y, "threshold") : "",
+        curve(chart.points, "curve"),
+        ...marks(chart),
+        ...chart.legend.flatMap((entry) => [
+            sample(entry.kind, entry.x + 6, entry.y),
+            text(entry.x + MARK, entry.y + 3.5, entry.text, "faint"),
+        ]),
+        hovered ? tooltip(chart, hovered) : "",
+    ];
+    const label = escape(`${chart.title}, ${chart.progress}`);
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" ' +
+        `viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" ` +
+        `font-size="${TEXT}" role="img" aria-label="${label}">${parts.join("")}</svg>`
+    );
+}
+
+/** @param {Chart} chart */
+function xAxis({ plot, xTicks, sigmas }) {
+    const y = plot.bottom + 13;
+    const [first, last] = sigmas;
+    const taken = {
+        left: first ? plot.left + 14 + first.length * CHARACTER : 0,
+        right: last ? plot.right - 14 - last.length * CHARACTER : Infinity,
+    };
+    const parts = [];
+    let unit = "step ";
+    for (const { position, label } of xTicks) {
+        parts.push(line(position, plot.bottom, position, plot.bottom + 3, "axis"));
+        const half = (label.length * CHARACTER) / 2;
+        const words = unit + label;
+        const left = position + half - words.length * CHARACTER;
+        if (left <= taken.left || position + half >= taken.right) continue;
+        parts.push(text(position + half, y, words, "faint", "end"));
+        taken.left = position + half;
+        unit = "";
+    }
+    if (first) parts.push(text(plot.left, y, first, "faint"));
+    if (last) parts.push(text(plot.right, y, last, "faint", "end"));
+    return parts;
+}
+
+/** @param {Chart} chart */
+function marks({ points, plot }) {
+    const every = Math.max(1, Math.ceil((points.length * ROOM_PER_MARK) / (plot.right - plot.left)));
+    const marked = points.filter((_, i) => i % every === 0 || i === points.length - 1);
+    return marked.map((point) => mark(kindOf(point), point.x, point.y, point.step));
+}
+
+/**
+ * @param {Point} point
+ * @returns {"active" | "plain" | "missing"}
+ */
+function kindOf(point) {
+    if (point.value === null || point.value <= 0) return "missing";
+    return point.active ? "active" : "plain";
+}
+
+/**
+ * Told apart by shape as well as by colour: a filled diamond, a ring, a cross.
+ *
+ * @param {"active" | "plain" | "missing"} kind
+ * @param {number} x
+ * @param {number} y
+ * @param {number} [step]
+ */
+function mark(kind, x, y, step) {
+    const data = step === undefined ? "" : ` data-step="${step}"`;
+    const [cx, cy] = [round(x), round(y)];
+    if (kind === "active") {
+        return `<path class="active"${data} d="M${cx} ${round(y - 4.6)}l4.6 4.6l-4.6 4.6l-4.6 -4.6z"/>`;
+    }
+    if (kind === "plain") return `<circle class="plain"${data} cx="${cx}" cy="${cy}" r="3"/>`;
+    return `<path class="missing"${data} d="M${round(x - 2.5)} ${round(y - 2.5)}l5 5m0 -5l-5 5"/>`;
+}
+
+/**
+ * @param {Entry["kind"]} kind
+ * @param {number} x
+ * @param {number} y
+ */
+function sample(kind, x, y) {
+    if (kind === "band") return `<rect class="band" x="${x - 6}" y="${y - 4}" width="12" height="8"/>`;
+    if (kind === "threshold" || kind === "previous") return line(x - 6, y, x + 6, y, kind);
+    return mark(kind, x, y);
+}
+
+/**
+ * @param {Point[]} points
+ * @param {string} kind
+ */
+function curve(points, kind) {
+    const places = (/** @type {Point[]} */ piece) => piece.map(({ x, y }) => `${round(x)},${round(y)}`).join(" ");
+    return pieces(points)
+        .map((piece) => `<polyline class="${kind}" points="${places(piece)}"/>`)
+        .join("");
+}
+
+/**
+ * The stretches in which every step has an estimate.
+ *
+ * @param {Point[]} points
+ * @returns {Point[][]}
+ */
+function pieces(points) {
+    /** @type {Point[][]} */
+    const found = [];
+    let open = false;
+    for (const point of points) {
+        const known = kindOf(point) !== "missing";
+        if (known && open) found[found.length - 1].push(point);
+        else if (known) found.push([point]);
+        open = known;
+    }
+    return found;
+}
+
+/** @param {Point[]} points */
+function band(points) {
+    return pieces(points.map((point) => (point.band ? point : { ...point, value: null })))
+        .map((piece) => {
+            const edge = (/** @type {0 | 1} */ end) =>
+                piece.map(({ x, band }) => `${round(x)},${round((band ?? [0, 0])[end])}`);
+            return `<polygon class="band" points="${[...edge(0), ...edge(1).reverse()].join(" ")}"/>`;
+        })
+        .join("");
+}
+
+/**
+ * @param {Chart} chart
+ * @param {Point} point
+ */
+function tooltip(chart, point) {
+    const { plot } = chart;
+    const lines = [
+        `step ${point.step}   σ ${short(point.sigma)}`,
+        point.value === null
+            ? "no estimate at this step"
+            : `ρ̂ ${short(point.value)}${point.active ? "  corrected" : "  not corrected"}`,
+    ];
+    if (point.believed !== null) lines.push(`correction believed to ${Math.round(100 * point.believed)} %`);
+    for (const [reason, count] of Object.entries(point.held)) {
+        lines.push(`${HELD[reason] ?? reason}: plain step${point.spread ? ` (${count})` : ""}`);
+    }
+    if (point.spread) lines.push(`batch ${short(point.spread[0])} to ${short(point.spread[1])}`);
+    const before = nearest(chart.previous, point.x);
+    if (before?.value) lines.push(`previous run ${short(before.value)} at σ ${short(before.sigma)}`);
+    const width = Math.max(...lines.map((words) => words.length)) * CHARACTER + 12;
+    const height = lines.length * 13 + 8;
+    const x = point.x + 10 + width > plot.right ? Math.max(2, point.x - 10 - width) : point.x + 10;
+    const y = Math.max(2, Math.min(point.y - height / 2, plot.bottom - height));
+    return [
+        line(point.x, plot.top, point.x, plot.bottom, "hair"),
+        `<g class="tip"><rect x="${round(x)}" y="${round(y)}" width="${round(width)}" height="${height}" rx="4"/>`,
+        ...lines.map((words, i) => text(x + 6, y + 14 + 13 * i, words, i === 0 ? "strong" : "")),
+        "</g>",
+    ].join("");
+}
+
+/**
+ * @param {number} x1
+ * @param {number} y1
+ * @param {number} x2
+ * @param {number} y2
+ * @param {string} kind
+ */
+function line(x1, y1, x2, y2, kind) {
+    return `<line class="${kind}" x1="${round(x1)}" y1="${round(y1)}" x2="${round(x2)}" y2="${round(y2)}"/>`;
+}
+
+/**
+ * @param {number} x
+ * @param {number} y
+ * @param {string} words
+ * @param {string} kind
+ * @param {"start" | "middle" | "end"} [anchor]
+ */
+function text(x, y, words, kind, anchor = "start") {
+    return `<text class="${kind}" x="${round(x)}" y="${round(y)}" text-anchor="${anchor}">${escape(words)}</text>`;
+}
+
+/** @param {string} words */
+function escape(words) {
+    return words.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
+}
+
+/** @param {number} value */
+function round(value) {
+    return Math.round(value * 10) / 10;
+}
