@@ -186,16 +186,14 @@ def write_report(sets: dict[str, list[Cell]], sentences: Sequence[str], path: Pa
         *sentences,
         "",
         f"How many times the model calls of `{OURS}` in mode `{MODE}` another sampler needs for the error that "
-        f"`{OURS}` has at {AT[0]}, "
-        f"{AT[1]} and {AT[2]} calls. Errors are distances to the converged solution, interpolated between measured "
-        f"numbers of calls, "
+        f"`{OURS}` has at {AT[0]}, {AT[1]} and {AT[2]} calls. Errors are distances to the converged solution, "
+        f"interpolated between measured numbers of calls, "
         "logarithm over logarithm. Means are geometric over cells: one problem or network on one kind of model with "
         "one schedule.",
         "",
         'A ">" marks means with cells in which a sampler did not come down to that error at the most calls measured, '
-        "64 in most files: "
-        "there those calls count, so the true mean is higher. Where a sampler does better at its fewest calls already, "
-        "the calls that "
+        "64 in most files: there those calls count, so the true mean is higher. Where a sampler does better at its "
+        "fewest calls already, the calls that "
         f"`{OURS}` needs for its error are counted, so losses are as large as they are. The best stock sampler is "
         f"chosen in each cell "
         "with the answer in sight: nobody has it.",

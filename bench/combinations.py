@@ -275,12 +275,9 @@ def report(measured: list[Row]) -> str:
         "",
         f"Problems whose denoiser is known exactly ({'; '.join(known)}), "
         "32 samples each, class by class, as sigma-space (`karras`, 14.6 to 0.03) and as flow models (`simple`, shift "
-        "3), at 16 and 32 "
-        "calls of the "
-        "sampler to the model. All guidance is ComfyUI's own, and the error of a sample is its distance to the "
-        "converged end point of the "
-        "same guided ODE, solved through the same guider in float64. Autoguidance: `DualModelGuider`, the same class "
-        "on a model of the "
+        "3), at 16 and 32 calls of the sampler to the model. All guidance is ComfyUI's own, and the error of a sample "
+        "is its distance to the converged end point of the same guided ODE, solved through the same guider in float64. "
+        "Autoguidance: `DualModelGuider`, the same class on a model of the "
         "data with Gaussians 1.5 times as wide. Below 1: nearer to the end point than the same solver with mode off.",
         "",
         f"For {' and '.join(FLOORS)} the reference takes the prediction at sigma 0.001 below that level, where these "

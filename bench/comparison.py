@@ -208,13 +208,10 @@ def explain(rows: Sequence[Row]) -> str:
     worst = max(row.reference_error / row.scale for row in rows)
     return (
         f"Error: per sample, the root mean square distance to the converged end point of the ODE; a run's error is the "
-        f"mean over its "
-        f"{rows[0].samples} samples. Ratios are error with calibrated over error with mode off of the same solver in "
-        f"the same cell; means "
-        f"of ratios are geometric. Less is better. A cell is solved where mode off errs by less than {EXACT:.1%} of "
-        f"the data's scale: "
-        f"its ratio says nothing and is in no mean; what calibrated adds there is told as a share of that scale. A "
-        f"sample counts as made "
+        f"mean over its {rows[0].samples} samples. Ratios are error with calibrated over error with mode off of the "
+        f"same solver in the same cell; means of ratios are geometric. Less is better. A cell is solved where mode off "
+        f"errs by less than {EXACT:.1%} of the data's scale: its ratio says nothing and is in no mean; what calibrated "
+        f"adds there is told as a share of that scale. A sample counts as made "
         f"worse if its error grew by more than {WORSE_BY:.1%}. The converged solutions' own errors are estimated at "
         f"{worst:.0e} of the "
         "scale at most."
@@ -272,10 +269,8 @@ def against_stock(rows: Sequence[Row], group: Callable[[Row], str]) -> list[str]
         "## Against ComfyUI's samplers",
         "",
         f"The best of this pack's samplers, calibrated, against the best stock sampler of the cell at equal model "
-        f"calls: first in "
-        f"{sum(r < 1 for r in ratios)} of {len(ratios)} cells, ratio of the errors {number(geometric_mean(ratios))}, "
-        f"at most "
-        f"{number(max(ratios))}.",
+        f"calls: first in {sum(r < 1 for r in ratios)} of {len(ratios)} cells, ratio of the errors "
+        f"{number(geometric_mean(ratios))}, at most {number(max(ratios))}.",
         "",
         *table(("problem, model, calls", "ours", "stock", "ratio"), body),
     ]

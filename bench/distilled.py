@@ -85,20 +85,16 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
             sentence,
             "",
             "Students of exact problems, as distillation would give them if it worked perfectly; each is computed by "
-            "solving its "
-            "teacher's ODE at every call. *Euler-exact*: at each level of its own schedule the output is such that an "
-            "Euler step lands on "
-            "the teacher's solution at the next level; between two levels the output is that of the upper one. "
-            "*Consistency*: the output "
-            "is the end point of the teacher's ODE from the input. Each solver takes the student's own steps, on the "
-            "student's own levels, "
+            "solving its teacher's ODE at every call. *Euler-exact*: at each level of its own schedule the output is "
+            "such that an Euler step lands on the teacher's solution at the next level; between two levels the output "
+            "is that of the upper one. *Consistency*: the output is the end point of the teacher's ODE from the input. "
+            "Each solver takes the student's own steps, on the student's own levels, "
             "with one model call a step or two. The converged solution is the teacher's end point.",
             "",
             comparison.explain(made),
             "",
             "Plain Euler steps solve the Euler-exact student. One step to 0 solves the consistency student; with more "
-            "steps no solver "
-            "follows the teacher's path, since each output points at its end and not along it.",
+            "steps no solver follows the teacher's path, since each output points at its end and not along it.",
             "",
             "![error ratio](distilled_ratio.png)",
             "",

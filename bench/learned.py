@@ -175,8 +175,7 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
         f"{sentence} The network: {edm.weights(denoiser):,} weights, trained by `python -m bench.train_network`.",
         "",
         "Distance of samples to scikit-learn's digits, over the distance with mode off at equal model calls; and the "
-        "same ratio of "
-        "the mean error to the converged solution. Geometric means over the solvers at "
+        "same ratio of the mean error to the converged solution. Geometric means over the solvers at "
         f"{' and '.join(map(str, JUDGED))} calls; less is better.",
         "",
         "![ratio](learned_ratio.png)",
@@ -251,8 +250,7 @@ def _above(made: list[Row], bound: float = 1.02) -> list[str]:
         f"### Cells of mode {mode} above {bound:g}: {len(body)}",
         "",
         "Where mode off is nearer to the data than the converged solution, its error happens to point there, and a "
-        "smaller error "
-        "cannot win.",
+        "smaller error cannot win.",
         "",
         *(table(("", "ratio", "off", mode, "converged solution"), body) if body else []),
     ]

@@ -185,8 +185,7 @@ def report(made: list[Row], step: float, sentence: str) -> str:
     lines += ["|---|---|---:|---:|---:|---:|"]
     lines += [
         f"| {row.latent} | {row.solver} | {row.off_ms:.2f} | {row.cost_ms:+.3f} | {row.least_ms:+.3f} to "
-        f"{row.most_ms:+.3f} | "
-        f"{row.cost_ms / step:.3%} |"
+        f"{row.most_ms:+.3f} | {row.cost_ms / step:.3%} |"
         for row in made
     ]
     return "\n".join(lines) + "\n"

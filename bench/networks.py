@@ -151,12 +151,9 @@ def write_report(made: list[Row], with_sheet: bool, path: Path, sentence: str) -
         f"{', '.join(names)}. The wheel is fetched by version and checksum when the benchmark runs; none of it is part "
         f"of this repository. "
         "Its files are read with NumPy and the networks evaluated in PyTorch. Compared once by hand with the package's "
-        "own JAX code "
-        "(JAX 0.10.2, Equinox 0.13.8), on four noisy pictures at each of t = 0.0001, 0.01, 0.3, 2, 6, 10 and 12: in "
-        "float64 the scores "
-        "agree to 4e-14 of their RMS; in float32 to 1.3e-6 in the mean square and 4e-5 in the largest single value, "
-        "which is JAX's own "
-        "distance from float64.",
+        "own JAX code (JAX 0.10.2, Equinox 0.13.8), on four noisy pictures at each of t = 0.0001, 0.01, 0.3, 2, 6, 10 "
+        "and 12: in float64 the scores agree to 4e-14 of their RMS; in float32 to 1.3e-6 in the mean square and 4e-5 "
+        "in the largest single value, which is JAX's own distance from float64.",
         "",
         f"The training covers sigma/alpha from 0 to {TRAINED_UP_TO:.0f}, and nothing is clipped to it. The sigma-space "
         f"schedules lie "

@@ -158,10 +158,8 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
             f"The two-dimensional data sets of PyPI's `{SMALLDIFFUSION.name}` {SMALLDIFFUSION.version} (MIT) and its "
             f"ideal denoiser, made "
             "and evaluated by its own code, in float64, sampled through ComfyUI in float32. **No rule is chosen by "
-            "these problems**: they "
-            "run after the rule is fixed. Each data set is a finite set of points. Its Datasaurus sets are left out: "
-            "the wheel lacks their "
-            "file.",
+            "these problems**: they run after the rule is fixed. Each data set is a finite set of points. Its "
+            "Datasaurus sets are left out: the wheel lacks their file.",
             "",
             *comparison.table(("data set", "made by"), sets),
             f"{comparison.explain(made)} On flow models at alpha below {Ideal.BLIND:g}, which is sigma 1 and nothing "

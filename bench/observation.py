@@ -239,8 +239,7 @@ def write_report(made: Sequence[Row], path: Path) -> None:
         "",
         "Heun's method on exact denoisers, 80 to 0.002, "
         f"{', '.join(map(str, STEPS[:-1]))} and {STEPS[-1]} steps, {SAMPLES} samples, float64. Made by `python -m "
-        f"bench.observation` "
-        f"with torch {version('torch')}.",
+        f"bench.observation` with torch {version('torch')}.",
         "",
         "v: dominant eigenvector of the drift's Jacobian (automatic differentiation). v-hat: the pair's estimate. "
         "error: local truncation "
@@ -255,15 +254,14 @@ def write_report(made: Sequence[Row], path: Path) -> None:
         *(f"| {' | '.join(line)} |" for line in lines),
         "",
         f"Over all {len(made)} samples and steps, median |cosine| of the truncation error: "
-        f"{_median(r.error_direction for r in made):.2f} "
-        f"with the estimated direction, {_median(r.error_eigen for r in made):.2f} with the dominant eigenvector, "
+        f"{_median(r.error_direction for r in made):.2f} with the estimated direction, "
+        f"{_median(r.error_eigen for r in made):.2f} with the dominant eigenvector, "
         f"{_median(r.error_leading for r in made):.2f} with the leading space.",
         "",
         "Random directions have a median |cosine| of 0.71 in the plane and 0.08 in 64 dimensions. An exact denoiser of "
-        "narrow data has "
-        "many eigenvalues near 1/sigma, all directions off the data, so the single dominant eigenvector is often not "
-        "well defined, and its "
-        "cosine with anything says little. The leading space is well defined.",
+        "narrow data has many eigenvalues near 1/sigma, all directions off the data, so the single dominant "
+        "eigenvector is often not well defined, and its cosine with anything says little. The leading space is well "
+        "defined.",
     ]
     path.write_text("\n".join(text) + "\n")
 

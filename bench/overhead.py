@@ -300,8 +300,7 @@ def report(made: list[Row], sentence: str) -> str:
     lines += ["|---|---|---:|---|---|---|---:|---:|---:|---:|---|"]
     lines += [
         f"| {row.device} | {row.latent} | {row.batch} | {row.dtype} | {row.solver} | {row.mode} | {row.ms:.2f} | "
-        f"{row.over_ms:+.2f} | "
-        f"{row.over_passes:+.1f} | {row.over_memory:+.1f} | {row.waits} |"
+        f"{row.over_ms:+.2f} | {row.over_passes:+.1f} | {row.over_memory:+.1f} | {row.waits} |"
         for row in made
     ]
     return "\n".join(lines) + "\n"

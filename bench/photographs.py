@@ -266,8 +266,8 @@ def write_report(made: list[Row], flat_share: float, samples: int, path: Path, s
         "# Photographs",
         "",
         f"{sentence} The network: a U-Net of {edm.weights(denoiser):,} weights, trained by `python -m "
-        f"bench.train_photographs` on 32 x 32 "
-        f"crops of {crops.CLASSES} photographs, the photograph being the class; {samples} samples a run.",
+        f"bench.train_photographs` on 32 x 32 crops of {crops.CLASSES} photographs, the photograph being the class; "
+        f"{samples} samples a run.",
         "",
         f"The photographs are in the wheels of scikit-image {crops.SCIKIT_IMAGE.version} (astronaut, Chelsea the cat, "
         f"coffee, rocket, "
@@ -277,13 +277,11 @@ def write_report(made: list[Row], flat_share: float, samples: int, path: Path, s
         "- Error: mean RMS distance to the converged solution of the sampling ODE, CFG included. "
         "Pixels are in [-1, 1].",
         "- Frechet: squared Frechet distance to 4000 held-out crops, cut at scales that training never saw, in the "
-        "feature space of a "
-        "classifier of the photographs.",
+        "feature space of a classifier of the photographs.",
         f"- Sliced Wasserstein: distance of {PATCH} x {PATCH} patches to those of 1000 of these crops.",
         f"- Noise: in flat places, what a pixel departs from its 3 x 3 mean (RMS), over the same of the converged "
-        f"picture. A place is flat "
-        f"where the converged picture departs by less than {FLAT:g} within two pixels: {percent(flat_share)} of the "
-        f"pixels.",
+        f"picture. A place is flat where the converged picture departs by less than {FLAT:g} within two pixels: "
+        f"{percent(flat_share)} of the pixels.",
         f"- Made worse: share of samples whose error grew by more than {WORSE_BY:.1%} over that with mode off.",
         "",
         "Ratios are calibrated over off, same solver, equal calls; their means over solvers are geometric. Less is "

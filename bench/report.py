@@ -180,16 +180,12 @@ def write_report(rows: list[Row], path: Path, sentence: str) -> None:
         sentence,
         "",
         f"Error: per sample, the root mean square distance to the converged end point of the ODE; a run's error is the "
-        f"mean over its "
-        f"samples. A cell is one problem on one kind of model with one schedule and one number of model calls: "
-        f"{len(cells)} cells. Ratios "
-        f"are error with the mode over error of the same solver with mode off, at equal calls; means of ratios are "
-        f"geometric. Less is "
-        f"better. A cell is solved where mode off errs by less than {EXACT:.1%} of the data's scale: its ratio says "
-        f"nothing and is in no "
+        f"mean over its samples. A cell is one problem on one kind of model with one schedule and one number of model "
+        f"calls: {len(cells)} cells. Ratios are error with the mode over error of the same solver with mode off, at "
+        f"equal calls; means of ratios are geometric. Less is better. A cell is solved where mode off errs by less "
+        f"than {EXACT:.1%} of the data's scale: its ratio says nothing and is in no "
         f"mean; what a mode adds there is told below. The references' own errors, estimated by halving their steps, "
-        f"are at most "
-        f"{worst_reference:.0e} in the mean.",
+        f"are at most {worst_reference:.0e} in the mean.",
         "",
         tuned,
         "",
@@ -407,10 +403,8 @@ def _terms(rows: Sequence[Row]) -> list[str]:
         "",
         *table(("problem", "what", "shape", "samples"), lines),
         "Models: eps is sigma-space at ComfyUI's discrete levels (0.029 to 14.6), edm sigma-space from 0.002 to 80, "
-        "flow has a shift of 3, "
-        "flow1 none. "
-        "All samplers run in float32 through ComfyUI's `sample_custom`, with CFG by real conditioning; a model call is "
-        "one call of "
+        "flow has a shift of 3, flow1 none. All samplers run in float32 through ComfyUI's `sample_custom`, with CFG by "
+        "real conditioning; a model call is one call of "
         f"the guided model. A sample counts as made worse if its error grew by more than {WORSE_BY:.1%}.",
         "",
         "Stock samplers that draw noise run with eta 0. To know of them:",

@@ -31,17 +31,13 @@ SECTIONS = {
     "architectures": (
         "Kinds of model",
         "With each solver and mode: the run succeeds; the latent is finite, has the right shape and is not the noise "
-        "that went in; "
-        "mode `off` equals ComfyUI's own solver (no number further away than 0.2 % of the latent's scale), the guided "
-        "modes do not; "
-        "and the sampler and the network are called exactly as often as with ComfyUI's own. ComfyUI has no `abm`: its "
-        "calls are compared "
+        "that went in; mode `off` equals ComfyUI's own solver (no number further away than 0.2 % of the latent's "
+        "scale), the guided modes do not; and the sampler and the network are called exactly as often as with "
+        "ComfyUI's own. ComfyUI has no `abm`: its calls are compared "
         "with those of ComfyUI's `deis`, which makes one a step as well; its mode `off` must differ from that, and its "
-        "guided modes from "
-        "its `off`. `UNETLoader` is the node Load Diffusion Model. Missing for their size alone: Qwen-Image, Z-Image, "
-        "Lumina 2, ACE-Step, "
-        "AuraFlow, Chroma and HiDream, whose width ComfyUI's loaders fix, so that even one block takes hundreds of "
-        "megabytes.",
+        "guided modes from its `off`. `UNETLoader` is the node Load Diffusion Model. Missing for their size alone: "
+        "Qwen-Image, Z-Image, Lumina 2, ACE-Step, AuraFlow, Chroma and HiDream, whose width ComfyUI's loaders fix, so "
+        "that even one block takes hundreds of megabytes.",
         ("model", "prediction", "latent", "loader", "solvers", "modes", "note"),
     ),
     "sampling": (
@@ -52,8 +48,8 @@ SECTIONS = {
     "guidance": (
         "With other guidance",
         "The run succeeds and is finite, mode `off` equals ComfyUI's own solver, and each guided mode differs from it "
-        "(`abm`: as above). "
-        "Whether the error falls is another question, [measured on exact problems](../bench/results/COMBINATIONS.md).",
+        "(`abm`: as above). Whether the error falls is another question, [measured on exact "
+        "problems](../bench/results/COMBINATIONS.md).",
         ("guidance", "model", "solvers", "modes", "note"),
     ),
     "situations": (

@@ -159,8 +159,7 @@ def _text_to_image(
 
 _COMPARE = (
     "\n\n**Then** set *mode* to *off* and queue again with the same seed: the same solver without the correction, at "
-    "the same "
-    "number of model calls."
+    "the same number of model calls."
 )
 
 
@@ -223,8 +222,7 @@ _CUSTOM = _stacked(
     _note(
         "## ERK-Guid in a custom sampling graph\n\n"
         "**Sampler ERK-Guid** gives a SAMPLER for SamplerCustom and SamplerCustomAdvanced, with any guider and any "
-        "sigmas. "
-        "Here: a flow model, DEIS, the simple schedule.\n\n"
+        "sigmas. Here: a flow model, DEIS, the simple schedule.\n\n"
         "**Look at** the plot's last step: the schedules of flow models end with a long one, and most is corrected "
         "there.\n\n"
         "The visualizer needs the sampler's *latent* as well: the trace is filled only when the sampler runs.",
@@ -293,16 +291,12 @@ _COMPARISON = Workflow(
                 "Each row is one number of steps; its strip shows *off*, *paper*, *calibrated* from left to right.\n\n"
                 "**Look at**\n"
                 "- the fine grain of the tiles, zoomed in: it is part of these pictures, *off* loses much of it in the "
-                "last step at "
-                "any number of steps, *calibrated* keeps it;\n"
+                "last step at any number of steps, *calibrated* keeps it;\n"
                 "- the plots: at which steps the modes correct, and by how much. *off* corrects nothing; its stiffness "
-                "is "
-                "measured all the same.\n\n"
+                "is measured all the same.\n\n"
                 "Mode *paper* uses the strengths that the paper chose for another model (ImageNet at 512 pixels); here "
-                "they "
-                "bring little, and do harm at 32 steps; with *strengths* set to *custom* you can try others. With a "
-                "checkpoint in the "
-                "demo model's place, the graph compares the modes on it.",
+                "they bring little, and do harm at 32 steps; with *strengths* set to *custom* you can try others. With "
+                "a checkpoint in the demo model's place, the graph compares the modes on it.",
                 460,
             ),
             _frame(
@@ -376,11 +370,9 @@ _IMG2IMG = _second_sampling(
     _note(
         "## Image to image\n\n"
         "The start picture is sampled here, so that the graph runs without any file; with a model of your own, put "
-        "**Load Image** "
-        "before **VAE Encode**.\n\n"
+        "**Load Image** before **VAE Encode**.\n\n"
         "**Look at** *denoise*: the second sampler starts within the schedule, and the plot shows the steps that it "
-        "takes from there. Here "
-        "it asks for mosaics of every kind: at 0.8 some tiles change, at 0.5 hardly any.",
+        "takes from there. Here it asks for mosaics of every kind: at 0.8 some tiles change, at 0.5 hardly any.",
         340,
     ),
     "everything", ("encode", "LATENT"), (), seed=4, steps=16, denoise=0.8,
@@ -391,10 +383,8 @@ _INPAINTING = _second_sampling(
     _note(
         "## Inpainting\n\n"
         "A mask on the latent: only the square in the middle is sampled anew, as another kind of mosaic; the rest "
-        "stays as it is. The "
-        "start picture is sampled here, so that the graph runs without any file; with a model of your own, put **Load "
-        "Image** before "
-        "**VAE Encode** and its *MASK* into **Set Latent Noise Mask**.\n\n"
+        "stays as it is. The start picture is sampled here, so that the graph runs without any file; with a model of "
+        "your own, put **Load Image** before **VAE Encode** and its *MASK* into **Set Latent Noise Mask**.\n\n"
         "**Look at** the square's border, and at the plot: the stiffness is that of the whole latent, the kept part "
         "included.",
         380,
@@ -416,8 +406,7 @@ _SD15 = _text_to_image(
     "erk_guid_sd15", "SD 1.5",
     text="## Stable Diffusion 1.5\n\n"
     "**Look at** the plot's first panel: where the stiffness is high, the solver errs most. Sigma runs from about 14.6 "
-    "to 0.03 here, and "
-    "stiffness (its unit is 1/sigma) rises towards the end.\n\n"
+    "to 0.03 here, and stiffness (its unit is 1/sigma) rises towards the end.\n\n"
     "Solver *abm* calls the model once a step, as Euler does." + _COMPARE + _files(SD15),
     loaders=_checkpoint(SD15), clip=_CLIP, vae=_VAE, model="model", latent=_latent(side=512),
     prompt="a glass bottle with a galaxy inside, on mossy stones by a stream, morning light",
@@ -429,8 +418,7 @@ _SDXL = _text_to_image(
     "erk_guid_sdxl", "SDXL",
     text="## SDXL base\n\n"
     "**Look at** fine structure (hair, leaves, lettering) at 12 steps against 25: few steps is where a solver's error "
-    "shows, and where "
-    "there is most to correct."
+    "shows, and where there is most to correct."
     + _distilled("SDXL Turbo and Lightning, and LCM LoRAs,")
     + _COMPARE + _files(SDXL),
     loaders=_checkpoint(SDXL), clip=_CLIP, vae=_VAE, model="model", latent=_latent(),
@@ -473,8 +461,7 @@ _QWEN = _text_to_image(
     "erk_guid_qwen_image", "Qwen-Image",
     text="## Qwen-Image\n\n"
     "**ModelSamplingAuraFlow** sets the shift, which decides how the steps are spread: a larger one puts more of them "
-    "where the picture's "
-    "layout is decided, and makes the last ones longer.\n\n"
+    "where the picture's layout is decided, and makes the last ones longer.\n\n"
     "**Look at** lettering and fine lines, and in the plot at what a change of *shift* does to the stiffness per step."
     + _distilled("Lightning LoRAs for 4 or 8 steps")
     + _COMPARE
@@ -509,8 +496,7 @@ _PIXART = _text_to_image(
     "erk_guid_pixart_sigma", "PixArt-Sigma",
     text="## PixArt-Sigma\n\n"
     "A small transformer (0.6 billion weights) with a large text encoder; as a noise model of the old kind its sigma "
-    "runs from well "
-    "above 100 down to 0.01, so the first steps are long.\n\n"
+    "runs from well above 100 down to 0.01, so the first steps are long.\n\n"
     "**Look at** the plot's first steps against its last ones, and try the scheduler *karras* for comparison."
     + _COMPARE
     + _files(PIXART, T5, SDXL_VAE)
@@ -527,8 +513,7 @@ _WAN = _text_to_image(
     text="## Wan 2.2 video (5B, text to video)\n\n"
     "A video is one latent with a time axis; the samplers treat it as any other.\n\n"
     "**Look at** flicker in fine structure, and at the plot: with shift 8 most steps are spent on motion and layout, "
-    "and the last ones are "
-    "long. Lower *length* for a first try."
+    "and the last ones are long. Lower *length* for a first try."
     + _distilled("LoRAs for 4 steps")
     + _COMPARE + _files(WAN, WAN_TEXT, WAN_VAE),
     note_height=480,
@@ -540,7 +525,7 @@ _WAN = _text_to_image(
     latent=Node("latent", "Wan22ImageToVideoLatent", {"vae": ("vae", "VAE"), "width": 1280, "height": 704,
     "length": 121, "batch_size": 1}),
     prompt="a paper boat drifts down a rainy street, neon signs mirrored in the water, the camera follows it low above "
-        "the ground",
+    "the ground",
     negative="static, blurry, overexposed, worst quality, subtitles",
     sampling={"seed": 1, "steps": 20, "cfg": 5.0, "solver": "abm", "scheduler": "simple", "denoise": 1.0},
     result=(
@@ -555,10 +540,8 @@ _AUTOGUIDANCE = _stacked(
     _note(
         "## Autoguidance and ERK-Guid together\n\n"
         "Autoguidance moves away from what a weaker model of the same kind would do with the same prompt; here SD 3.5 "
-        "Medium is the "
-        "weaker one of SD 3.5 Large (same latents, same text encoders). **Dual Model CFG Guider** does it when its "
-        "*negative* is the "
-        "positive again; *cfg* is the strength.\n\n"
+        "Medium is the weaker one of SD 3.5 Large (same latents, same text encoders). **Dual Model CFG Guider** does "
+        "it when its *negative* is the positive again; *cfg* is the strength.\n\n"
         "Autoguidance changes the model's prediction, ERK-Guid what the solver makes of it: they add up.\n\n"
         "**Look at** the plot with *cfg* 1 (no guidance, half the model calls), 2 and 4: what guidance does to the "
         "stiffness.\n\n"

@@ -26,6 +26,36 @@ _ALIASES = [
 _PRESET, _CUSTOM = "preset", "custom"
 
 
+def _seed_input(name: str) -> Any:
+    return io.Int.Input(
+        name, default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
+        tooltip="The seed of the noise. The same seed and settings give the same picture.",
+    )  # fmt: skip
+
+
+def _what_to_sample(steps: str) -> list[Any]:
+    """From steps to latent_image, as both KSamplers have it; the sentence says what the steps are."""
+    return [
+        io.Int.Input(
+            "steps", default=20, min=1, max=10000,
+            tooltip=f"{steps} abm, deis and euler call the model once a step, the other solvers twice.",
+        ),
+        io.Float.Input(
+            "cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01,
+            tooltip="Classifier-free guidance: how strongly the positive conditioning is followed. ERK-Guid "
+            "adds up with it.",
+        ),
+        _solver_input(),
+        io.Combo.Input(
+            "scheduler", options=comfy.samplers.KSampler.SCHEDULERS,
+            tooltip="How the noise levels are spread over the steps.",
+        ),
+        io.Conditioning.Input("positive", tooltip="What the picture should show."),
+        io.Conditioning.Input("negative", tooltip="What the picture should not show."),
+        io.Latent.Input("latent_image", tooltip="The latent to start from; its size is the picture's."),
+    ]  # fmt: skip
+
+
 def _solver_input() -> Any:
     return make(
         io.Combo.Input,
@@ -33,11 +63,9 @@ def _solver_input() -> Any:
         options=list(erk.SOLVERS),
         default="abm",
         tooltip="The method that follows the sampling ODE. abm: one model call per step, the most exact for the same "
-        "time; "
-        "deis: one call, as in the paper. heun, dpm_2, dpmpp_2s: two calls per step, so give them half the steps; heun "
-        "has the "
-        "guidance as the paper tested it most. euler, with mode off: for step-distilled models (turbo, lightning, LCM, "
-        "schnell).",
+        "time; deis: one call, as in the paper. heun, dpm_2, dpmpp_2s: two calls per step, so give them half the "
+        "steps; heun has the guidance as the paper tested it most. euler, with mode off: for step-distilled models "
+        "(turbo, lightning, LCM, schnell).",
     )
 
 
@@ -50,9 +78,8 @@ def _guidance_inputs() -> list[Any]:
             options=list(erk.MODES),
             default=erk.MODES[0],
             tooltip="calibrated: corrects what the solver itself gets wrong; nothing to tune. paper: the published "
-            "rule, with two "
-            "strengths. off: the plain solver, to compare and, with euler, for step-distilled models. No mode costs "
-            "extra model calls.",
+            "rule, with two strengths. off: the plain solver, to compare and, with euler, for step-distilled models. "
+            "No mode costs extra model calls.",
         ),
         make(
             io.Combo.Input,
@@ -142,33 +169,12 @@ class KSamplerERKGuid(io.ComfyNode):
             display_name="KSampler (ERK-Guid)",
             category=SAMPLING,
             description="KSampler with embedded Runge-Kutta guidance: it reads the solver's own error at every step "
-                "and "
-            "corrects for it, without extra model calls.",
+            "and corrects for it, without extra model calls.",
             search_aliases=["ksampler", *_ALIASES],
             inputs=[
                 io.Model.Input("model", tooltip="The model that denoises the latent."),
-                io.Int.Input(
-                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
-                    tooltip="The seed of the noise. The same seed and settings give the same picture.",
-                ),
-                io.Int.Input(
-                    "steps", default=20, min=1, max=10000,
-                    tooltip="Steps from noise to picture. abm, deis and euler call the model once a step, the other "
-                        "solvers twice.",
-                ),
-                io.Float.Input(
-                    "cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01,
-                    tooltip="Classifier-free guidance: how strongly the positive conditioning is followed. ERK-Guid "
-                        "adds up with it.",
-                ),
-                _solver_input(),
-                io.Combo.Input(
-                    "scheduler", options=comfy.samplers.KSampler.SCHEDULERS,
-                    tooltip="How the noise levels are spread over the steps.",
-                ),
-                io.Conditioning.Input("positive", tooltip="What the picture should show."),
-                io.Conditioning.Input("negative", tooltip="What the picture should not show."),
-                io.Latent.Input("latent_image", tooltip="The latent to start from; its size is the picture's."),
+                _seed_input("seed"),
+                *_what_to_sample("Steps from noise to picture."),
                 io.Float.Input(
                     "denoise", default=1.0, min=0.0, max=1.0, step=0.01,
                     tooltip="1 starts from pure noise; less keeps that much of the latent's structure "
@@ -211,35 +217,15 @@ class KSamplerAdvancedERKGuid(io.ComfyNode):
                     "add_noise", options=["enable", "disable"],
                     tooltip="disable it for a latent that another sampler returned with leftover noise.",
                 ),
-                io.Int.Input(
-                    "noise_seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
-                    tooltip="The seed of the noise. The same seed and settings give the same picture.",
-                ),
-                io.Int.Input(
-                    "steps", default=20, min=1, max=10000,
-                    tooltip="Steps of the whole schedule. abm, deis and euler call the model once a step, the other "
-                        "solvers twice.",
-                ),
-                io.Float.Input(
-                    "cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01,
-                    tooltip="Classifier-free guidance: how strongly the positive conditioning is followed. ERK-Guid "
-                        "adds up with it.",
-                ),
-                _solver_input(),
-                io.Combo.Input(
-                    "scheduler", options=comfy.samplers.KSampler.SCHEDULERS,
-                    tooltip="How the noise levels are spread over the steps.",
-                ),
-                io.Conditioning.Input("positive", tooltip="What the picture should show."),
-                io.Conditioning.Input("negative", tooltip="What the picture should not show."),
-                io.Latent.Input("latent_image", tooltip="The latent to start from; its size is the picture's."),
+                _seed_input("noise_seed"),
+                *_what_to_sample("Steps of the whole schedule."),
                 io.Int.Input("start_at_step", default=0, min=0, max=10000, tooltip="The first step to make; earlier "
                     "ones are skipped."),
                 io.Int.Input("end_at_step", default=10000, min=0, max=10000, tooltip="Stop before this step."),
                 io.Combo.Input(
                     "return_with_leftover_noise", options=["disable", "enable"],
                     tooltip="enable it to hand the unfinished latent to another sampler; otherwise the last step goes "
-                        "down to no noise.",
+                    "down to no noise.",
                 ),
                 *_guidance_inputs(),
                 *_inputs_of_further_rules(),
@@ -283,7 +269,7 @@ class SamplerERKGuid(io.ComfyNode):
                 make(
                     io.Int.Input, "max_order", default=3, min=2, max=4, optional=True, advanced=True,
                     tooltip="Order of deis and abm: how many past steps it looks back on, plus one. Other solvers do "
-                        "not use it.",
+                    "not use it.",
                 ),
                 *_inputs_of_further_rules(),
             ],
@@ -292,8 +278,7 @@ class SamplerERKGuid(io.ComfyNode):
                 Trace.Output(
                     "trace", display_name="trace",
                     tooltip="Filled when the sampler runs, with its newest run. Connect the sampler's latent to the "
-                        "Stiffness "
-                    "Visualizer too, so that it runs after it.",
+                    "Stiffness Visualizer too, so that it runs after it.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

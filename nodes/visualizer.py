@@ -36,10 +36,8 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
             display_name="Stiffness Visualizer (ERK-Guid)",
             category=SAMPLING,
             description="Plots how stiff the sampling ODE was at each step, which steps were corrected, and by how "
-                "much; "
-            "several runs over each other, to compare. High stiffness means that the solver errs there: put more steps "
-            "there, "
-            "or choose another scheduler.",
+            "much; several runs over each other, to compare. High stiffness means that the solver errs there: put more "
+            "steps there, or choose another scheduler.",
             search_aliases=[
                 "erk", "erk-guid", "stiffness", "stiff", "sampler error", "solver error", "truncation error", "ode",
                 "ode solver",
@@ -50,27 +48,24 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
                 io.Latent.Input(
                     "latent", optional=True,
                     tooltip="The sampler's output. Needed with Sampler ERK-Guid only, so that the plot is made after "
-                        "the sampling.",
+                    "the sampling.",
                 ),
                 *more,
                 io.String.Input(
                     "labels", default="", multiline=True, optional=True,
                     tooltip="Names of the runs in the legend, one a line in the order trace, trace_2, ... (or in one "
-                        "line, with commas). "
-                    "Left empty, a run is named by what sets it apart: solver, mode, steps.",
+                    "line, with commas). Left empty, a run is named by what sets it apart: solver, mode, steps.",
                 ),
                 io.Combo.Input(
                     "plot", options=list(PLOTS), default=PLOTS[0], optional=True,
                     tooltip="overview: all of these. rho-hat: the stiffness. h*rho-hat: stiffness times step length; "
-                        "near 1 and above the "
-                    "step is too long. correction size: how much was added, in % of the step. estimated S: the scale "
-                    "of the data.",
+                    "near 1 and above the step is too long. correction size: how much was added, in % of the step. "
+                    "estimated S: the scale of the data.",
                 ),
                 io.Combo.Input(
                     "axis", options=list(AXES), default=AXES[0], optional=True,
                     tooltip="step: each run by its own step numbers. sigma: by noise level, which puts runs of "
-                        "different lengths or "
-                    "schedules in line.",
+                    "different lengths or schedules in line.",
                 ),
                 make(
                     io.Int.Input, "width", default=_WIDTH, min=_WIDTHS[0], max=_WIDTHS[1], optional=True, advanced=True,
@@ -88,7 +83,7 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
                 io.Combo.Input(
                     "save", options=list(FORMATS), default="none", optional=True,
                     tooltip="Also write the numbers to ComfyUI's output folder: CSV for a spreadsheet, JSON for a "
-                        "program, or both.",
+                    "program, or both.",
                 ),
                 io.String.Input(
                     "filename_prefix", default=DEFAULT_PREFIX, optional=True,

@@ -9,7 +9,9 @@ from .calibrated import Calibrated
 from .off import Off
 from .paper import Paper, paper_preset
 
-GUIDANCES: dict[str, type[Guidance]] = {guidance.mode: guidance for guidance in (Calibrated, Paper, Off)}
+ALL = (Calibrated, Paper, Off)
+
+GUIDANCES: dict[str, type[Guidance]] = {guidance.mode: guidance for guidance in ALL}
 """By mode; the first is the default."""
 
 MODES = tuple(GUIDANCES)

@@ -11,7 +11,9 @@ from .euler import Euler
 from .heun import Heun
 from .multistep import Multistep
 
-SOLVERS: dict[str, type[Solver]] = {solver.name: solver for solver in (Heun, DPM2, DPMpp2S, DEIS, ABM, Euler)}
+ALL = (Heun, DPM2, DPMpp2S, DEIS, ABM, Euler)
+
+SOLVERS: dict[str, type[Solver]] = {solver.name: solver for solver in ALL}
 """By the name that stands behind ``erk_`` in ComfyUI's list, in the list's order."""
 
 __all__ = ["ABM", "DEIS", "DPM2", "SOLVERS", "DPMpp2S", "Euler", "Heun", "History", "Multistep", "Solver", "Step"]

@@ -60,8 +60,7 @@ class DemoDenoiser(comfy.model_base.BaseModel):
         if x.ndim != 4 or x.shape[1] != 3 or height % TILE or width % TILE:
             raise ValueError(
                 f"ERK-Guid demo model: the latent's samples have the shape {tuple(x.shape[1:])}, but must be (3, "
-                f"height, width) "
-                f"with sides divisible by {TILE}: use the demo model node's own latent output."
+                f"height, width) with sides divisible by {TILE}: use the demo model node's own latent output."
             )
         mixture = self.diffusion_model
         x = x.float()
@@ -101,14 +100,13 @@ class DemoModelERKGuid(io.ComfyNode):
             display_name="Demo Model (ERK-Guid)",
             category=SAMPLING,
             description="A model without any download: the exact denoiser of mosaics that this pack draws itself. To "
-                "try samplers, "
-            "to learn what they do, and to measure them, because the exact answer is known.",
+            "try samplers, to learn what they do, and to measure them, because the exact answer is known.",
             search_aliases=["demo", "test model", "toy model", "erk", "erk-guid", "ode"],
             inputs=[
                 io.Combo.Input(
                     "kind", options=list(_KINDS), default="eps",
                     tooltip="Which kind of model it stands for. eps: SD 1.5 and SDXL. v: SD 2. flow: SD 3, FLUX and "
-                        "most newer models.",
+                    "most newer models.",
                 ),
                 io.Combo.Input(
                     "pictures", options=[*CLASSES, _EVERYTHING], default="arcs", tooltip="What the positive "

@@ -98,7 +98,7 @@ def test_links_lead_somewhere(page):
     assert not missing
 
 
-def followed(folder: Path, page: str, registry: str, tuple_before: str) -> Path:
+def followed(folder: Path, page: str, registry: str) -> Path:
     """A copy of the checkout in which a page has been followed: its files, their classes imported and put into the
     tuple.
     """
@@ -117,7 +117,7 @@ def followed(folder: Path, page: str, registry: str, tuple_before: str) -> Path:
         line = f"from .{Path(file).stem} import {name}\n"
         imports = sorted([*re.findall(r"^from \..*\n", source, re.M), line], key=lambda line: line.split()[1])
         source = re.sub(r"^(from \..*\n)+", "".join(imports), source, count=1, flags=re.M)
-        source = re.sub(rf"({tuple_before} \([^)]*)\)", rf"\1, {name})", source, count=1)
+        source = re.sub(r"(^ALL = \([^)]*)\)$", rf"\1, {name})", source, count=1, flags=re.M)
     (copy / registry).write_text(source, encoding="utf-8")
     return copy
 
@@ -143,14 +143,21 @@ def loaded(copy: Path, script: str, folder: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_example_without_comfyui_runs(tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), re.S)
+    environment = {key: value for key, value in os.environ.items() if key != "COMFYUI_PATH"} | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert float(re.match(r"deviation ([\d.]+),", done.stdout)[1]) == pytest.approx(0.7, abs=0.02)
+
+
 class TestAddingASolver:
     """The page followed to the letter, twice: a Runge-Kutta method of three stages, and a multistep one."""
 
     @pytest.fixture(scope="class")
     def copy(self, tmp_path_factory):
-        return followed(
-            tmp_path_factory.mktemp("solvers"), "adding_a_solver.md", "erk/solvers/__init__.py", "for solver in"
-        )
+        return followed(tmp_path_factory.mktemp("solvers"), "adding_a_solver.md", "erk/solvers/__init__.py")
 
     def test_it_is_in_comfyui_and_in_each_node(self, copy, tmp_path):
         loaded(copy, SOLVERS_ADDED, tmp_path)
@@ -168,9 +175,7 @@ class TestAddingARule:
 
     @pytest.fixture(scope="class")
     def copy(self, tmp_path_factory):
-        copy = followed(
-            tmp_path_factory.mktemp("rule"), "adding_a_rule.md", "erk/guidance/__init__.py", "for guidance in"
-        )
+        copy = followed(tmp_path_factory.mktemp("rule"), "adding_a_rule.md", "erk/guidance/__init__.py")
         (line,) = re.findall(
             r"```python\n(make\(.*?)```", (ROOT / "docs/adding_a_rule.md").read_text(encoding="utf-8"), re.S
         )

@@ -58,7 +58,7 @@ COMBINATIONS = {
         more={"weave": node("ConditioningAverage", conditioning_to=P, conditioning_from=N,
         conditioning_to_strength=0.5)},
         note="on the demo model ComfyUI's own solvers give NaN with it: PerpNegGuider divides by zero where two "
-            "predictions are equal",
+        "predictions are equal",
     ),
     "autoguidance": Combination(
         "Dual Model CFG Guider as Autoguidance", model="sd3", guider="DualModelGuider",
