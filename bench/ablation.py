@@ -25,8 +25,9 @@ from torch import Tensor
 from devtools.inprocess import pack_module
 
 from . import environment, rows
-from .accuracy import RESULTS, Cell
+from .accuracy import Cell
 from .comfy_model import Bench
+from .environment import RESULTS
 from .problems import problem
 from .report import geometric_mean, number, table
 from .stock import erk_samplers

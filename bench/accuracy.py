@@ -30,12 +30,12 @@ from devtools.inprocess import pack_module
 
 from . import environment, rows
 from .comfy_model import Bench
+from .environment import RESULTS
 from .peers import PEER, PEERS
 from .problems import NAMES, QUICK_NAMES, Problem, problem
 from .reference import Reference, converge, rms
 from .stock import DETERMINISTIC, SKIPPED, alias_differences, erk_samplers, peers, steps_within, unjudged
 
-RESULTS = Path(__file__).parent / "results"
 CSV, QUICK_CSV = RESULTS / "accuracy.csv", RESULTS / "accuracy_quick.csv"
 
 BUDGETS = (8, 12, 16, 24, 32, 64)

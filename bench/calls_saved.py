@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import environment, plots
-from .accuracy import RESULTS
+from .environment import RESULTS
 from .peers import PEER
 from .problems import NAMES, problem
 from .report import FAMILIES, table

@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from . import environment, rows
-from .accuracy import RESULTS, modes
+from .accuracy import modes
 from .comfy_model import Bench, ProblemModel, comfy
+from .environment import RESULTS
 from .problems import GaussianMixture, KernelDensity, Problem, problem
 from .reference import Reference, converge, rms
 from .stock import erk_samplers, steps_within
@@ -224,7 +225,6 @@ def measure(combination: str, name: str, kind: str) -> Iterable[Row]:
     guided, guide = Guided(name, kind), COMBINATIONS[combination]
     schedule = KINDS[kind]
     begin = time.monotonic()
-    start = float(guided.bench.sigmas(schedule, 8)[0])
     start = float(guided.bench.sigmas(schedule, 8)[0])
     reference = guided.converge(guide(guided), start, FLOORS.get(combination, 0.0), MAX_STEPS.get(combination, 1600))
     error = float(reference.error.mean())

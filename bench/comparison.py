@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from . import plots
-from .accuracy import RESULTS, WORSE_BY
+from .accuracy import WORSE_BY
 from .comfy_model import Bench
+from .environment import RESULTS
 from .reference import Reference, rms
 from .report import EXACT, geometric_mean, number, percent, ratio, table
 from .stock import DETERMINISTIC, erk_samplers, peers

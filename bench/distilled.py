@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 from . import comparison, environment, rows
-from .accuracy import RESULTS
 from .comfy_model import Bench
 from .comparison import Case, Row
+from .environment import RESULTS
 from .problems import Problem, problem
 from .reference import Reference, converge
 from .students import ConsistencyStudent, EulerStudent

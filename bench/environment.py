@@ -12,6 +12,9 @@ from devtools.inprocess import load_comfyui
 
 from .packages import Package
 
+RESULTS = Path(__file__).parent / "results"
+"""What is measured is written here, and committed."""
+
 
 def record(path: Path, command: str, packages: Iterable[Package] = ()) -> None:
     """Write command and versions to a JSON file, those of packages that only this benchmark reads included."""

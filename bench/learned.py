@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from . import distances, edm, environment, network, plots, rows
-from .accuracy import RESULTS, modes
+from .accuracy import modes
 from .comfy_model import Bench
+from .environment import RESULTS
 from .problems import digit_images
 from .reference import Reference, converge, rms
 from .report import geometric_mean, number, table

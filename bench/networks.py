@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from . import comparison, environment, plots, rows
-from .accuracy import RESULTS
 from .comfy_model import Bench
 from .comparison import Case, Row
+from .environment import RESULTS
 from .packages import FetchError
 from .reference import converge
 from .score_network import FILES, GALAXYGRAD, TRAINED_UP_TO, Galaxies, load

@@ -27,9 +27,9 @@ import torch
 from torch import Tensor
 
 from . import comparison, environment, rows
-from .accuracy import RESULTS
 from .comfy_model import Bench
 from .comparison import Case, Row
+from .environment import RESULTS
 from .packages import FetchError, Package
 from .reference import converge
 from .stock import steps_within

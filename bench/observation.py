@@ -27,9 +27,9 @@ from torch import Tensor
 from torch.func import jacrev, vmap
 
 from . import plots, rows
+from .environment import RESULTS
 from .problems import Problem, problem
 
-RESULTS = Path(__file__).parent / "results"
 PROBLEMS = ("gaussian-rotated", "spiral-0.10", "tree-0.05", "mixture-8x8", "digits-0.30")
 STEPS = (8, 16, 32)
 SIGMA_MAX, SIGMA_MIN, EXPONENT = 80.0, 0.002, 7

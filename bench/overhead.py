@@ -36,9 +36,9 @@ from devtools.inprocess import load_pack
 from devtools.twins import TWINS, counterpart
 
 from . import environment
+from .environment import RESULTS
 from .rows import Writer
 
-RESULTS = Path(__file__).parent / "results"
 LATENTS = {"SDXL 1024": (4, 128, 128), "FLUX 1024": (16, 128, 128), "Wan 480p": (16, 21, 60, 104)}
 BATCHES = (1, 4)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

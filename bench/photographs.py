@@ -26,8 +26,9 @@ from torch.nn import functional
 from devtools.twins import TWINS
 
 from . import crops, distances, edm, environment, photo_network, plots, rows
-from .accuracy import RESULTS, WORSE_BY
+from .accuracy import WORSE_BY
 from .comfy_model import Bench
+from .environment import RESULTS
 from .reference import Reference, converge, rms
 from .report import geometric_mean, number, percent, ratio, table
 from .stock import DETERMINISTIC, erk_samplers, steps_within

@@ -17,7 +17,7 @@ from .evaluation import Evaluation
 from .norms import norm
 
 FLOOR = 1e-8
-"""Added to norms before dividing (DESIGN of the rule: |delta| + 1e-8)."""
+"""Added to norms before dividing, so that equal states have a stiffness of 0 and no infinite one."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ const root = () => app.rootGraph ?? app.graph;
 const workflowOnDisplay = () => String(root()?.id ?? "");
 
 /** @param {Shown} shown */
-function showOnNode(shown) {
+function drawOnNode(shown) {
     if (shown.workflow !== workflowOnDisplay()) return;
     const node = findNode(root(), shown.node);
     if (!node || !isWanted(node)) return;
@@ -49,13 +49,13 @@ function showOnNode(shown) {
             queueMicrotask(() => {
                 const gone = root()?.nodes.length && !findNode(root(), shown.node);
                 if (gone || shown.workflow === NO_ID) runs.drop(shown.workflow, shown.node);
-                showAround(shown.node);
+                drawOnOuterNodes(shown.node);
             });
         });
         charts.set(node, chart);
     }
     chart.show(shown);
-    showAround(shown.node);
+    drawOnOuterNodes(shown.node);
 }
 
 /**
@@ -63,7 +63,7 @@ function showOnNode(shown) {
  *
  * @param {string} id
  */
-function showAround(id) {
+function drawOnOuterNodes(id) {
     for (const outer of around(id)) {
         const node = findNode(root(), outer);
         if (!node?.subgraph || node.graph !== app.canvas.graph) continue;
@@ -101,10 +101,10 @@ function takeOff(shown) {
         charts.delete(node);
     }
     runs.drop(shown.workflow, shown.node);
-    showAround(shown.node);
+    drawOnOuterNodes(shown.node);
 }
 
-function showAll() {
+function redrawAll() {
     if (!ready) return;
     for (const [node, chart] of charts) {
         if (isWanted(node)) continue;
@@ -112,40 +112,40 @@ function showAll() {
         charts.delete(node);
     }
     for (const shown of runs.of(workflowOnDisplay())) {
-        showOnNode(shown);
-        showAround(shown.node);
+        drawOnNode(shown);
+        drawOnOuterNodes(shown.node);
     }
 }
 
 /** Another graph of the workflow is on display: the one inside a subgraph node, or the one around it. */
-function showOtherGraph() {
+function redrawOuterNodes() {
     for (const chart of outerCharts.values()) chart.detach();
     outerCharts.clear();
-    for (const shown of runs.of(workflowOnDisplay())) showAround(shown.node);
+    for (const shown of runs.of(workflowOnDisplay())) drawOnOuterNodes(shown.node);
 }
 
 /**
- * The node that is executing, and whether it has told of a step: one that ends without has sampled with another sampler.
+ * The node that is executing, and whether it has sent a step: one that ends without has sampled with another sampler.
  */
-let executing = { node: /** @type {string | null} */ (null), told: false };
+let executing = { node: /** @type {string | null} */ (null), hasSent: false };
 
 api.addEventListener("erk_guid.step", ({ detail }) => {
     /** @type {StepMessage} */
     const message = detail;
-    if (message.node === executing.node) executing.told = true;
+    if (message.node === executing.node) executing.hasSent = true;
     const workflow = message.workflow ?? workflowOnDisplay();
     for (const id of new Set([message.node, ...message.views])) {
         const node = workflow === workflowOnDisplay() ? findNode(root(), id) : null;
         // The page may show another graph by now, in which the id is another node's.
         if (node && id === message.node && message.type && classOf(node) !== message.type) continue;
-        showOnNode(runs.add(message, workflow, id));
+        drawOnNode(runs.add(message, workflow, id));
     }
 });
 
 api.addEventListener("executing", ({ detail }) => {
-    const { node, told } = executing;
-    executing = { node: detail ? String(detail) : null, told: false };
-    if (node === null || told || node === executing.node) return;
+    const { node, hasSent } = executing;
+    executing = { node: detail ? String(detail) : null, hasSent: false };
+    if (node === null || hasSent || node === executing.node) return;
     const shown = runs.get(workflowOnDisplay(), node);
     const shower = shown && findNode(root(), node);
     if (shown && shower && classOf(shower) !== VISUALIZER) takeOff(shown);
@@ -153,8 +153,8 @@ api.addEventListener("executing", ({ detail }) => {
 
 for (const type of ["execution_interrupted", "execution_error"]) {
     api.addEventListener(type, ({ detail }) => {
-        executing = { node: null, told: false };
-        for (const shown of runs.stop(detail?.prompt_id)) showOnNode(shown);
+        executing = { node: null, hasSent: false };
+        for (const shown of runs.stop(detail?.prompt_id)) drawOnNode(shown);
     });
 }
 
@@ -201,14 +201,14 @@ app.registerExtension({
             /** @param {"all" | "erk" | "off"} value */
             onChange: (value) => {
                 wanted = value;
-                showAll();
+                redrawAll();
                 void tellServer();
             },
         },
     ],
     setup: () => {
         ready = true;
-        app.canvas.canvas.addEventListener("litegraph:set-graph", showOtherGraph);
+        app.canvas.canvas.addEventListener("litegraph:set-graph", redrawOuterNodes);
     },
-    afterConfigureGraph: showAll,
+    afterConfigureGraph: redrawAll,
 });

@@ -553,7 +553,7 @@ class TestSpectrum:
         coefficients = spectrum.forward(x)
         assert spectrum.by_sample(coefficients).norm(dim=1) == pytest.approx(x.flatten(1).norm(dim=1), rel=1e-5)
         assert torch.allclose(spectrum.inverse(coefficients), x, atol=1e-5)
-        assert torch.allclose(spectrum.inverse(coefficients.clone(), spent=True), x, atol=1e-5)
+        assert torch.allclose(spectrum.inverse(coefficients.clone(), in_place=True), x, atol=1e-5)
 
     @pytest.mark.parametrize("shape", SHAPES)
     def test_coefficients_are_in_memory_of_their_own(self, shape):

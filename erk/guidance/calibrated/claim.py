@@ -65,7 +65,7 @@ def agreement(product: Tensor, claimed_square: Tensor, found_square: Tensor, las
     return trust.nan_to_num_(0.0, 0.0, 0.0).clamp_(0.0, 1.0)
 
 
-def missed_so_far(
+def error_so_far(
     process: NoiseProcess, x: Tensor, x_next: Tensor, sigma: float, sigma_next: float, known: list[tuple[float, Tensor]]
 ) -> tuple[Tensor, float]:
     """(partial, weight) of e, what the step from x to x_next missed: D interpolated through what it used and one more

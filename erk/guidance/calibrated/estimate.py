@@ -31,7 +31,7 @@ class Estimate(NamedTuple):
     valid: Tensor | None
 
 
-def tells(process: NoiseProcess, sigma: float) -> bool:
+def is_readable(process: NoiseProcess, sigma: float) -> bool:
     """Whether noise estimates at this level can tell S: 1 - u = S^2/(S^2 + s^2) must stand out from rounding."""
     return process.alpha(sigma) > SIGNAL_TO_NOISE_MIN * sigma
 

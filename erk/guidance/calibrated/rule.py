@@ -10,8 +10,8 @@ from torch import Tensor
 from ...evaluation import Evaluation
 from ...norms import norm, per_sample
 from ..base import Correction, MadeStep, RunFacts
-from .claim import Claim, missed_so_far
-from .estimate import Estimate, estimate, tells
+from .claim import Claim, error_so_far
+from .estimate import Estimate, estimate, is_readable
 from .local_model import change_of_denoised, interpolate, missed_by_step
 from .quotient import Quotients
 from .repeats import Repeats
@@ -92,7 +92,7 @@ class CalibratedRule:
         value = None if believed is None else claimed * per_sample(believed, claimed)
         if not self._run.observed:
             return seen._replace(value=value)
-        return self._told(
+        return self._with_measures(
             seen._replace(value=value, data_std=found.data_std, valid=found.valid), claimed, believed, repeated
         )
 
@@ -102,8 +102,8 @@ class CalibratedRule:
         Every multistep solver starts with one; so does, in effect, a solver whose first stage is still so near to pure
         noise that it tells nothing new. A predictor-corrector leaves it behind when it makes the state anew.
         """
-        stage_tells = bool(made.stages) and tells(self._run.process, made.stages[0].sigma)
-        return not (stage_tells or made.levels or corrected or self._run.solver.corrects)
+        from_stage = bool(made.stages) and is_readable(self._run.process, made.stages[0].sigma)
+        return not (from_stage or made.levels or corrected or self._run.solver.corrects)
 
     # What is claimed
 
@@ -112,11 +112,11 @@ class CalibratedRule:
         tells.
         """
         process, observed = self._run.process, self._run.observed
-        if made.stages and tells(process, made.stages[0].sigma):
+        if made.stages and is_readable(process, made.stages[0].sigma):
             stage = made.stages[0]
             quotients = Quotients.of_levels(process, stage.sigma, made.sigma, euler=True)
             return estimate(self._spectrum, process, self._noise_estimate(stage), start.eps, quotients, observed)
-        if past is not None and tells(process, made.sigma):
+        if past is not None and is_readable(process, made.sigma):
             quotients = Quotients.of_levels(process, made.sigma, past.sigma, euler=past.euler)
             return estimate(self._spectrum, process, start.eps, past.eps, quotients, observed)
         return None
@@ -131,7 +131,7 @@ class CalibratedRule:
     def _latent(self, table: Tensor, found: Estimate, eps: Tensor) -> Tensor:
         """The tabulated function of u times eps, band by band, as a latent; 0 where nothing can be told."""
         values = interpolate(table.to(eps.device, non_blocking=True), found.positions)
-        latent = self._spectrum.inverse(eps * self._spectrum.spread(values), spent=True).nan_to_num_(0.0, 0.0, 0.0)
+        latent = self._spectrum.inverse(eps * self._spectrum.spread(values), in_place=True).nan_to_num_(0.0, 0.0, 0.0)
         return latent if self._run.region is None else latent.mul_(self._run.region)
 
     def _to_be_judged(
@@ -150,7 +150,7 @@ class CalibratedRule:
             return Claim(change, -start.denoised, 1.0, last=True, bearable=bearable)
         known = [(stage.sigma, stage.denoised.float()) for stage in made.stages[::-1]]
         known += [(one.sigma, one.denoised) for one in (start, past) if one is not None]
-        partial, weight = missed_so_far(process, made.start.x, made.x_next, made.sigma, made.sigma_next, known)
+        partial, weight = error_so_far(process, made.start.x, made.x_next, made.sigma, made.sigma_next, known)
         return Claim(claimed, partial, weight, last=False, bearable=bearable)
 
     # How far it is believed
@@ -161,7 +161,9 @@ class CalibratedRule:
         """
         return self.trust
 
-    def _told(self, correction: Correction, claimed: Tensor, believed: Tensor | None, repeated: Tensor) -> Correction:
+    def _with_measures(
+        self, correction: Correction, claimed: Tensor, believed: Tensor | None, repeated: Tensor
+    ) -> Correction:
         """The correction with what a trace wants to know of it."""
         held = repeated.float() if self.strayed is None else torch.where(self.strayed, 2.0, repeated.float())
         if believed is None:

@@ -67,15 +67,15 @@ class Spectrum:
             coefficients.index_fill_(1, self._filling, 0.0)
         return coefficients.view(self._rows, self._blocks, self._width)
 
-    def inverse(self, coefficients: Tensor, spent: bool = False) -> Tensor:
+    def inverse(self, coefficients: Tensor, in_place: bool = False) -> Tensor:
         """Coefficients [rows, blocks, width] -> [B, ...], float32.
 
-        spent  whether the coefficients are not needed any more: the latent may then lie in their memory, with gaps
+        in_place  whether the coefficients are not needed any more: the latent may then lie in their memory, with gaps
                between its rows
         """
         if not self.has_space:
-            return (coefficients if spent else coefficients.clone()).view(self._shape)
-        if spent and self._matrices[0][0] == 1:  # what comes last, below, then writes rows as a whole
+            return (coefficients if in_place else coefficients.clone()).view(self._shape)
+        if in_place and self._matrices[0][0] == 1:  # what comes last, below, then writes rows as a whole
             latents = coefficients.flatten(1)[:, : self._positions]
         else:
             latents = torch.empty((self._rows, self._positions), device=coefficients.device, dtype=torch.float32)
