@@ -121,7 +121,7 @@ class _Run:
         return self._precision.evaluation(x, sigma, self._call(x, sigma))
 
     def _accept(self, i: int, evaluated: Evaluation) -> Evaluation:
-        """What the step starts from: judged by the rule, and made anew by a solver that corrects its predictions."""
+        """What the step starts from: judged by the rule, and made again by a solver that corrects its predictions."""
         moves = self._schedule[i + 1] != self._schedule[i]
         if self._rule is not None and moves:
             self._rule.judge(evaluated)

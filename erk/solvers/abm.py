@@ -67,6 +67,7 @@ class ABM(Multistep):
             ]
             term = _combined(points, added)
             share = (norm(current.d) / norm(term)).clamp(max=1.0 / limit).nan_to_num(1.0 / limit)
+            # x_next + term, or as much of the term as limit |step| is
             x_next.addcmul_(term, per_sample(share, term), value=limit)
             lower = higher
         return Step(x_next)

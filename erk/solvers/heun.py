@@ -31,7 +31,7 @@ class Heun(Solver):
         if sigma_next == 0:
             return Step(predicted)
         stage = denoise(predicted, sigma_next)
-        # In the order of ComfyUI's own, so that mode off is that to the last bit.
+        # dt (d + d_stage)/2, in the order of ComfyUI's own, so that mode off is that to the last bit.
         slope = (current.d + stage.d).div_(2).mul_(sigma_next - current.sigma)
         return Step(current.x + slope, (stage,))
 

@@ -78,6 +78,7 @@ def interpolate(table: Tensor, positions: Tensor) -> Tensor:
     """A function tabulated from -1 to 1, [TABLE + 1], at these positions, any shape. NaN counts as -1. Linear between
     grid points.
     """
+    # (1 - t) table[left] + t table[left + 1], with position = left + t counted in grid intervals
     position = positions.flatten().add(1.0).mul_(TABLE / 2).nan_to_num_(0.0)
     left = position.int().clamp_(max=TABLE - 1)
     value, right = table.index_select(0, left), table[1:].index_select(0, left)

@@ -68,10 +68,11 @@ class Quotients(NamedTuple):
         u is between its own bounds; where q is beyond 1 it counts as 1.
         """
         share = 2.0 / (1.0 - self.of(NOISE_FRACTION_MIN))
-        # 1 where q is 1, -1 at the bound; NaN where both are 0.
+        # 1 + share (q - 1): 1 where q is 1, -1 at the bound; NaN where product and square are 0.
         position = torch.lerp(square, product, share).div_(square)
         beyond, instead = (1.0 + share * (self.of(u) - 1.0) for u in (0.0, NOISE_FRACTION_EXPANDING))
         torch.threshold_(position, beyond - ROUNDING, instead)
+        # -(2/pi) arcsin(position)
         return position.clamp_(-1.0, 1.0).asin_().mul_(-2.0 / math.pi)
 
     def grid(self) -> Tensor:
