@@ -1,8 +1,8 @@
 """What each mechanism of mode calibrated brings: python -m bench.ablation.
 
-Each is switched off by itself, the others as they are, and the same cells are run again: problems of bench/problems.py
-of every kind, as sigma-space and flow models on their first schedule. Writes ablation.csv and ABLATION.md into
-bench/results/.
+Each is switched off by itself, the others as they are, and the same cells are run again: problems of
+bench/instruments/problems.py of every kind, as sigma-space and flow models on their first schedule. Writes ablation.csv
+and ABLATION.md into bench/results/.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from torch import Tensor
 
 from devtools.inprocess import pack_module
 
-from . import environment, rows
 from .accuracy import Cell
-from .comfy_model import Bench
-from .environment import RESULTS
-from .problems import problem
-from .report import geometric_mean, number, table
-from .stock import erk_samplers
+from .instruments import environment, rows
+from .instruments.comfy_model import Bench
+from .instruments.environment import RESULTS
+from .instruments.problems import problem
+from .instruments.stock import erk_samplers
+from .instruments.tables import geometric_mean, number, table
 
 CSV = RESULTS / "ablation.csv"
 REPORT = RESULTS / "ABLATION.md"

@@ -1,8 +1,8 @@
 """How far samplers end from the converged solution: python -m bench.accuracy.
 
-Every problem of bench/problems.py, as sigma-space and as flow model, on several schedules, at equal
+Every problem of bench/instruments/problems.py, as sigma-space and as flow model, on several schedules, at equal
 numbers of model calls: this pack's samplers in every mode, every stock ComfyUI sampler that can run without
-noise, and the peers of bench/peers.py, all through ComfyUI's own functions. One row a run goes to
+noise, and the peers of bench/instruments/peers.py, all through ComfyUI's own functions. One row a run goes to
 bench/results/accuracy.csv as soon as it is made; python -m bench.report turns the rows into tables and plots.
 """
 
@@ -28,13 +28,14 @@ from torch import Tensor
 
 from devtools.inprocess import pack_module
 
-from . import environment, rows
-from .comfy_model import Bench
-from .environment import RESULTS
-from .peers import PEER, PEERS
-from .problems import NAMES, QUICK_NAMES, Problem, problem
-from .reference import Reference, converge, rms
-from .stock import DETERMINISTIC, SKIPPED, alias_differences, erk_samplers, peers, steps_within, unjudged
+from .instruments import environment, rows
+from .instruments.comfy_model import Bench
+from .instruments.environment import RESULTS
+from .instruments.peers import PEER, PEERS
+from .instruments.problems import NAMES, QUICK_NAMES, Problem, problem
+from .instruments.reference import Reference, converge, rms
+from .instruments.stock import DETERMINISTIC, SKIPPED, alias_differences, erk_samplers, peers, steps_within, unjudged
+from .instruments.tables import WORSE_BY
 
 CSV, QUICK_CSV = RESULTS / "accuracy.csv", RESULTS / "accuracy_quick.csv"
 
@@ -52,8 +53,6 @@ GRID = tuple(itertools.product((0.5, 1.0, 2.0), (0.1, 0.5)))
 """(w_stiff, w_con) among which the mode "paper_tuned" takes the best, together with the preset."""
 
 TUNED = "paper_tuned"
-WORSE_BY = 1e-3
-"""A sample counts as made worse if its error grew by more than this fraction (and by more than rounding, 1e-6)."""
 
 
 @dataclass(frozen=True)
@@ -300,7 +299,7 @@ def _tell_terms() -> None:
         if difference > 1e-4:
             print(f"  warning: {name} differs from its alias by {difference:.1e}", file=sys.stderr)
     for name in unjudged():
-        print(f"  warning: {name} is unknown to bench/stock.py and not measured", file=sys.stderr)
+        print(f"  warning: {name} is unknown to bench/instruments/stock.py and not measured", file=sys.stderr)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -21,11 +21,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import environment, plots
-from .environment import RESULTS
-from .peers import PEER
-from .problems import NAMES, problem
-from .report import FAMILIES, table
+from .instruments import environment, plots
+from .instruments.environment import RESULTS
+from .instruments.peers import PEER
+from .instruments.problems import NAMES, problem
+from .instruments.tables import table
+from .report import FAMILIES
 
 INPUTS = {"exact problems": "accuracy.csv", "third-party networks": "networks.csv", "photographs": "photographs.csv"}
 """What it is called: its rows, where they exist."""

@@ -22,13 +22,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import environment, rows
 from .accuracy import modes
-from .comfy_model import Bench, ProblemModel, comfy
-from .environment import RESULTS
-from .problems import GaussianMixture, KernelDensity, Problem, problem
-from .reference import Reference, converge, rms
-from .stock import erk_samplers, steps_within
+from .instruments import environment, rows
+from .instruments.comfy_model import Bench, ProblemModel, comfy
+from .instruments.environment import RESULTS
+from .instruments.problems import GaussianMixture, KernelDensity, Problem, problem
+from .instruments.reference import Reference, converge, rms
+from .instruments.stock import erk_samplers, steps_within
 
 CSV, REPORT = RESULTS / "combinations.csv", RESULTS / "COMBINATIONS.md"
 PROBLEMS = ("digits-cfg-2", "mixture-cfg-2")

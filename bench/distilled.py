@@ -1,8 +1,8 @@
 """Step-distilled students of exact problems: python -m bench.distilled.
 
 Mode calibrated against mode off at the student's own number of steps, as error to the teacher's end point. Students are
-those of bench/students.py: one on whose levels an Euler step is exact, and a consistency student. Writes distilled.csv,
-DISTILLED.md and the plot into bench/results/.
+those of bench/instruments/students.py: one on whose levels an Euler step is exact, and a consistency student. Writes
+distilled.csv, DISTILLED.md and the plot into bench/results/.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import sys
 import time
 from pathlib import Path
 
-from . import comparison, environment, rows
-from .comfy_model import Bench
-from .comparison import Case, Row
-from .environment import RESULTS
-from .problems import Problem, problem
-from .reference import Reference, converge
-from .students import ConsistencyStudent, EulerStudent
+from .instruments import comparison, environment, rows
+from .instruments.comfy_model import Bench
+from .instruments.comparison import Case, Row
+from .instruments.environment import RESULTS
+from .instruments.problems import Problem, problem
+from .instruments.reference import Reference, converge
+from .instruments.students import ConsistencyStudent, EulerStudent
 
 CSV = RESULTS / "distilled.csv"
 BUDGETS = (4, 8)

@@ -20,14 +20,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from . import distances, edm, environment, network, plots, rows
 from .accuracy import modes
-from .comfy_model import Bench
-from .environment import RESULTS
-from .problems import digit_images
-from .reference import Reference, converge, rms
-from .report import geometric_mean, number, table
-from .stock import DETERMINISTIC, erk_samplers, peers, steps_within
+from .instruments import distances, edm, environment, network, plots, rows
+from .instruments.comfy_model import Bench
+from .instruments.environment import RESULTS
+from .instruments.problems import digit_images
+from .instruments.reference import Reference, converge, rms
+from .instruments.stock import DETERMINISTIC, erk_samplers, peers, steps_within
+from .instruments.tables import geometric_mean, number, table
 
 CSV = RESULTS / "learned.csv"
 BUDGETS = (8, 16, 32)

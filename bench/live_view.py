@@ -26,9 +26,9 @@ import torch
 from devtools.comfyui import Server, error_message, exit_on_sigterm, serve
 from devtools.inprocess import load_comfyui
 
-from . import environment
-from .environment import RESULTS
-from .rows import Writer
+from .instruments import environment
+from .instruments.environment import RESULTS
+from .instruments.rows import Writer
 
 SIDES = {"SD 1.5, 512": 96, "SDXL, 1024": 160, "FLUX, 1024": 320}
 """Side of the demo's latent, which has three channels, so that it is no smaller than that model's."""

@@ -1,9 +1,9 @@
 """Score networks that others trained on real images, as denoisers in ComfyUI: python -m bench.networks.
 
-Three networks of PyPI's `galaxygrad` (bench/score_network.py), which nobody here trained or chose by a result, on three
-schedules, at equal model calls: this pack's samplers with mode off and calibrated, and every stock sampler. Measured
-are the error to the converged solution, and the noise in blank sky over what the converged solution has there. Writes
-networks.csv, NETWORKS.md and the plots into bench/results/.
+Three networks of PyPI's `galaxygrad` (bench/instruments/score_network.py), which nobody here trained or chose by a
+result, on three schedules, at equal model calls: this pack's samplers with mode off and calibrated, and every stock
+sampler. Measured are the error to the converged solution, and the noise in blank sky over what the converged solution
+has there. Writes networks.csv, NETWORKS.md and the plots into bench/results/.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from . import comparison, environment, plots, rows
-from .comfy_model import Bench
-from .comparison import Case, Row
-from .environment import RESULTS
-from .packages import FetchError
-from .reference import converge
-from .score_network import FILES, GALAXYGRAD, TRAINED_UP_TO, Galaxies, load
-from .stock import steps_within
+from .instruments import comparison, environment, plots, rows
+from .instruments.comfy_model import Bench
+from .instruments.comparison import Case, Row
+from .instruments.environment import RESULTS
+from .instruments.packages import FetchError
+from .instruments.reference import converge
+from .instruments.score_network import FILES, GALAXYGRAD, TRAINED_UP_TO, Galaxies, load
+from .instruments.stock import steps_within
 
 CSV = RESULTS / "networks.csv"
 BUDGETS = (6, 8, 12, 16, 24)

@@ -26,13 +26,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import comparison, environment, rows
-from .comfy_model import Bench
-from .comparison import Case, Row
-from .environment import RESULTS
-from .packages import FetchError, Package
-from .reference import converge
-from .stock import steps_within
+from .instruments import comparison, environment, rows
+from .instruments.comfy_model import Bench
+from .instruments.comparison import Case, Row
+from .instruments.environment import RESULTS
+from .instruments.packages import FetchError, Package
+from .instruments.reference import converge
+from .instruments.stock import steps_within
 
 CSV = RESULTS / "neutral.csv"
 SMALLDIFFUSION = Package("smalldiffusion", "0.5.0", "04f9f8fd7d2bca70c202f16318b90bbb6873366b043885ba8b7de9dceecc4ee0")

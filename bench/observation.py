@@ -26,9 +26,9 @@ from matplotlib.ticker import FuncFormatter
 from torch import Tensor
 from torch.func import jacrev, vmap
 
-from . import plots, rows
-from .environment import RESULTS
-from .problems import Problem, problem
+from .instruments import plots, rows
+from .instruments.environment import RESULTS
+from .instruments.problems import Problem, problem
 
 PROBLEMS = ("gaussian-rotated", "spiral-0.10", "tree-0.05", "mixture-8x8", "digits-0.30")
 STEPS = (8, 16, 32)

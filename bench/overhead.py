@@ -35,9 +35,9 @@ import erk
 from devtools.inprocess import load_pack
 from devtools.twins import TWINS, counterpart
 
-from . import environment
-from .environment import RESULTS
-from .rows import Writer
+from .instruments import environment
+from .instruments.environment import RESULTS
+from .instruments.rows import Writer
 
 LATENTS = {"SDXL 1024": (4, 128, 128), "FLUX 1024": (16, 128, 128), "Wan 480p": (16, 21, 60, 104)}
 BATCHES = (1, 4)

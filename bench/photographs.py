@@ -25,13 +25,12 @@ from torch.nn import functional
 
 from devtools.twins import TWINS
 
-from . import crops, distances, edm, environment, photo_network, plots, rows
-from .accuracy import WORSE_BY
-from .comfy_model import Bench
-from .environment import RESULTS
-from .reference import Reference, converge, rms
-from .report import geometric_mean, number, percent, ratio, table
-from .stock import DETERMINISTIC, erk_samplers, steps_within
+from .instruments import crops, distances, edm, environment, photo_network, plots, rows
+from .instruments.comfy_model import Bench
+from .instruments.environment import RESULTS
+from .instruments.reference import Reference, converge, rms
+from .instruments.stock import DETERMINISTIC, erk_samplers, steps_within
+from .instruments.tables import WORSE_BY, geometric_mean, number, percent, ratio, table
 
 CSV = RESULTS / "photographs.csv"
 SAMPLES = 64

@@ -15,20 +15,17 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from . import environment, plots
-from .accuracy import CSV, GRID, TUNED, WORSE_BY, Row
-from .peers import PEERS
-from .problems import NAMES, problem
-from .rows import read
-from .stock import NOTES, SKIPPED
+from .accuracy import CSV, GRID, TUNED, Row
+from .instruments import environment, plots
+from .instruments.peers import PEERS
+from .instruments.problems import NAMES, problem
+from .instruments.rows import read
+from .instruments.stock import NOTES, SKIPPED
+from .instruments.tables import EXACT, WORSE_BY, geometric_mean, number, percent, ratio, table
 
 FAMILIES = {"sigma-space": ("eps", "edm"), "flow": ("flow", "flow1")}
 BOUND = 1.05
 """A cell above this ratio is listed."""
-EXACT = 1e-3
-"""Where mode off errs by less than this fraction of the data's scale it has solved the cell: a ratio there says
-nothing, and what counts is how much a mode adds."""
-
 Cell = tuple[str, str, str, int]
 """problem, kind, schedule, budget"""
 
@@ -77,16 +74,6 @@ def scale(name: str) -> float:
     return float(problem(name).distribution.deviation)
 
 
-def ratio(value: float, base: float) -> float:
-    return value / base if math.isfinite(value) and base > 0 else math.inf
-
-
-def geometric_mean(values: Iterable[float]) -> float:
-    """NaN where there is nothing to average, or something is infinite."""
-    values = list(values)
-    return statistics.geometric_mean(values) if values and all(math.isfinite(v) and v > 0 for v in values) else math.nan
-
-
 def cell_of(row: Row) -> Cell:
     return row.problem, row.kind, row.schedule, row.budget
 
@@ -128,24 +115,6 @@ def headline(rows: Sequence[Row]) -> str:
     """The mode that the report is about: "calibrated" where it was run."""
     present = {row.mode for row in rows}
     return "calibrated" if "calibrated" in present else "paper"
-
-
-def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
-    """A Markdown table; the first column is text, the others are numbers."""
-    return [
-        f"| {' | '.join(heads)} |",
-        f"|{'---|' + '---:|' * (len(heads) - 1)}",
-        *(f"| {' | '.join(line)} |" for line in lines),
-        "",
-    ]
-
-
-def number(value: float) -> str:
-    return f"{value:.2f}" if math.isfinite(value) else ("inf" if value == math.inf else "")
-
-
-def percent(value: float) -> str:
-    return f"{100 * value:.0f} %" if math.isfinite(value) else ""
 
 
 def percent_worse(comparisons: Sequence[Comparison]) -> str:

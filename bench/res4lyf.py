@@ -25,10 +25,10 @@ import torch
 from torch import Tensor
 
 from .accuracy import Cell
-from .comfy_model import Bench
-from .problems import problem
-from .reference import rms
-from .stock import steps_within
+from .instruments.comfy_model import Bench
+from .instruments.problems import problem
+from .instruments.reference import rms
+from .instruments.stock import steps_within
 
 PROBLEMS = ("gaussian-rotated", "spiral-0.10", "tree-0.10", "mixture-8x8", "digits-0.30", "digits-cfg-4")
 KINDS = {"eps": "karras", "flow": "simple", "flow1": "simple"}

@@ -11,8 +11,8 @@ import sys
 import torch
 from torch import Tensor, nn
 
-from . import edm, network
-from .problems import digit_images
+from .instruments import edm, network
+from .instruments.problems import digit_images
 
 SEED = 0
 STEPS, BATCH, RATE = 12_000, 384, 1.5e-3

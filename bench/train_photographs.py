@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from . import crops, edm, photo_network
+from .instruments import crops, edm, photo_network
 
 SEED = 0
 STEPS, BATCH, RATE = 7000, 48, 1e-3

@@ -7,8 +7,8 @@ import torch
 
 from bench.ablation import Row, report, variants, without
 from bench.accuracy import Cell
-from bench.comfy_model import Bench
-from bench.problems import problem
+from bench.instruments.comfy_model import Bench
+from bench.instruments.problems import problem
 from devtools.inprocess import pack_module
 
 

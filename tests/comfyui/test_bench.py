@@ -9,8 +9,8 @@ import torch
 
 import erk
 from bench.accuracy import quick_ratios
+from bench.instruments.problems import problem
 from bench.overhead import LATENTS, measure
-from bench.problems import problem
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import torch
 
 from bench.accuracy import reference
 from bench.combinations import COMBINATIONS, CSV, PROBLEMS, REPORT, Guided, Row, report
-from bench.reference import rms
-from bench.rows import read
-from bench.stock import erk_samplers
+from bench.instruments.reference import rms
+from bench.instruments.rows import read
+from bench.instruments.stock import erk_samplers
 
 
 @pytest.mark.parametrize("kind", ["eps", pytest.param("flow", marks=pytest.mark.long)])

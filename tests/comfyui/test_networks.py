@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench import packages
+from bench.instruments import packages
+from bench.instruments.packages import FetchError, Package
+from bench.instruments.score_network import FILES, Galaxies, ScoreNetwork, load, read_arrays
 from bench.networks import HIGHEST, grain, levels, local_mean, sky_of
-from bench.packages import FetchError, Package
-from bench.score_network import FILES, Galaxies, ScoreNetwork, load, read_arrays
 
 CHANNELS, SIDE, PATCH, WIDTHS = 3, 8, 4, (5, 6)
 PATCHES = (SIDE // PATCH) ** 2
@@ -137,7 +137,7 @@ class TestTheDenoiser:
         assert (result - expected).abs().max() < 3e-6 * float((x / alpha - expected).abs().max()) + 1e-12
 
     def test_flow_schedules_begin_where_the_network_knows_something(self):
-        from bench.comfy_model import Bench
+        from bench.instruments.comfy_model import Bench
 
         model = Galaxies(self.Gaussian())
         for steps in (2, 8, 24):

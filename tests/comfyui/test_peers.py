@@ -9,11 +9,11 @@ import torch
 from problems import gaussian, gaussian_std
 
 import erk
-from bench import peers
-from bench.comfy_model import Bench
-from bench.peers import PEERS, sample_cab2, sample_reab2, sample_stork2
-from bench.problems import problem
-from bench.stock import steps_within
+from bench.instruments import peers
+from bench.instruments.comfy_model import Bench
+from bench.instruments.peers import PEERS, sample_cab2, sample_reab2, sample_stork2
+from bench.instruments.problems import problem
+from bench.instruments.stock import steps_within
 
 CASES = [
     (name, flow) for name, peer in PEERS.items() for flow in (False, True) if ("flow" if flow else "eps") in peer.kinds

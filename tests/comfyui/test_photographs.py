@@ -10,8 +10,9 @@ import pytest
 import torch
 from sklearn.datasets import load_sample_image
 
-from bench import crops, edm, network, photo_network, photographs
-from bench.comfy_model import Bench
+from bench import photographs
+from bench.instruments import crops, edm, network, photo_network
+from bench.instruments.comfy_model import Bench
 
 HERE = [list(crops.PHOTOGRAPHS).index(name) for name in ("china.jpg", "flower.jpg")]
 

@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from bench import drawings
-from bench.comfy_model import Bench
-from bench.problems import Sphere, Tiles, bessel_ratio, problem
-from bench.reference import converge, rms
+from bench.instruments import drawings
+from bench.instruments.comfy_model import Bench
+from bench.instruments.problems import Sphere, Tiles, bessel_ratio, problem
+from bench.instruments.reference import converge, rms
 
 
 def start(name: str, kind: str, sigma: float, batch: int = 3) -> torch.Tensor:

@@ -10,12 +10,12 @@ import math
 import pytest
 import torch
 
-from bench import comparison
 from bench.distilled import prepare
+from bench.instruments import comparison
+from bench.instruments.problems import problem
+from bench.instruments.reference import rms, solve
+from bench.instruments.students import ConsistencyStudent, EulerStudent
 from bench.neutral import Ideal
-from bench.problems import problem
-from bench.reference import rms, solve
-from bench.students import ConsistencyStudent, EulerStudent
 
 KINDS = [("eps", "sgm_uniform"), ("flow", "simple")]
 

@@ -2,8 +2,8 @@
 
 Distilled models (Salimans & Ho 2022; Song et al. 2023) no longer predict the posterior mean: their output is chosen so
 that few Euler steps land where the teacher's ODE goes. A solver of higher order, or a correction that models the
-denoiser, takes that output for what it is not. Here the teacher is a problem of bench/problems.py, and the student's
-output is computed by solving the teacher's ODE finely at every call.
+denoiser, takes that output for what it is not. Here the teacher is a problem of bench/instruments/problems.py, and the
+student's output is computed by solving the teacher's ODE finely at every call.
 """
 
 from __future__ import annotations

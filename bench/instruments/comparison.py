@@ -20,12 +20,11 @@ import torch
 from torch import Tensor
 
 from . import plots
-from .accuracy import WORSE_BY
 from .comfy_model import Bench
 from .environment import RESULTS
 from .reference import Reference, rms
-from .report import EXACT, geometric_mean, number, percent, ratio, table
 from .stock import DETERMINISTIC, erk_samplers, peers
+from .tables import EXACT, WORSE_BY, geometric_mean, number, percent, ratio, table
 
 MODES = ("off", "calibrated")
 BOUND = 1.10

@@ -12,7 +12,7 @@ from devtools.inprocess import load_comfyui
 
 from .packages import Package
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 """What is measured is written here, and committed."""
 
 

@@ -1,4 +1,5 @@
-"""Pictures with exactly even areas and hard edges, drawn here: what problems of bench/problems.py are made of.
+"""Pictures with exactly even areas and hard edges, drawn here: what problems of bench/instruments/problems.py are made
+of.
 
 Values are -1 for black and 1 for white. Nothing is smoothed: an ink pixel is black and paper is white to the last bit.
 """

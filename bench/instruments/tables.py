@@ -1,0 +1,42 @@
+"""Means, ratios and Markdown tables of results, and what counts in them."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+
+EXACT = 1e-3
+"""Where mode off errs by less than this fraction of the data's scale it has solved the cell: a ratio there says
+nothing, and what counts is how much a mode adds."""
+
+WORSE_BY = 1e-3
+"""A sample counts as made worse if its error grew by more than this fraction (and by more than rounding, 1e-6)."""
+
+
+def ratio(value: float, base: float) -> float:
+    return value / base if math.isfinite(value) and base > 0 else math.inf
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    """NaN where there is nothing to average, or something is infinite."""
+    values = list(values)
+    return statistics.geometric_mean(values) if values and all(math.isfinite(v) and v > 0 for v in values) else math.nan
+
+
+def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
+    """A Markdown table; the first column is text, the others are numbers."""
+    return [
+        f"| {' | '.join(heads)} |",
+        f"|{'---|' + '---:|' * (len(heads) - 1)}",
+        *(f"| {' | '.join(line)} |" for line in lines),
+        "",
+    ]
+
+
+def number(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else ("inf" if value == math.inf else "")
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.0f} %" if math.isfinite(value) else ""
