@@ -284,7 +284,7 @@ def lint(python: Path, comfyui: Path) -> int:
     )
     code = code or lint_with_node(python, comfyui)
     # A list of what is left to do, and no failure.
-    return code or run(python, comfyui, "-m", "devtools.locales", "--missing")
+    return code or run(python, comfyui, "-m", "devtools.make.locales", "--missing")
 
 
 def lint_with_node(python: Path, comfyui: Path) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .comfyui import ComfyUIError, Server, error_message, exit_on_sigterm, serve
-from .workflows import load, to_prompt
+from .make.workflows import load, to_prompt
 
 WORKFLOW = "erk_guid_demo"
 

@@ -23,7 +23,7 @@ from PIL import Image
 
 from devtools.comfyui import Server, error_message
 from devtools.inprocess import load_pack, pack_module
-from devtools.workflows import load, to_prompt
+from devtools.make.workflows import load, to_prompt
 
 load_pack()
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from browser import ComfyPage, a_browser, drawn_points, expected_points
 
-from devtools.workflows import WORKFLOWS, load
+from devtools.make.workflows import WORKFLOWS, load
 
 SETTING = "ERK-Guid.LiveChart"
 

@@ -22,7 +22,7 @@ from PIL import Image
 from devtools.comfyui import FOLDER as PACK_FOLDER
 from devtools.comfyui import ROOT, Server
 from devtools.inprocess import pack_module
-from devtools.workflows import SIDE, WORKFLOWS, load, model_files, results, to_prompt, ui_graph
+from devtools.make.workflows import SIDE, WORKFLOWS, load, model_files, results, to_prompt, ui_graph
 
 FOLDER = ROOT / "examples_workflows"
 NAMES = [workflow.name for workflow in WORKFLOWS]
@@ -168,7 +168,7 @@ class TestServer:
     @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda workflow: workflow.name)
     def test_the_file_is_what_its_description_gives(self, object_info, workflow):
         graph = ui_graph(workflow, object_info)
-        assert load(workflow.name) == graph, "run `python -m devtools.workflows` after changing nodes or descriptions"
+        assert load(workflow.name) == graph, "run `python -m devtools.make.workflows` after changing them"
 
     @each_name
     def test_every_node_and_every_value_arrives_in_the_prompt(self, object_info, name):

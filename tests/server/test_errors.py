@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import tiny_models
 from graphs import Runs, erk_sampler, schedule, tiny
 from prompts import node
 
-from devtools import tiny_models
 from devtools.comfyui import Server
 
 

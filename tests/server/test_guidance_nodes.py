@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+import tiny_models
 from graphs import MODES, Runs, check_every_way, every_way, schedule, solvers_for, tiny
 from prompts import node
 
-from devtools import compatibility, tiny_models
+from devtools.make import compatibility
 
 STEPS = {"demo": 6, "sd3": 6, "flux": 6, "sd15": 3}
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from devtools import locales
 from devtools.comfyui import ROOT
-from devtools.locales import FILES, LANGUAGES, english, key, ours
+from devtools.make import locales
+from devtools.make.locales import FILES, LANGUAGES, english, key, ours
 
 LOCALES = ROOT / "locales"
 TRANSLATIONS = [language for language in LANGUAGES if language != "en"]
@@ -84,7 +84,7 @@ def test_english_is_what_the_nodes_say(schema):
     """What is not there yet is shown as the node says it."""
     said = dict(leaves(schema))
     for path, text in leaves(read("en", "nodeDefs")):
-        assert said.get(path) == text, f"{path}: run `python -m devtools.locales` after changing a node's texts"
+        assert said.get(path) == text, f"{path}: run `python -m devtools.make.locales` after changing a node's texts"
 
 
 @pytest.mark.parametrize("language", TRANSLATIONS)

@@ -9,10 +9,10 @@ import pytest
 import torch
 from graphs import MODES, Outcome, Runs, check_every_way, every_way, schedule, solvers_for, tiny
 from prompts import node
+from tiny_models import ARCHITECTURES, architecture
 
 import erk
-from devtools import compatibility
-from devtools.tiny_models import ARCHITECTURES, architecture
+from devtools.make import compatibility
 
 STEPS = 4
 # The base class of the model's sampling type in ComfyUI, by what the page calls it.
@@ -111,5 +111,5 @@ def test_sampling_type(model_server, kind, inputs):
 
 def test_the_page_is_what_was_recorded():
     assert compatibility.PAGE.read_text() == compatibility.render(compatibility.load()), (
-        "run `python -m devtools.compatibility`"
+        "run `python -m devtools.make.compatibility`"
     )

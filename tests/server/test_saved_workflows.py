@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from devtools.workflows import to_prompt
+from devtools.make.workflows import to_prompt
 
 FOLDER = Path(__file__).parent / "saved_workflows"
 SAVED = sorted(path for path in FOLDER.glob("*/*.json") if not path.stem.endswith("_api"))

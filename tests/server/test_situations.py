@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_models
 import torch
 from graphs import (
     LONG,
@@ -28,8 +29,8 @@ from graphs import (
 from prompts import node
 
 import erk
-from devtools import compatibility, tiny_models
 from devtools.comfyui import error_message
+from devtools.make import compatibility
 
 DEMO = {"model": ["demo", 0], "positive": ["demo", 1], "negative": ["demo", 2], "latent": ["demo", 4]}
 

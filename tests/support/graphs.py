@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import tiny_models
 import torch
 from prompts import node
+from tiny_models import Architecture
 from torch import Tensor
 
 import erk
-from devtools import tiny_models
 from devtools.comfyui import Server
-from devtools.tiny_models import Architecture
 from devtools.twins import TWINS, counterpart
 
 SOLVERS = list(erk.SOLVERS)

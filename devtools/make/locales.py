@@ -1,6 +1,6 @@
 """The texts in locales/: what the page needs of them, and the English ones, taken from the nodes.
 
-`python -m devtools.locales` writes locales/en/nodeDefs.json anew, from a running ComfyUI; with `--missing` it lists
+`python -m devtools.make.locales` writes locales/en/nodeDefs.json, from a running ComfyUI; with `--missing` it lists
 what the other languages lack. The page shows that in English.
 """
 
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from .comfyui import ROOT, serve
+from ..comfyui import ROOT, serve
 
 LANGUAGES = ("en", "zh", "zh-TW", "ja", "ko", "de", "fr")
 """German is not among the languages of frontend 1.47: ComfyUI serves the texts, and a page that has German shows

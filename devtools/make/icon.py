@@ -1,4 +1,4 @@
-"""Draws the pack's icon for the Comfy Registry: `python -m devtools.icon`.
+"""Draws the pack's icon for the Comfy Registry: `python -m devtools.make.icon`.
 
 A solution that bends hard in one place; the plain solver's step flies off along the tangent, the corrected one lands.
 """
@@ -9,7 +9,7 @@ import itertools
 import math
 import sys
 
-from .comfyui import ROOT
+from ..comfyui import ROOT
 
 SIDE, SCALE = 400, 4
 INK, PLAIN, CORRECTED, GROUND = "#f2f2ee", "#7d8590", "#e66a1f", "#1b1d21"

@@ -1,4 +1,4 @@
-"""Writes examples_workflows/ from their descriptions: `python -m devtools.workflows [NAME ...]`, with COMFYUI_PATH set.
+"""Writes examples_workflows/ from their descriptions: `python -m devtools.make.workflows [NAME ...]`, COMFYUI_PATH set.
 
 A workflow that runs without model files gets what it made as its picture; the others get a picture of their graph,
 taken in ComfyUI's page (see page.py for what that needs).
@@ -11,9 +11,9 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .comfyui import ROOT, Server, serve
+from ..comfyui import ROOT, Server, serve
+from ..page import Page, chromium
 from .example_workflows import WORKFLOWS
-from .page import Page, chromium
 from .workflow_graph import Workflow, ui_graph
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .inprocess import load_comfyui
+from devtools.inprocess import load_comfyui
 
 load_comfyui()
 

@@ -1,4 +1,4 @@
-"""Makes the pictures of the live chart in ComfyUI's page: `python -m devtools.live_pictures`, with COMFYUI_PATH set."""
+"""Makes the pictures of the live chart in ComfyUI's page: `python -m devtools.make.live_pictures`, COMFYUI_PATH set."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import io
 import sys
 from typing import Any
 
-from .comfyui import ROOT, Server, serve
-from .page import Page, Renderer, chromium
+from ..comfyui import ROOT, Server, serve
+from ..page import Page, Renderer, chromium
 from .workflows import load
 
 PICTURES: dict[Renderer, tuple[str, ...]] = {

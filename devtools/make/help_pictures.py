@@ -1,5 +1,6 @@
-"""Makes the pictures of the help pages and the README's plot: `python -m devtools.help_pictures`, with COMFYUI_PATH
-set.
+"""Makes the pictures of the help pages and the README's plot: `python -m devtools.make.help_pictures`.
+
+With COMFYUI_PATH set.
 
 Everything is sampled here, with the demo model, through ComfyUI's own functions.
 """
@@ -10,8 +11,8 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from .comfyui import ROOT
-from .inprocess import load_pack, pack_module
+from ..comfyui import ROOT
+from ..inprocess import load_pack, pack_module
 
 FOLDER = ROOT / "js" / "docs" / "images"
 

@@ -1,4 +1,4 @@
-"""The page docs/compatibility.md, made from what the tests saw in a real ComfyUI: `python -m devtools.compatibility`.
+"""The page docs/compatibility.md, from what the tests saw in a real ComfyUI: `python -m devtools.make.compatibility`.
 
 The tests of kinds of model, guidances and sampling situations tell here what ran (:func:`tell`). With
 ERK_GUID_RECORD=1 that is written to docs/compatibility.json; otherwise it must be what stands there already, so the
@@ -12,14 +12,14 @@ import os
 import sys
 from typing import Any
 
-from .comfyui import ROOT
+from ..comfyui import ROOT
 
 RECORD, PAGE = ROOT / "docs" / "compatibility.json", ROOT / "docs" / "compatibility.md"
 
 INTRODUCTION = """\
 # What runs, as the tests saw it
 
-Made by `python -m devtools.compatibility` from what the tests recorded (`ERK_GUID_RECORD=1 ERK_GUID_LONG=1
+Made by `python -m devtools.make.compatibility` from what the tests recorded (`ERK_GUID_RECORD=1 ERK_GUID_LONG=1
 python dev.py test tests/server`); they fail where this page says more than they see.
 
 Every line was run over HTTP in a ComfyUI {version} server, on a CPU in float32. The models are real architectures
