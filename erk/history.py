@@ -10,8 +10,7 @@ from .solvers import Solver
 
 
 class History:
-    """The last evaluations, newest first; a state that nobody will look at again is let go, for it is as large as the
-    latent.
+    """The last evaluations, newest first. A state that nobody will look at again is let go.
 
     points  as :data:`erk.solvers.History`
     paired  whether somebody looks at the embedded pairs

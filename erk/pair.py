@@ -36,9 +36,7 @@ class EmbeddedPair:
 
     @classmethod
     def of_last_two(cls, current: Evaluation, history: Sequence[Evaluation]) -> EmbeddedPair | None:
-        """This step's start and the newest past evaluation; None while there is none. h is the interval between the
-        two.
-        """
+        """This step's start and the newest past evaluation, h apart; None while there is none."""
         if not history:
             return None
         return cls(a=current, b=history[0], h=history[0].sigma - current.sigma, sign=1.0)

@@ -1,5 +1,6 @@
-"""The rules that turn what a step tells into a correction, one a file. A new one is its file and its name here:
-docs/adding_a_rule.md.
+"""The rules that turn what a step tells into a correction, one a file.
+
+A new one is its file and its name here: docs/adding_a_rule.md.
 """
 
 from __future__ import annotations

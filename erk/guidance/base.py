@@ -95,9 +95,7 @@ class Rule(Protocol):
     def pairs(self) -> bool: ...
 
     def judge(self, evaluated: Evaluation) -> None:
-        """Called with the evaluation of the state that the last step and its correction led to, before the next
-        step.
-        """
+        """Called before the next step, with the evaluation of the state that the last one and its correction led to."""
         ...
 
     def correct(self, made: MadeStep) -> Correction:
@@ -106,8 +104,7 @@ class Rule(Protocol):
 
 
 class Guidance(Protocol):
-    """A rule that corrects steps. A value, like a solver: what a run must remember lives in the :class:`Rule` that it
-    begins.
+    """A rule that corrects steps. A value, like a solver: what a run must remember lives in its :class:`Rule`.
 
     mode      its name among ``MODES``
     corrects  whether it corrects at all

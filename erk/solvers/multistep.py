@@ -44,8 +44,7 @@ def interpolatory_weights(
     density: Callable[[float], float],
     coordinate: Callable[[float], float] = lambda t: t,
 ) -> tuple[float, ...]:
-    """w_j = integral from start to end of L_j(coordinate(t)) density(t) dt, with L_j the Lagrange polynomials of the
-    nodes.
+    """w_j = integral from start to end of L_j(coordinate(t)) density(t) dt, L_j the nodes' Lagrange polynomials.
 
     Exact up to rounding where the integrand is smooth: Gauss-Legendre quadrature of 24 points.
     """

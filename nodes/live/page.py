@@ -1,6 +1,4 @@
-"""The page's side: which page looks on, where in its graph a run takes place, and the route by which it says what it
-wants.
-"""
+"""The page's side: which page looks on, where in its graph a run takes place, and how it says what it wants."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-r"""The calibrated rule: what the solver gets wrong on a local Gaussian model is added back, where that has proved
-right.
+r"""The calibrated rule: what a solver gets wrong on a local Gaussian model is added back, where that proved right.
 
 No strength, no threshold. The derivation, in the coordinates \bar x = x/alpha, s = sigma/alpha, in which
 every model's ODE reads d\bar x/ds = eps with the noise estimate eps = (x - alpha D)/sigma:

@@ -68,8 +68,9 @@ def agreement(product: Tensor, claimed_square: Tensor, found_square: Tensor, las
 def error_so_far(
     process: NoiseProcess, x: Tensor, x_next: Tensor, sigma: float, sigma_next: float, known: list[tuple[float, Tensor]]
 ) -> tuple[Tensor, float]:
-    """(partial, weight) of e, what the step from x to x_next missed: D interpolated through what it used and one more
-    at sigma_next.
+    """(partial, weight) of e, what the step from x to x_next missed.
+
+    D is interpolated through what the step used and one more evaluation, at sigma_next.
 
     known  (noise level, D) of the step's evaluations and the one before it, newest first; two at other levels are used
     """

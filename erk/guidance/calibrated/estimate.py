@@ -52,9 +52,7 @@ def estimate(
 def _scale(
     spectrum: Spectrum, process: NoiseProcess, product: Tensor, square: Tensor, quotients: Quotients
 ) -> tuple[Tensor, Tensor]:
-    """S, and the share of the evidence that is possible, [B] each, from band means of eps_A eps_B and eps_B^2, [rows,
-    bands] each.
-    """
+    """S, and the share of the evidence that is possible, [B] each, from band means of eps_A eps_B and eps_B^2."""
     of_bands = torch.stack([spectrum.by_sample(mean) for mean in (product, square)])
     product, square = torch.cat([of_bands, of_bands.sum(-1, keepdim=True)], dim=-1)  # the whole sample's stand last
     # (1 - u)/u = S^2/s^2, and positive just where u lies between 0 and 1; NaN where nothing can be told.

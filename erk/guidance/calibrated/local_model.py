@@ -1,5 +1,6 @@
-"""The local model: what a solver's own step gets wrong on Gaussian data, as a function of u (item 3 of the package's
-text).
+"""The local model: what a solver's own step gets wrong on Gaussian data, as a function of u.
+
+Item 3 of the package's text.
 
 The correction depends on the sample through u alone, so the solver is run once on a grid of scalar problems instead of
 on every band; on the host, where float64 leaves the difference of two nearly equal numbers its digits.
@@ -58,9 +59,7 @@ def missed_by_step(
     levels: tuple[float, ...],
     quotients: Quotients,
 ) -> Tensor:
-    """c of a step from sigma to sigma_next with exact evaluations at ``levels`` behind it, as a table on the positions
-    of q.
-    """
+    """c of a step with exact evaluations at ``levels`` behind it, as a table on the positions of q."""
     problems = ScalarProblems(process, quotients)
     history: Sequence[Evaluation] = [problems.exact(level) for level in levels]
     reached = solver.step(problems.evaluate, problems.exact(sigma), sigma_next, history).x_next
@@ -75,9 +74,7 @@ def change_of_denoised(process: NoiseProcess, sigma: float, sigma_next: float, q
 
 
 def interpolate(table: Tensor, positions: Tensor) -> Tensor:
-    """A function tabulated from -1 to 1, [TABLE + 1], at these positions, any shape. NaN counts as -1. Linear between
-    grid points.
-    """
+    """A function tabulated from -1 to 1, [TABLE + 1], at these positions; linear between, and NaN counts as -1."""
     # (1 - t) table[left] + t table[left + 1], with position = left + t counted in grid intervals
     position = positions.flatten().add(1.0).mul_(TABLE / 2).nan_to_num_(0.0)
     left = position.int().clamp_(max=TABLE - 1)

@@ -1,5 +1,6 @@
-"""What the quotient of two noise estimates says of u, the fraction of a band that is noise (item 2 of the package's
-text).
+"""What the quotient of two noise estimates says of u, the fraction of a band that is noise.
+
+Item 2 of the package's text.
 """
 
 from __future__ import annotations

@@ -26,9 +26,7 @@ class Repeats:
         self._seen: list[Tensor] = []
 
     def look(self, evaluated: Evaluation) -> None:
-        """Compare with the evaluation before: the output, or its difference from the input, and the noise level
-        another.
-        """
+        """Compare the output, and its difference from the input, with those at the last noise level."""
         output = _probe(evaluated)
         sigma, last = self._last or (evaluated.sigma, output)
         if sigma == evaluated.sigma:  # the last stage and this step's start, whose outputs are rightly next to the same

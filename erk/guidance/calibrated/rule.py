@@ -100,7 +100,7 @@ class CalibratedRule:
         """Whether the state that the step led to was reached by an Euler step alone.
 
         Every multistep solver starts with one; so does, in effect, a solver whose first stage is still so near to pure
-        noise that it tells nothing new. A predictor-corrector leaves it behind when it makes the state anew.
+        noise that it tells nothing new. A predictor-corrector leaves it behind when it makes the state again.
         """
         from_stage = bool(made.stages) and is_readable(self._run.process, made.stages[0].sigma)
         return not (from_stage or made.levels or corrected or self._run.solver.corrects)
@@ -108,9 +108,7 @@ class CalibratedRule:
     # What is claimed
 
     def _estimate(self, made: MadeStep, start: _Start, past: _Start | None) -> Estimate | None:
-        """u from the step's own first stage, else from this step's start and the last one's; None where neither
-        tells.
-        """
+        """u from the step's own first stage, else from this step's start and the last one's; None: neither tells."""
         process, observed = self._run.process, self._run.observed
         if made.stages and is_readable(process, made.stages[0].sigma):
             stage = made.stages[0]
@@ -137,9 +135,7 @@ class CalibratedRule:
     def _to_be_judged(
         self, made: MadeStep, claimed: Tensor, bearable: Tensor, start: _Start, past: _Start | None, found: Estimate
     ) -> Claim | None:
-        """What the next evaluation will judge: this claim, or, before the last step, how D should change on the way
-        there.
-        """
+        """What the next evaluation will judge: this claim, or, before the last step, how D should change."""
         if made.sigma_next == 0 or made.following is None:
             return None
         process = self._run.process
@@ -156,9 +152,7 @@ class CalibratedRule:
     # How far it is believed
 
     def _trust(self, x: Tensor) -> Tensor | None:
-        """What a claim about a step from x is multiplied by, [B]; None: nothing has been judged yet, and nothing is
-        added.
-        """
+        """What a claim about a step from x is multiplied by, [B]; None: nothing has been judged yet."""
         return self.trust
 
     def _with_measures(
