@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..comfyui import ROOT, Server, serve
 from ..page import Page, chromium
-from .example_workflows import WORKFLOWS
+from .examples import WORKFLOWS
 from .workflow_graph import Workflow, ui_graph
 
 if TYPE_CHECKING:

@@ -1,0 +1,27 @@
+"""The graphs of examples_workflows/, described, one a file."""
+
+from __future__ import annotations
+
+from . import (
+    autoguidance,
+    comparison,
+    custom_sampling,
+    demo,
+    flux,
+    image_to_image,
+    inpainting,
+    pixart,
+    qwen_image,
+    sd15,
+    sd35,
+    sdxl,
+    wan,
+    z_image,
+)
+
+ALL = (
+    demo, custom_sampling, comparison, image_to_image, inpainting, sd15, sdxl, sd35, flux,
+    qwen_image, z_image, pixart, wan, autoguidance,
+)  # fmt: skip
+
+WORKFLOWS = tuple(module.WORKFLOW for module in ALL)

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from ..workflow_graph import Node
+from .parts import (
+    CLIP,
+    NOTE,
+    PLOT,
+    SD35_LARGE,
+    SD35_MEDIUM,
+    SMALL,
+    VAE,
+    WIDE,
+    advanced_node,
+    decode_node,
+    encode_node,
+    frame,
+    latent_node,
+    note_group,
+    plot_node,
+    save_node,
+    stacked,
+    where_files_go,
+)
+
+WORKFLOW = stacked(
+    "erk_guid_autoguidance", "Autoguidance",
+    note_group(
+        "## Autoguidance and ERK-Guid together\n\n"
+        "Autoguidance moves away from what a weaker model of the same kind would do with the same prompt; here SD 3.5 "
+        "Medium is the weaker one of SD 3.5 Large (same latents, same text encoders). **Dual Model CFG Guider** does "
+        "it when its *negative* is the positive again; *cfg* is the strength.\n\n"
+        "Autoguidance changes the model's prediction, ERK-Guid what the solver makes of it: they add up.\n\n"
+        "**Look at** the plot with *cfg* 1 (no guidance, half the model calls), 2 and 4: what guidance does to the "
+        "stiffness.\n\n"
+        "**Then** set *mode* in **Sampler ERK-Guid** to *off* and queue again with the same seed."
+        + where_files_go(SD35_LARGE, SD35_MEDIUM),
+        520,
+    ),
+    frame(
+        "Two models", NOTE,
+        Node("model", "CheckpointLoaderSimple", {"ckpt_name": SD35_LARGE}, title="The model"),
+        Node("weaker", "CheckpointLoaderSimple", {"ckpt_name": SD35_MEDIUM}, title="A weaker one of its kind"),
+    ),
+    frame(
+        "Prompt and size", WIDE,
+        encode_node(
+            "positive", "an astronaut's glove holding a hummingbird, studio photograph", "Prompt, for both models", CLIP
+        ),
+        latent_node("EmptySD3LatentImage"),
+    ),
+    frame(
+        "Noise, guider, solver, sigmas", SMALL,
+        Node("noise", "RandomNoise", {"noise_seed": 1}),
+        Node(
+            "guider", "DualModelGuider",
+            {
+                "model": ("model", "MODEL"), "model_negative": ("weaker", "MODEL"), "cfg": 2.0,
+                "positive": ("positive", "CONDITIONING"), "negative": ("positive", "CONDITIONING"),
+            },
+        ),
+        Node("erk", "SamplerERKGuid", {"solver": "abm"}),
+        Node("sigmas", "BasicScheduler", {"model": ("model", "MODEL"), "scheduler": "sgm_uniform", "steps": 24}),
+    ),
+    frame("Sampling", SMALL, advanced_node(("latent", "LATENT"))),
+    frame("Result", WIDE, decode_node(("sampler", "output"), VAE), save_node("erk_guid_autoguidance")),
+    frame("Stiffness", PLOT, plot_node(trace=("erk", "trace"), latent=("sampler", "output"))),
+)  # fmt: skip

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from .parts import (
+    NOTE,
+    PLOT,
+    SMALL,
+    WIDE,
+    decode_node,
+    demo_node,
+    frame,
+    ksampler_node,
+    note_group,
+    plot_node,
+    save_node,
+    save_plot_node,
+    stacked,
+)
+
+WORKFLOW = stacked(
+    "erk_guid_demo", "Demo, no download",
+    note_group(
+        "## ERK-Guid in one graph, without any download\n\n"
+        "**Demo Model** stands for a checkpoint: its pictures are mosaics whose exact denoiser is known.\n\n"
+        "1. Queue. **KSampler (ERK-Guid)** samples; the plot shows the stiffness at each step and the correction.\n"
+        "2. Set *mode* to *off* and queue again: the same solver without the correction.\n"
+        "3. Lower *steps* to 8: the larger the steps, the more there is to correct.\n\n"
+        "To use your own model, put **Load Checkpoint** in the demo model's place.",
+        380,
+    ),
+    frame("Model", NOTE, demo_node(batch=4, side=384)),
+    frame(
+        "Sampling", SMALL + 20,
+        ksampler_node(
+            "sampler", "demo", ("demo", "positive"), ("demo", "negative"), ("demo", "LATENT"),
+            seed=7, steps=16, cfg=3.0, solver="heun", scheduler="karras", denoise=1.0,
+        ),
+    ),
+    frame("Result", WIDE, decode_node(("sampler", "LATENT"), ("demo", "VAE")), save_node("erk_guid_demo")),
+    frame("Stiffness", PLOT, plot_node(trace=("sampler", "trace"))),
+    frame("The plot, saved", WIDE, save_plot_node("erk_guid_demo_stiffness")),
+    pictures=("save",),
+)  # fmt: skip

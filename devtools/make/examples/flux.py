@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from ..workflow_graph import Node
+from .parts import (
+    CLIP_L,
+    COMPARE,
+    FLUX,
+    FLUX_VAE,
+    T5,
+    about_distilled,
+    latent_node,
+    separate,
+    text_to_image,
+    unet_node,
+    where_files_go,
+)
+
+WORKFLOW = text_to_image(
+    "erk_guid_flux1_dev", "FLUX.1 dev",
+    text="## FLUX.1 dev\n\n"
+    "The guidance is built into the model (*Flux Guidance*), so *cfg* is 1 and each step is one model call.\n\n"
+    "**Look at** 20 steps against 10: queue both with the same seed and connect both samplers to one visualizer, "
+    "*axis* set to *sigma*."
+    + about_distilled("FLUX.1 schnell and LoRAs for 4 or 8 steps")
+    + COMPARE + where_files_go(FLUX, CLIP_L, T5, FLUX_VAE),
+    note_height=480,
+    loaders=separate(
+        unet_node(FLUX), Node("clip", "DualCLIPLoader", {"clip_name1": CLIP_L, "clip_name2": T5, "type": "flux"}), FLUX_VAE
+    ),
+    clip=("clip", "CLIP"), vae=("vae", "VAE"), model="model", latent=latent_node("EmptySD3LatentImage"), negative=None,
+    conditioning=(Node("guidance", "FluxGuidance", {"conditioning": ("positive", "CONDITIONING"), "guidance": 3.5}),),
+    positive="guidance",
+    prompt="macro photograph of a dewdrop on a fern, a whole forest mirrored in it",
+    sampling={"seed": 1, "steps": 20, "cfg": 1.0, "solver": "abm", "scheduler": "simple", "denoise": 1.0},
+)  # fmt: skip

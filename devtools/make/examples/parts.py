@@ -1,0 +1,266 @@
+"""What several example workflows are made of: model files, nodes, groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..workflow_graph import Column, Group, ModelFile, Node, Workflow, note
+
+NOTE, SMALL, WIDE, PLOT = 380, 320, 420, 560
+
+"""Widths of columns."""
+
+
+def file_of(directory: str, repository: str, path: str, name: str = "") -> ModelFile:
+    """A file of a repository of Hugging Face; `name`, where it is to be renamed."""
+    return ModelFile(
+        name or path.rsplit("/", 1)[-1], directory, f"https://huggingface.co/{repository}/resolve/main/{path}"
+    )
+
+
+SD15 = file_of("checkpoints", "Comfy-Org/stable-diffusion-v1-5-archive", "v1-5-pruned-emaonly-fp16.safetensors")
+
+SDXL = file_of("checkpoints", "stabilityai/stable-diffusion-xl-base-1.0", "sd_xl_base_1.0.safetensors")
+
+SDXL_VAE = file_of("vae", "stabilityai/sdxl-vae", "sdxl_vae.safetensors")
+
+SD35_LARGE = file_of("checkpoints", "Comfy-Org/stable-diffusion-3.5-fp8", "sd3.5_large_fp8_scaled.safetensors")
+
+SD35_MEDIUM = file_of(
+    "checkpoints", "Comfy-Org/stable-diffusion-3.5-fp8", "sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors"
+)
+
+FLUX = file_of("diffusion_models", "Comfy-Org/flux1-dev", "flux1-dev.safetensors")
+
+CLIP_L = file_of("text_encoders", "comfyanonymous/flux_text_encoders", "clip_l.safetensors")
+
+T5 = file_of("text_encoders", "comfyanonymous/flux_text_encoders", "t5xxl_fp16.safetensors")
+
+FLUX_VAE = file_of("vae", "Comfy-Org/Lumina_Image_2.0_Repackaged", "split_files/vae/ae.safetensors")
+
+QWEN = file_of(
+    "diffusion_models", "Comfy-Org/Qwen-Image_ComfyUI", "split_files/diffusion_models/qwen_image_fp8_e4m3fn.safetensors"
+)
+
+QWEN_TEXT = file_of(
+    "text_encoders", "Comfy-Org/Qwen-Image_ComfyUI", "split_files/text_encoders/qwen_2.5_vl_7b_fp8_scaled.safetensors"
+)
+
+QWEN_VAE = file_of("vae", "Comfy-Org/Qwen-Image_ComfyUI", "split_files/vae/qwen_image_vae.safetensors")
+
+Z_IMAGE = file_of("diffusion_models", "Comfy-Org/z_image", "split_files/diffusion_models/z_image_bf16.safetensors")
+
+Z_IMAGE_TEXT = file_of("text_encoders", "Comfy-Org/z_image_turbo", "split_files/text_encoders/qwen_3_4b.safetensors")
+
+Z_IMAGE_VAE = file_of("vae", "Comfy-Org/z_image_turbo", "split_files/vae/ae.safetensors")
+
+PIXART = file_of(
+    "diffusion_models",
+    "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",
+    "transformer/diffusion_pytorch_model.safetensors",
+    "PixArt-Sigma-XL-2-1024-MS.safetensors",
+)
+
+WAN = file_of(
+    "diffusion_models",
+    "Comfy-Org/Wan_2.2_ComfyUI_Repackaged",
+    "split_files/diffusion_models/wan2.2_ti2v_5B_fp16.safetensors",
+)
+
+WAN_TEXT = file_of(
+    "text_encoders",
+    "Comfy-Org/Wan_2.1_ComfyUI_repackaged",
+    "split_files/text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors",
+)
+
+WAN_VAE = file_of("vae", "Comfy-Org/Wan_2.2_ComfyUI_Repackaged", "split_files/vae/wan2.2_vae.safetensors")
+
+
+def note_group(text: str, height: int) -> Group:
+    return Group(None, (Column(NOTE, (note(text, height),)),))
+
+
+def frame(title: str, width: int, *nodes: Node) -> Group:
+    return Group(title, (Column(width, nodes),))
+
+
+def stacked(
+    name: str, caption: str, text: Group, model: Group, *others: Group, pictures: tuple[str, ...] = ()
+) -> Workflow:
+    """The usual arrangement: the note above the model, then group after group."""
+    return Workflow(name, caption, ((text, model), *((group,) for group in others)), pictures)
+
+
+def save_plot_node(prefix: str) -> Node:
+    return Node("save_plot", "SaveImage", {"images": ("plot", "plot"), "filename_prefix": prefix}, height=400)
+
+
+def advanced_node(latent: tuple[str, str]) -> Node:
+    inputs = {
+        "noise": ("noise", "NOISE"), "guider": ("guider", "GUIDER"), "sampler": ("erk", "SAMPLER"), "sigmas": ("sigmas",
+        "SIGMAS"),
+        "latent_image": latent,
+    }  # fmt: skip
+    return Node("sampler", "SamplerCustomAdvanced", inputs)
+
+
+def demo_node(key: str = "demo", kind: str = "eps", pictures: str = "arcs", batch: int = 1, side: int = 256) -> Node:
+    inputs = {"kind": kind, "pictures": pictures, "width": side, "height": side, "batch_size": batch}
+    return Node(key, "DemoModelERKGuid", inputs)
+
+
+def encode_node(key: str, text: str, title: str, clip: tuple[str, str]) -> Node:
+    return Node(key, "CLIPTextEncode", {"text": text, "clip": clip}, title=title)
+
+
+def ksampler_node(
+    key: str, model: str, positive: Any, negative: Any, latent: Any, title: str | None = None, **settings: Any
+) -> Node:
+    wires = {"model": (model, "MODEL"), "positive": positive, "negative": negative, "latent_image": latent}
+    return Node(key, "KSamplerERKGuid", {**wires, **settings}, title=title)
+
+
+def plot_node(key: str = "plot", **inputs: Any) -> Node:
+    return Node(key, "StiffnessVisualizerERKGuid", inputs)
+
+
+def decode_node(samples: tuple[str, str], vae: tuple[str, str], key: str = "decode") -> Node:
+    return Node(key, "VAEDecode", {"samples": samples, "vae": vae})
+
+
+def save_node(prefix: str, images: str = "decode", key: str = "save", **more: Any) -> Node:
+    return Node(key, "SaveImage", {"images": (images, "IMAGE"), "filename_prefix": prefix}, **more)
+
+
+def text_to_image(
+    name: str,
+    caption: str,
+    *,
+    text: str,
+    loaders: tuple[Node, ...],
+    clip: tuple[str, str],
+    vae: tuple[str, str],
+    model: str,
+    prompt: str,
+    latent: Node,
+    sampling: dict[str, Any],
+    negative: str | None = "",
+    conditioning: tuple[Node, ...] = (),
+    positive: str = "positive",
+    result: tuple[Node, ...] | None = None,
+    note_height: int = 420,
+) -> Workflow:
+    """The graph that all text-to-image models share. `conditioning` stands between the prompt and the sampler;
+    `negative` None: the prompt itself, zeroed."""
+    prompts = [encode_node("positive", prompt, "Prompt", clip)]
+    if negative is None:
+        prompts.append(
+            Node(
+                "negative",
+                "ConditioningZeroOut",
+                {"conditioning": ("positive", "CONDITIONING")},
+                title="No negative prompt",
+            )
+        )
+    else:
+        prompts.append(encode_node("negative", negative, "Negative prompt", clip))
+    sampler = ksampler_node(
+        "sampler", model, (positive, "CONDITIONING"), ("negative", "CONDITIONING"), (latent.key, "LATENT"), **sampling
+    )
+    return stacked(
+        name, caption, note_group(text, note_height), frame("Model", NOTE, *loaders),
+        frame("Prompt and size", WIDE, *prompts, *conditioning, latent),
+        frame("Sampling", SMALL + 20, sampler),
+        frame("Result", WIDE, *(result or (decode_node(("sampler", "LATENT"), vae), save_node(name)))),
+        frame("Stiffness", PLOT, plot_node(trace=("sampler", "trace"))),
+    )  # fmt: skip
+
+
+COMPARE = (
+    "\n\n**Then** set *mode* to *off* and queue again with the same seed: the same solver without the correction, at "
+    "the same number of model calls."
+)
+
+
+def about_distilled(what: str) -> str:
+    """What to choose for models of this family that are distilled to a few steps."""
+    return f"\n\n{what} are distilled to few steps: they want solver *euler* with mode *off*."
+
+
+def where_files_go(*files: ModelFile) -> str:
+    """Where the files go, for people whose page offers no download."""
+    return "\n\n**Files**\n" + "\n".join(f"- [{file.name}]({file.url}) in `models/{file.directory}`" for file in files)
+
+
+def checkpoint_node(file: ModelFile) -> tuple[Node, ...]:
+    return (Node("model", "CheckpointLoaderSimple", {"ckpt_name": file}),)
+
+
+def latent_node(kind: str = "EmptyLatentImage", side: int = 1024) -> Node:
+    return Node("latent", kind, {"width": side, "height": side, "batch_size": 1})
+
+
+CLIP, VAE = ("model", "CLIP"), ("model", "VAE")
+
+
+def separate(model: Node, clip: Node, vae: ModelFile, *patches: Node) -> tuple[Node, ...]:
+    return (model, *patches, clip, Node("vae", "VAELoader", {"vae_name": vae}))
+
+
+def unet_node(file: ModelFile) -> Node:
+    return Node("model", "UNETLoader", {"unet_name": file})
+
+
+def second_sampling(
+    name: str,
+    caption: str,
+    text: Group,
+    pictures: str,
+    latent: tuple[str, str],
+    mask: tuple[Node, ...],
+    **settings: Any,
+) -> Workflow:
+    """A graph that samples a picture and then samples it anew, so that it needs no file."""
+    start = ksampler_node(
+        "start", "start_demo", ("start_demo", "positive"), ("start_demo", "negative"), ("start_demo", "LATENT"),
+        "KSampler (ERK-Guid): start picture", seed=11, steps=16, cfg=3.0, solver="abm", scheduler="karras", denoise=1.0,
+    )  # fmt: skip
+    again = ksampler_node(
+        "sampler",
+        "demo",
+        ("demo", "positive"),
+        ("demo", "negative"),
+        latent,
+        cfg=3.0,
+        solver="abm",
+        scheduler="karras",
+        **settings,
+    )
+    return Workflow(
+        name, caption,
+        (
+            (text, frame("Model", NOTE, demo_node(pictures=pictures))),
+            (
+                Group(
+                    "Start picture (or Load Image)",
+                    (
+                        Column(SMALL, (demo_node("start_demo"), start)),
+                        Column(
+                            WIDE,
+                            (
+                                decode_node(("start", "LATENT"), ("start_demo", "VAE"), "start_decode"),
+                                Node("start_shown", "PreviewImage", {"images": ("start_decode", "IMAGE")}, height=440),
+                                Node("encode", "VAEEncode", {"pixels": ("start_decode", "IMAGE"), "vae": ("demo",
+                                "VAE")}),
+                            ),
+                        ),
+                    ),
+                ),
+            ),
+            *(((frame("Mask", SMALL, *mask),),) if mask else ()),
+            (frame("Sampling", SMALL + 20, again),),
+            (frame("Result", WIDE, decode_node(("sampler", "LATENT"), ("demo", "VAE")), save_node(name)),),
+            (frame("Stiffness", PLOT, plot_node(trace=("sampler", "trace"))),),
+        ),
+        pictures=("start_shown", "save"),
+    )  # fmt: skip

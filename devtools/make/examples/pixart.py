@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from ..workflow_graph import Node
+from .parts import COMPARE, PIXART, SDXL_VAE, T5, latent_node, separate, text_to_image, unet_node, where_files_go
+
+WORKFLOW = text_to_image(
+    "erk_guid_pixart_sigma", "PixArt-Sigma",
+    text="## PixArt-Sigma\n\n"
+    "A small transformer (0.6 billion weights) with a large text encoder; as a noise model of the old kind its sigma "
+    "runs from well above 100 down to 0.01, so the first steps are long.\n\n"
+    "**Look at** the plot's first steps against its last ones, and try the scheduler *karras* for comparison."
+    + COMPARE
+    + where_files_go(PIXART, T5, SDXL_VAE)
+    + "\n\nThe model is offered for download as `diffusion_pytorch_model.safetensors`: save it under the name above.",
+    note_height=480,
+    loaders=separate(unet_node(PIXART), Node("clip", "CLIPLoader", {"clip_name": T5, "type": "pixart"}), SDXL_VAE),
+    clip=("clip", "CLIP"), vae=("vae", "VAE"), model="model", latent=latent_node(),
+    prompt="a small cactus with a straw hat in a terracotta pot, desert behind it, watercolour", negative="",
+    sampling={"seed": 1, "steps": 20, "cfg": 4.5, "solver": "abm", "scheduler": "normal", "denoise": 1.0},
+)  # fmt: skip

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from ..workflow_graph import Node
+from .parts import (
+    COMPARE,
+    QWEN,
+    QWEN_TEXT,
+    QWEN_VAE,
+    about_distilled,
+    latent_node,
+    separate,
+    text_to_image,
+    unet_node,
+    where_files_go,
+)
+
+WORKFLOW = text_to_image(
+    "erk_guid_qwen_image", "Qwen-Image",
+    text="## Qwen-Image\n\n"
+    "**ModelSamplingAuraFlow** sets the shift, which decides how the steps are spread: a larger one puts more of them "
+    "where the picture's layout is decided, and makes the last ones longer.\n\n"
+    "**Look at** lettering and fine lines, and in the plot at what a change of *shift* does to the stiffness per step."
+    + about_distilled("Lightning LoRAs for 4 or 8 steps")
+    + COMPARE
+    + where_files_go(QWEN, QWEN_TEXT, QWEN_VAE),
+    note_height=480,
+    loaders=separate(
+        unet_node(QWEN), Node("clip", "CLIPLoader", {"clip_name": QWEN_TEXT, "type": "qwen_image"}), QWEN_VAE,
+        Node("shifted", "ModelSamplingAuraFlow", {"model": ("model", "MODEL"), "shift": 3.1}),
+    ),
+    clip=("clip", "CLIP"), vae=("vae", "VAE"), model="shifted", latent=latent_node("EmptySD3LatentImage", 1328),
+    prompt="a chalkboard outside a cafe, lettered by hand: TODAY, SOUP AND SUN", negative="",
+    sampling={"seed": 1, "steps": 20, "cfg": 2.5, "solver": "abm", "scheduler": "simple", "denoise": 1.0},
+)  # fmt: skip
