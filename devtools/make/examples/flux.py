@@ -25,7 +25,9 @@ WORKFLOW = text_to_image(
     + COMPARE + where_files_go(FLUX, CLIP_L, T5, FLUX_VAE),
     note_height=480,
     loaders=separate(
-        unet_node(FLUX), Node("clip", "DualCLIPLoader", {"clip_name1": CLIP_L, "clip_name2": T5, "type": "flux"}), FLUX_VAE
+        unet_node(FLUX),
+        Node("clip", "DualCLIPLoader", {"clip_name1": CLIP_L, "clip_name2": T5, "type": "flux"}),
+        FLUX_VAE,
     ),
     clip=("clip", "CLIP"), vae=("vae", "VAE"), model="model", latent=latent_node("EmptySD3LatentImage"), negative=None,
     conditioning=(Node("guidance", "FluxGuidance", {"conditioning": ("positive", "CONDITIONING"), "guidance": 3.5}),),
