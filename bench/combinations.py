@@ -25,8 +25,9 @@ from torch import Tensor
 from .accuracy import modes
 from .instruments import environment, rows
 from .instruments.comfy_model import Bench, ProblemModel, comfy
+from .instruments.distributions import GaussianMixture, KernelDensity
 from .instruments.environment import RESULTS
-from .instruments.problems import GaussianMixture, KernelDensity, Problem, problem
+from .instruments.problems import Problem, problem
 from .instruments.reference import Reference, converge, rms
 from .instruments.stock import erk_samplers, steps_within
 

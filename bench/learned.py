@@ -23,8 +23,8 @@ from torch import Tensor
 from .accuracy import modes
 from .instruments import distances, edm, environment, network, plots, rows
 from .instruments.comfy_model import Bench
+from .instruments.data import digit_images
 from .instruments.environment import RESULTS
-from .instruments.problems import digit_images
 from .instruments.reference import Reference, converge, rms
 from .instruments.stock import DETERMINISTIC, erk_samplers, peers, steps_within
 from .instruments.tables import geometric_mean, number, table

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .instruments import edm, network
-from .instruments.problems import digit_images
+from .instruments.data import digit_images
 
 SEED = 0
 STEPS, BATCH, RATE = 12_000, 384, 1.5e-3

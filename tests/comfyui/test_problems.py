@@ -9,7 +9,8 @@ import torch
 
 from bench.instruments import drawings
 from bench.instruments.comfy_model import Bench
-from bench.instruments.problems import Sphere, Tiles, bessel_ratio, problem
+from bench.instruments.distributions import Sphere, Tiles, bessel_ratio
+from bench.instruments.problems import problem
 from bench.instruments.reference import converge, rms
 
 
