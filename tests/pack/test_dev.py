@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 import erk
+from devtools import lint
 from devtools.comfyui import ROOT
 
 
@@ -49,6 +50,20 @@ def test_help_explains_each_verb():
     ).stdout
     for verb in ("setup", "demo", "test", "serve", "bench", "lint"):
         assert any(line.strip().startswith(verb) and len(line.split()) > 4 for line in text.splitlines()), verb
+
+
+def test_bench_lists_what_there_is_and_hands_the_rest_on():
+    command = [sys.executable, "dev.py", "bench", "--comfyui", os.environ["COMFYUI_PATH"]]
+    listed = subprocess.run([*command, "-h"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    names = {line.split()[0] for line in listed.split("benchmarks:")[1].splitlines() if line.strip()}
+    files = {path.stem for path in ROOT.glob("bench/[!_]*.py")}
+    assert names == files | {path.parent.name for path in ROOT.glob("bench/*/__main__.py")}
+    assert {"accuracy", "calls_saved", "photographs", "table"} <= names
+    for name in ("accuracy", "calls_saved"):
+        own = subprocess.run([*command, name, "-h"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert f"python -m bench.{name}" in own and "--output" in own
+    unknown = subprocess.run([*command, "accuracies"], cwd=ROOT, capture_output=True, text=True)
+    assert unknown.returncode == 2 and "'accuracies'" in unknown.stderr and "accuracy" in unknown.stderr
 
 
 def test_imports_the_standard_library_only():
@@ -152,12 +167,12 @@ class TestFailures:
 
 class TestChecksOfJs:
     @pytest.mark.parametrize(("required", "code"), [(None, 0), ("1", 1)])
-    def test_without_node_they_are_skipped_or_fail(self, dev, monkeypatch, capsys, required, code):
-        monkeypatch.setattr(dev.shutil, "which", lambda name: None)
+    def test_without_node_they_are_skipped_or_fail(self, monkeypatch, capsys, required, code):
+        monkeypatch.setattr(lint.shutil, "which", lambda name: None)
         monkeypatch.delenv("ERK_GUID_REQUIRE_BROWSER", raising=False)
         if required:
             monkeypatch.setenv("ERK_GUID_REQUIRE_BROWSER", required)
-        assert dev.lint_with_node(Path("python"), Path("ComfyUI")) == code
+        assert lint.with_node(Path("python"), Path("ComfyUI")) == code
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == 1 and "skipped" in lines[0] and "node" in lines[0]
 
