@@ -10,30 +10,24 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import logging
 import math
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from devtools.inprocess import pack_module
 
 from .accuracy import Cell
-from .instruments import environment, rows
+from .instruments import command, environment, rows
 from .instruments.comfy_model import Bench
-from .instruments.environment import RESULTS
 from .instruments.problems import problem
 from .instruments.stock import erk_samplers
-from .instruments.tables import geometric_mean, number, table
+from .instruments.tables import geometric_mean, number, page, table
 
-CSV = RESULTS / "ablation.csv"
-REPORT = RESULTS / "ABLATION.md"
 LIKE_THE_MODEL = (
     "gaussian-rotated",
     "gaussian-patches",
@@ -122,26 +116,23 @@ def without(changes: dict[str, Any]) -> Iterator[None]:
         _module("local_model").missed_by_step.cache_clear()
 
 
-def measure(names: tuple[str, ...], budgets: tuple[int, ...], path: Path) -> list[Row]:
+def measure(options: argparse.Namespace, path: Path) -> None:
     """All rows, written as they are made."""
-    writer, made = rows.Writer(path, Row), []
-    for name in names:
+    writer = rows.Writer(path, Row)
+    for name in options.only:
         what = problem(name)
         scale = float(what.distribution.deviation)
         for kind, schedule in KINDS.items():
             bench = Bench(what, kind, what.noise()[:16])
-            for budget in budgets:
+            for budget in options.budgets:
                 cell = Cell(what, bench, schedule, budget)
                 for sampler in erk_samplers():
                     off = float(cell.errors(sampler, "off").mean())
                     for mechanism, (_, changes) in variants().items():
                         with without(changes):
                             error = float(cell.errors(sampler, "calibrated").mean())
-                        row = Row(mechanism, name, kind, sampler, budget, off, error, scale)
-                        writer.write(row)
-                        made.append(row)
+                        writer.write(Row(mechanism, name, kind, sampler, budget, off, error, scale))
             print(f"{name} {kind}", file=sys.stderr)
-    return made
 
 
 def report(made: list[Row], sentence: str) -> str:
@@ -173,26 +164,20 @@ def report(made: list[Row], sentence: str) -> str:
             body.append(cells)
         heads = ["without"] + [f"{kind} {column}" for kind in KINDS for column in ("mean", "worst", "worse")]
         lines += [f"## {title}", "", f"{', '.join(names)}.", "", *table(heads, body)]
-    return "\n".join(lines).rstrip() + "\n"
+    return page(lines)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", metavar="PROBLEM", default=[*LIKE_THE_MODEL, *UNLIKE_IT])
-    parser.add_argument("--budgets", nargs="+", type=int, default=list(BUDGETS), help="model calls")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    parser = command.parser("ablation", __doc__, budgets=BUDGETS, only=[*LIKE_THE_MODEL, *UNLIKE_IT])
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    logging.getLogger().setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module="comfy")
-    csv = options.output / CSV.name
-    environment.record(csv.with_suffix(".json"), "python -m bench.ablation")
-    made = measure(tuple(options.only), tuple(options.budgets), csv)
-    page = options.output / REPORT.name
-    page.write_text(report(made, environment.sentence(csv.with_suffix(".json"))))
-    for path in (csv, page):
-        print(path)
+    folder = command.begin(options)
+    csv, written = folder / "ablation.csv", folder / "ABLATION.md"
+    record = csv.with_suffix(".json")
+    if not options.report:
+        environment.record(record, command.text(parser, options))
+        measure(options, csv)
+    written.write_text(report(rows.need(csv, Row), environment.sentence(record)))
+    print(csv, written, sep="\n")
     return 0
 
 

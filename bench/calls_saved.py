@@ -21,12 +21,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .accuracy.ratios import FAMILIES
 from .instruments import environment, plots
 from .instruments.environment import RESULTS
 from .instruments.peers import PEER
 from .instruments.problems import NAMES, problem
-from .instruments.tables import table
-from .report import FAMILIES
+from .instruments.tables import table, write_page
 
 INPUTS = {"exact problems": "accuracy.csv", "third-party networks": "networks.csv", "photographs": "photographs.csv"}
 """What it is called: its rows, where they exist."""
@@ -218,7 +218,7 @@ def write_report(sets: dict[str, list[Cell]], sentences: Sequence[str], path: Pa
             rows.append((f"{sampler}, peer" if sampler in peers else sampler, *columns))
         heads = [head for calls in AT for head in (f"for the error at {calls}", "never")]
         lines += [f"## Calls needed: {name}", "", *table(("sampler", *heads), rows)]
-    path.write_text("\n".join(lines).rstrip() + "\n")
+    write_page(path, lines)
 
 
 def plot(sets: dict[str, list[Cell]], path: Path) -> None:

@@ -13,13 +13,15 @@ import sys
 import time
 from pathlib import Path
 
-from .instruments import comparison, environment, rows
+from .instruments import command, comparison, environment, rows
 from .instruments.comfy_model import Bench
 from .instruments.comparison import Case, Row
 from .instruments.environment import RESULTS
-from .instruments.problems import Problem, problem
+from .instruments.problem import Problem
+from .instruments.problems import problem
 from .instruments.reference import Reference, converge
 from .instruments.students import ConsistencyStudent, EulerStudent
+from .instruments.tables import table, write_page
 
 CSV = RESULTS / "distilled.csv"
 BUDGETS = (4, 8)
@@ -48,10 +50,9 @@ def prepare(what: Problem, kind: str, schedule: str, student: str, steps: int, s
     return Case(what.name, f"{student}, {schedule}", Bench(model, kind, noise), lambda _steps: levels, reference)
 
 
-def measure(options: argparse.Namespace, path: Path) -> list[Row]:
+def measure(options: argparse.Namespace, path: Path) -> None:
     """All rows, written as they are made."""
     writer = rows.Writer(path, Row)
-    made: list[Row] = []
     for name in options.only:
         what = problem(name)
         for kind, schedule in SCHEDULES:
@@ -61,9 +62,7 @@ def measure(options: argparse.Namespace, path: Path) -> list[Row]:
                     case = prepare(what, kind, schedule, student, steps, options.samples)
                     for row, _ in case.runs(steps, lambda _sampler, n=steps: n, with_stock=False):
                         writer.write(row)
-                        made.append(row)
             print(f"{name}, {kind}, {schedule}: {time.monotonic() - begin:.0f} s", file=sys.stderr)
-    return made
 
 
 def title_of(row: Row) -> str:
@@ -77,7 +76,7 @@ def student_of(row: Row) -> str:
 def write_report(made: list[Row], path: Path, sentence: str) -> None:
     """DISTILLED.md."""
     compared = comparison.compare(made)
-    comparison.write_page(
+    write_page(
         path,
         [
             "# Step-distilled students",
@@ -124,23 +123,29 @@ def _single_cells(compared: list[comparison.Comparison]) -> list[str]:
         "",
         "Error over the data's scale, with off and with calibrated.",
         "",
-        *comparison.table(("teacher, model, student, steps", *solvers), body),
+        *table(("teacher, model, student, steps", *solvers), body),
     ]
 
 
 def main() -> int:
-    parser = comparison.arguments(__doc__, 32, BUDGETS, "steps of the students", PROBLEMS)
+    parser = command.parser("distilled", __doc__, 32, BUDGETS, "steps of the students", only=PROBLEMS)
     options = parser.parse_args()
-    folder = comparison.begin(options)
-    path = folder / CSV.name
-    environment.record(path.with_suffix(".json"), comparison.command("distilled", parser, options))
-    made = measure(options, path)
-    comparison.plot(comparison.compare(made), lambda row: f"{row.schedule.split(',')[0]}, {row.kind}",
-    folder / "distilled_ratio.png",
-                    "Error on step-distilled students, at their own steps", "steps")  # fmt: skip
-    write_report(made, folder / "DISTILLED.md", environment.sentence(path.with_suffix(".json")))
-    for name in (path.name, "DISTILLED.md", "distilled_ratio.png"):
-        print(folder / name)
+    folder = command.begin(options)
+    path, page, plot = (folder / name for name in (CSV.name, "DISTILLED.md", "distilled_ratio.png"))
+    record = path.with_suffix(".json")
+    if not options.report:
+        environment.record(record, command.text(parser, options))
+        measure(options, path)
+    made = rows.need(path, Row)
+    comparison.plot(
+        comparison.compare(made),
+        lambda row: f"{row.schedule.split(',')[0]}, {row.kind}",
+        plot,
+        "Error on step-distilled students, at their own steps",
+        "steps",
+    )
+    write_report(made, page, environment.sentence(record))
+    print(path, page, plot, sep="\n")
     return 0
 
 

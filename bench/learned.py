@@ -2,34 +2,28 @@
 
 A network's denoiser is not the posterior mean of anything, so the converged solution of its ODE is not
 the last word: what counts is how near the samples come to the data. Measured are both, on the small
-network that bench/train_network.py trains on scikit-learn's digits. Writes learned.csv, LEARNED.md and
+network that bench/make/digits.py trains on scikit-learn's digits. Writes learned.csv, LEARNED.md and
 the plots into bench/results/.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
 import math
 import sys
-import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from .accuracy import modes
-from .instruments import distances, edm, environment, network, plots, rows
+from .instruments import command, distances, edm, environment, network, plots, rows
 from .instruments.comfy_model import Bench
 from .instruments.data import digit_images
-from .instruments.environment import RESULTS
-from .instruments.reference import Reference, converge, rms
-from .instruments.stock import DETERMINISTIC, erk_samplers, peers, steps_within
-from .instruments.tables import geometric_mean, number, table
+from .instruments.reference import Reference, converge
+from .instruments.stock import erk_samplers, modes, peers, runs, steps_within
+from .instruments.tables import geometric_mean, number, table, write_page
 
-CSV = RESULTS / "learned.csv"
 BUDGETS = (8, 16, 32)
 JUDGED = (8, 16)
 """Model calls over which the summary is taken: at 32 nearly everything has converged."""
@@ -107,23 +101,19 @@ class Judge:
         return self(self.images[order[:half]], self.images[order[half:]])
 
 
-def measure(
-    samples: int, budgets: Iterable[int], with_stock: bool, path: Path
-) -> tuple[list[Row], dict[tuple[str, str, str], Tensor]]:
-    """All rows, written as they are made; and the pictures at the smallest budget by (kind, sampler, mode)."""
+Sheets = dict[tuple[str, str, str], Tensor]
+"""Pictures at the smallest budget, by (kind, sampler, mode)."""
+
+
+def measure(options: argparse.Namespace, path: Path) -> Sheets:
+    """All rows, written as they are made. Returns pictures to look at."""
     denoiser, classifier = network.load()
     exact = network.load()[0].double()
     judge = Judge(classifier)
-    noise = torch.randn((samples, 1, 8, 8), generator=torch.Generator().manual_seed(1))
+    noise = torch.randn((options.samples, 1, 8, 8), generator=torch.Generator().manual_seed(1))
     writer = rows.Writer(path, Row)
-    made: list[Row] = []
-    sheets: dict[tuple[str, str, str], Tensor] = {}
-
-    def keep(row: Row) -> None:
-        writer.write(row)
-        made.append(row)
-
-    keep(Row("", 0, "", "data", 0, *judge.floor(), math.nan))
+    sheets: Sheets = {}
+    writer.write(Row("", 0, "", "data", 0, *judge.floor(), math.nan))
     shown = SHEET[0] * SHEET[1]
     for kind, schedule in SCHEDULES.items():
         bench = Bench(edm.Model(denoiser), kind, noise)
@@ -132,22 +122,20 @@ def measure(
             f"{kind}: reference of {reference.steps} RK4 steps, its own error {reference.error.mean():.1e}",
             file=sys.stderr,
         )
-        keep(Row(kind, 0, "", "converged", 0, *judge(reference.samples), 0.0))
+        writer.write(Row(kind, 0, "", "converged", 0, *judge(reference.samples), 0.0))
         sheets[kind, "", "converged"] = reference.samples[:shown].float()
-        runs = [(sampler, mode, {"mode": mode}) for sampler in erk_samplers() for mode in modes()]
-        runs += [(sampler, "stock", DETERMINISTIC[sampler]) for sampler in peers()] if with_stock else []
-        for budget in budgets:
-            for sampler, mode, options in runs:
+        for budget in options.budgets:
+            for sampler, mode, given in runs(modes(), () if options.no_stock else peers()):
                 steps = steps_within(sampler, budget)
                 if steps < 2:
                     continue
-                result, calls = bench.sample(sampler, bench.sigmas(schedule, steps), options)
-                error = float(rms(result.double() - reference.samples).mean())
-                keep(Row(kind, budget, sampler, mode, calls, *judge(result), error))
-                if budget == min(budgets):
+                result, calls = bench.sample(sampler, bench.sigmas(schedule, steps), given)
+                error = float(reference.distance(result).mean())
+                writer.write(Row(kind, budget, sampler, mode, calls, *judge(result), error))
+                if budget == min(options.budgets):
                     sheets[kind, sampler, mode] = result[:shown]
             print(f"{kind}, {budget} calls", file=sys.stderr)
-    return made, sheets
+    return sheets
 
 
 def _reference(denoiser: network.Denoiser, bench: Bench, schedule: str) -> Reference:
@@ -167,86 +155,75 @@ def ratios(made: list[Row], mode: str, metric: str) -> dict[tuple[str, str, int]
 def write_report(made: list[Row], path: Path, sentence: str) -> None:
     """LEARNED.md."""
     denoiser, _ = network.load()
-    guided = [mode for mode in modes() if mode != "off"]
     data = next(row for row in made if row.mode == "data")
-    kinds = [kind for kind in SCHEDULES if any(row.kind == kind for row in made)]
-    lines = [
-        "# Accuracy on a learned network",
-        "",
-        f"{sentence} The network: {edm.weights(denoiser):,} weights, trained by `python -m bench.train_network`.",
-        "",
-        "Distance of samples to scikit-learn's digits, over the distance with mode off at equal model calls; and the "
-        "same ratio of the mean error to the converged solution. Geometric means over the solvers at "
-        f"{' and '.join(map(str, JUDGED))} calls; less is better.",
-        "",
-        "![ratio](learned_ratio.png)",
-        "",
-        "## Against the same solver with guidance off",
-        "",
-    ]
+    converged = ", ".join(f"{row.kind} {_values(row)}" for row in made if row.mode == "converged")
+    write_page(
+        path,
+        [
+            "# Accuracy on a learned network",
+            "",
+            f"{sentence} The network: {edm.weights(denoiser):,} weights, trained by `python -m bench.make.digits`.",
+            "",
+            "Distance of samples to scikit-learn's digits, over the distance with mode off at equal model calls; and "
+            "the same ratio of the mean error to the converged solution. Geometric means over the solvers at "
+            f"{' and '.join(map(str, JUDGED))} calls; less is better.",
+            "",
+            "![ratio](learned_ratio.png)",
+            "",
+            "## Against the same solver with guidance off",
+            "",
+            *_by_mode_and_kind(made),
+            f"A pixel is blank where the data's standard deviation is below {BLANK:g}; there a sample shows nothing "
+            "but noise.",
+            "",
+            *_above(made),
+            "## All distances",
+            "",
+            "Per cell: Frechet in pixels / Frechet in features / sliced Wasserstein / noise in blank pixels / error.",
+            "",
+            f"Two halves of the data: {_values(data)}. Converged solution: {converged}.",
+            "",
+            *_details(made),
+            "## Samples",
+            "",
+            "![samples](learned_samples.png)",
+        ],
+    )
+
+
+def _guided() -> list[str]:
+    return [mode for mode in modes() if mode != "off"]
+
+
+def _kinds(made: list[Row]) -> list[str]:
+    return [kind for kind in SCHEDULES if any(row.kind == kind for row in made)]
+
+
+def _by_mode_and_kind(made: list[Row]) -> list[str]:
     body = []
-    for mode in guided:
-        for kind in [*kinds, ""]:
+    for mode in _guided():
+        for kind in [*_kinds(made), ""]:
             columns = []
             for metric in (*METRICS, "blank", "error"):
-                values = [
-                    v
-                    for (k, _, budget), v in ratios(made, mode, metric).items()
-                    if kind in ("", k) and budget in JUDGED
-                ]
+                by_cell = ratios(made, mode, metric).items()
+                values = [v for (k, _, budget), v in by_cell if kind in ("", k) and budget in JUDGED]
                 columns += [number(geometric_mean(values)), number(max(values))] if values else ["", ""]
             body.append((f"`{mode}`, {FAMILY.get(kind, '**all**')}", *columns))
-    heads = [
-        f"{head}{suffix}"
-        for head in (*METRICS.values(), "noise in blank pixels", "error to converged")
-        for suffix in ("", ", worst")
-    ]
-    lines += table(("", *heads), body)
-    lines += [
-        f"A pixel is blank where the data's standard deviation is below {BLANK:g}; there a sample shows nothing but "
-        f"noise.",
-        "",
-        *_above(made),
-        "## All distances",
-        "",
-        "Per cell: Frechet in pixels / Frechet in features / sliced Wasserstein / noise in blank pixels / error.",
-        "",
-    ]
-    lines += [
-        f"Two halves of the data: {_values(data)}. Converged solution: "
-        + ", ".join(
-            f"{kind} {_values(row)}" for kind in kinds for row in made if row.kind == kind and row.mode == "converged"
-        )
-        + ".",
-        "",
-    ]
-    lines += _details(made, kinds, guided)
-    lines += ["## Samples", "", "![samples](learned_samples.png)"]
-    path.write_text("\n".join(line.rstrip() for line in lines).rstrip() + "\n")
+    names = (*METRICS.values(), "noise in blank pixels", "error to converged")
+    return table(("", *(f"{name}{suffix}" for name in names for suffix in ("", ", worst"))), body)
 
 
 def _above(made: list[Row], bound: float = 1.02) -> list[str]:
-    """Where the headline mode takes samples further from the data, with the distance that the converged solution
-    has.
-    """
+    """Where the headline mode takes samples further from the data, with the converged solution's own distance."""
     mode = "calibrated" if "calibrated" in modes() else "paper"
     values = {(*row.cell, row.mode): row for row in made}
     body = []
     for metric, name in METRICS.items():
         for (kind, sampler, budget), ratio in ratios(made, mode, metric).items():
             if ratio > bound:
-                kept = (
-                    values[kind, sampler, budget, "off"],
-                    values[kind, sampler, budget, mode],
-                    values[kind, "", 0, "converged"],
-                )
-                body.append(
-                    (
-                        f"{kind} {budget} calls {sampler}, {name}",
-                        number(ratio),
-                        *(f"{getattr(row, metric):.3g}" for row in kept),
-                    )
-                )
+                cells = ((kind, sampler, budget, "off"), (kind, sampler, budget, mode), (kind, "", 0, "converged"))
+                told = (f"{getattr(values[cell], metric):.3g}" for cell in cells)
+                body.append((f"{kind} {budget} calls {sampler}, {name}", number(ratio), *told))
     return [
         f"### Cells of mode {mode} above {bound:g}: {len(body)}",
         "",
@@ -262,13 +239,14 @@ def _values(row: Row) -> str:
     return f"{row.pixels:.3g} / {row.features:.3g} / {row.sliced:.3g} / {row.blank:.3f}{error}"
 
 
-def _details(made: list[Row], kinds: list[str], guided: list[str]) -> list[str]:
-    lines = []
+def _details(made: list[Row]) -> list[str]:
+    lines, guided = [], _guided()
+    samplers = list(dict.fromkeys(row.sampler for row in made if row.mode == "off"))
     cells = {(row.kind, row.budget, row.sampler, row.mode): row for row in made}
-    for kind in kinds:
+    for kind in _kinds(made):
         body = []
         for budget in sorted({row.budget for row in made if row.kind == kind and row.budget}):
-            for sampler in erk_samplers():
+            for sampler in samplers:
                 columns = [_values(cells[kind, budget, sampler, mode]) for mode in ("off", *guided)]
                 body.append((f"{budget} calls, {sampler}", *columns))
             stock = [row for row in made if (row.kind, row.budget, row.mode) == (kind, budget, "stock")]
@@ -283,7 +261,7 @@ def _details(made: list[Row], kinds: list[str], guided: list[str]) -> list[str]:
     return lines
 
 
-def sample_sheet(sheets: dict[tuple[str, str, str], Tensor], budget: int, path: Path) -> None:
+def sample_sheet(sheets: Sheets, budget: int, path: Path) -> None:
     """The same start noises in each mode and converged, side by side, for people to look at."""
     kinds = [kind for kind in ("edm", "flow") if (kind, "", "converged") in sheets]
     columns = [mode for mode in ("off", "paper", "calibrated") if any(m == mode for _, _, m in sheets)] + ["converged"]
@@ -300,43 +278,28 @@ def sample_sheet(sheets: dict[tuple[str, str, str], Tensor], budget: int, path: 
     )
 
 
-def _command(options: argparse.Namespace) -> str:
-    command = f"python -m bench.learned --samples {options.samples}"
-    command += f" --budgets {' '.join(map(str, options.budgets))}" if tuple(options.budgets) != BUDGETS else ""
-    return command + (" --no-stock" if options.no_stock else "")
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, default=1000, help="samples a run")
-    parser.add_argument("--budgets", type=int, nargs="+", default=list(BUDGETS), help="model calls")
-    parser.add_argument("--no-stock", action="store_true", help="leave out ComfyUI's own samplers")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    parser = command.parser("learned", __doc__, 1000, BUDGETS, stock=True)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    logging.getLogger().setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module="comfy")
-    folder: Path = options.output
-    folder.mkdir(parents=True, exist_ok=True)
-    csv = folder / CSV.name
-    environment.record(csv.with_suffix(".json"), _command(options))
-    made, sheets = measure(options.samples, options.budgets, not options.no_stock, csv)
-    write_report(made, folder / "LEARNED.md", environment.sentence(csv.with_suffix(".json")))
+    folder = command.begin(options)
+    csv, page, plot, pictures = (
+        folder / name for name in ("learned.csv", "LEARNED.md", "learned_ratio.png", "learned_samples.png")
+    )
+    record = csv.with_suffix(".json")
+    if not options.report:
+        environment.record(record, command.text(parser, options))
+        sample_sheet(measure(options, csv), min(options.budgets), pictures)
+    made = rows.need(csv, Row)
+    write_report(made, page, environment.sentence(record))
     points = [
         plots.Ratio(sampler, mode, FAMILY[kind], budget, value)
         for mode in modes()
         if mode != "off"
         for (kind, sampler, budget), value in ratios(made, mode, "pixels").items()
     ]
-    plots.ratio_by_calls(
-        points, folder / "learned_ratio.png", "Frechet distance (pixels) of a learned network's samples to the data, "
-            "equal model calls",
-        "distance, mode / off",
-    )  # fmt: skip
-    sample_sheet(sheets, min(options.budgets), folder / "learned_samples.png")
-    for name in ("learned.csv", "LEARNED.md", "learned_ratio.png", "learned_samples.png"):
-        print(folder / name)
+    title = "Frechet distance (pixels) of a learned network's samples to the data, equal model calls"
+    plots.ratio_by_calls(points, plot, title, "distance, mode / off")
+    print(csv, page, plot, pictures, sep="\n")
     return 0
 
 

@@ -9,8 +9,6 @@ Stable Diffusion 1.5's whole U-Net with random weights, 512 x 512, batch 1 with 
 
 from __future__ import annotations
 
-import argparse
-import json
 import shutil
 import statistics
 import sys
@@ -26,9 +24,8 @@ import torch
 from devtools.comfyui import Server, error_message, exit_on_sigterm, serve
 from devtools.inprocess import load_comfyui
 
-from .instruments import environment
-from .instruments.environment import RESULTS
-from .instruments.rows import Writer
+from .instruments import command, environment, rows
+from .instruments.tables import page, table
 
 SIDES = {"SD 1.5, 512": 96, "SDXL, 1024": 160, "FLUX, 1024": 320}
 """Side of the demo's latent, which has three channels, so that it is no smaller than that model's."""
@@ -136,59 +133,75 @@ def model_step() -> float:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser("live_view", __doc__)
     parser.add_argument("--repeats", type=int, default=7, help="pairs of runs, of whose differences the median counts")
-    parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
+    folder = command.begin(options)
+    csv, record, written = (folder / name for name in ("live_view.csv", "live_view.json", "LIVE_VIEW.md"))
+    if not options.report:
+        measure(options.repeats, csv)
+        environment.record(record, command.text(parser, options), model_step_ms=round(model_step()))
+    step = environment.told(record, "model_step_ms")
+    written.write_text(report(rows.need(csv, Row), step, environment.sentence(record)))
+    print(csv, written, sep="\n")
+    return 0
+
+
+def measure(repeats: int, path: Path) -> None:
+    """All rows, written as they are made."""
     exit_on_sigterm()
-    made: list[Row] = []
-    writer = Writer(options.output / "live_view.csv", Row)
-    node = Path(__file__).parent / "zero_cost_node"
+    writer = rows.Writer(path, Row)
+    node = Path(__file__).parent / "instruments" / "zero_cost_node"
     with serve(prepare=lambda base: shutil.copytree(node, base / "custom_nodes" / node.name)) as server:
         browser = Browser(server)
         for latent, side in SIDES.items():
             for solver in SOLVERS:
                 milliseconds(server, browser, solver, side, "all")
                 pairs = [
-                    (
-                        milliseconds(server, browser, solver, side, "off"),
-                        milliseconds(server, browser, solver, side, "all"),
-                    )
-                    for _ in range(options.repeats)
+                    [milliseconds(server, browser, solver, side, show) for show in ("off", "all")]
+                    for _ in range(repeats)
                 ]
-                differences = sorted(on - off for off, on in pairs)
-                row = Row(
-                    latent, solver, "calibrated", statistics.median(off for off, _ in pairs),
-                    statistics.median(differences),
-                    differences[0], differences[-1],
-                )  # fmt: skip
+                costs = sorted(on - off for off, on in pairs)
+                off_ms, cost_ms = statistics.median(off for off, _ in pairs), statistics.median(costs)
+                row = Row(latent, solver, "calibrated", off_ms, cost_ms, costs[0], costs[-1])
                 writer.write(row)
-                made.append(row)
                 print(row, file=sys.stderr)
-    step = model_step()
-    record = options.output / "live_view.json"
-    environment.record(record, "python -m bench.live_view")
-    record.write_text(json.dumps({**json.loads(record.read_text()), "model_step_ms": round(step)}, indent=2) + "\n")
-    (options.output / "LIVE_VIEW.md").write_text(report(made, step, environment.sentence(record)))
-    print(options.output / "LIVE_VIEW.md")
-    return 0
 
 
 def report(made: list[Row], step: float, sentence: str) -> str:
     """The rows as a page of Markdown."""
-    lines = ["# What the live chart costs", "", sentence, "", *__doc__.splitlines()[2:], ""]
-    lines += [f"A step of that model took {step:.0f} ms, on a CPU.", ""]
-    lines += [
-        "| latent no smaller than of | solver | chart off, ms a step | the chart, ms a step | least to most | of the "
-        "model's step |"
-    ]
-    lines += ["|---|---|---:|---:|---:|---:|"]
-    lines += [
-        f"| {row.latent} | {row.solver} | {row.off_ms:.2f} | {row.cost_ms:+.3f} | {row.least_ms:+.3f} to "
-        f"{row.most_ms:+.3f} | {row.cost_ms / step:.3%} |"
+    heads = (
+        "latent no smaller than of",
+        "solver",
+        "chart off, ms a step",
+        "the chart, ms a step",
+        "least to most",
+        "of the model's step",
+    )
+    body = [
+        (
+            row.latent,
+            row.solver,
+            f"{row.off_ms:.2f}",
+            f"{row.cost_ms:+.3f}",
+            f"{row.least_ms:+.3f} to {row.most_ms:+.3f}",
+            f"{row.cost_ms / step:.3%}",
+        )
         for row in made
     ]
-    return "\n".join(lines) + "\n"
+    return page(
+        [
+            "# What the live chart costs",
+            "",
+            sentence,
+            "",
+            *__doc__.splitlines()[2:],
+            "",
+            f"A step of that model took {step:.0f} ms, on a CPU.",
+            "",
+            *table(heads, body, "llrrrr"),
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -17,14 +17,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .instruments import comparison, environment, plots, rows
+from .instruments import command, comparison, environment, plots, rows
 from .instruments.comfy_model import Bench
 from .instruments.comparison import Case, Row
 from .instruments.environment import RESULTS
-from .instruments.packages import FetchError
+from .instruments.grain import grain, local_mean
 from .instruments.reference import converge
 from .instruments.score_network import FILES, GALAXYGRAD, TRAINED_UP_TO, Galaxies, load
 from .instruments.stock import steps_within
+from .instruments.tables import table, write_page
 
 CSV = RESULTS / "networks.csv"
 BUDGETS = (6, 8, 12, 16, 24)
@@ -58,20 +59,9 @@ def levels(bench: Bench, steps: int) -> Tensor:
     return sigmas
 
 
-def local_mean(pictures: Tensor, side: int) -> Tensor:
-    """Over side x side pixels, cut off at the border: [B, 1, h, w] -> the same."""
-    return torch.nn.functional.avg_pool2d(pictures, side, stride=1, padding=side // 2, count_include_pad=False)
-
-
 def sky_of(converged: Tensor) -> Tensor:
     """Where a picture is blank, [B, 1, h, w] bool."""
     return local_mean(converged.abs(), SMOOTH) < SKY * converged.amax((1, 2, 3), keepdim=True)
-
-
-def grain(pictures: Tensor, sky: Tensor) -> float:
-    """RMS in the sky of what 3 x 3 pixels do not share: noise, and not the halo of a galaxy."""
-    pictures = pictures.double()
-    return float((pictures - local_mean(pictures, 3))[sky].square().mean().sqrt())
 
 
 def prepare(name: str, kind: str, samples: int) -> Case:
@@ -110,10 +100,9 @@ Sheets = dict[tuple[str, str], Tensor]
 """Pictures by (network, "off", "calibrated" or "converged"), on the first schedule."""
 
 
-def measure(options: argparse.Namespace, path: Path) -> tuple[list[Row], Sheets]:
-    """All rows, written as they are made, and pictures."""
+def measure(options: argparse.Namespace, path: Path) -> Sheets:
+    """All rows, written as they are made. Returns pictures to look at."""
     writer = rows.Writer(path, Row)
-    made: list[Row] = []
     sheets: Sheets = {}
     for name in options.only:
         for kind in options.kinds:
@@ -124,12 +113,11 @@ def measure(options: argparse.Namespace, path: Path) -> tuple[list[Row], Sheets]
                     budget, lambda sampler, b=budget: steps_within(sampler, b), not options.no_stock
                 ):
                     writer.write(row)
-                    made.append(row)
                     if kind == options.kinds[0] and budget == SHOWN_BUDGET and row.sampler == SHOWN_SOLVER:
                         sheets[name, row.mode] = samples[:SHOWN]
                         sheets[name, "converged"] = case.reference.samples[:SHOWN]
                 print(f"{name}, {kind}, {budget} calls: {time.monotonic() - begin:.0f} s", file=sys.stderr)
-    return made, sheets
+    return sheets
 
 
 def title_of(row: Row) -> str:
@@ -195,7 +183,7 @@ def write_report(made: list[Row], with_sheet: bool, path: Path, sentence: str) -
             "",
             "![pictures](networks_pictures.png)",
         ]
-    comparison.write_page(path, page)
+    write_page(path, page)
 
 
 def _single_cells(compared: list[comparison.Comparison]) -> list[str]:
@@ -214,7 +202,7 @@ def _single_cells(compared: list[comparison.Comparison]) -> list[str]:
         "",
         "Error, calibrated / off, and in brackets the noise with off and with calibrated.",
         "",
-        *comparison.table(("network, schedule, calls", *solvers), body),
+        *table(("network, schedule, calls", *solvers), body),
     ]
 
 
@@ -240,32 +228,26 @@ def picture_sheet(sheets: Sheets, path: Path) -> None:
 
 
 def main() -> int:
-    parser = comparison.arguments(__doc__, 16, BUDGETS, "model calls", list(FILES))
-    parser.add_argument(
-        "--kinds", nargs="+", choices=list(SCHEDULES), default=list(SCHEDULES), help="schedules, by kind of model"
-    )
-    parser.add_argument("--no-stock", action="store_true", help="leave out ComfyUI's own samplers")
+    parser = command.parser("networks", __doc__, 16, BUDGETS, only=FILES, kinds=SCHEDULES, stock=True)
     options = parser.parse_args()
-    folder = comparison.begin(options)
-    path = folder / CSV.name
-    try:
-        GALAXYGRAD.wheel()
-    except FetchError as error:
-        print(error, file=sys.stderr)
-        return 1
-    environment.record(path.with_suffix(".json"), comparison.command("networks", parser, options), [GALAXYGRAD])
-    made, sheets = measure(options, path)
-    comparison.plot(
-        comparison.compare(made),
-        title_of,
-        folder / "networks_ratio.png",
-        "Error on networks that others trained, equal model calls",
+    folder = command.begin(options)
+    path, page, plot, pictures = (
+        folder / name for name in (CSV.name, "NETWORKS.md", "networks_ratio.png", "networks_pictures.png")
     )
-    if sheets:
-        picture_sheet(sheets, folder / "networks_pictures.png")
-    write_report(made, bool(sheets), folder / "NETWORKS.md", environment.sentence(path.with_suffix(".json")))
-    for name in (path.name, "NETWORKS.md", "networks_ratio.png", *(["networks_pictures.png"] if sheets else [])):
-        print(folder / name)
+    record = path.with_suffix(".json")
+    if not options.report:
+        GALAXYGRAD.need()
+        environment.record(record, command.text(parser, options), [GALAXYGRAD])
+        sheets = measure(options, path)
+        pictures.unlink(missing_ok=True)
+        if sheets:
+            picture_sheet(sheets, pictures)
+    made = rows.need(path, Row)
+    comparison.plot(
+        comparison.compare(made), title_of, plot, "Error on networks that others trained, equal model calls"
+    )
+    write_report(made, pictures.exists(), page, environment.sentence(record))
+    print(path, page, plot, *([pictures] if pictures.exists() else []), sep="\n")
     return 0
 
 

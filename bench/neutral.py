@@ -26,13 +26,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .instruments import comparison, environment, rows
+from .instruments import command, comparison, environment, rows
 from .instruments.comfy_model import Bench
 from .instruments.comparison import Case, Row
 from .instruments.environment import RESULTS
-from .instruments.packages import FetchError, Package
+from .instruments.packages import Package
 from .instruments.reference import converge
 from .instruments.stock import steps_within
+from .instruments.tables import table, write_page
 
 CSV = RESULTS / "neutral.csv"
 SMALLDIFFUSION = Package("smalldiffusion", "0.5.0", "04f9f8fd7d2bca70c202f16318b90bbb6873366b043885ba8b7de9dceecc4ee0")
@@ -69,7 +70,7 @@ def load_module(wheel: Path, name: str) -> ModuleType:
 
 class Ideal:
     """The package's ideal denoiser of a data set, for sampling through ComfyUI: see
-    :class:`bench.comfy_model.Predictor`.
+    :class:`bench.instruments.comfy_model.Predictor`.
 
     denoiser  called with (x [B, 2], sigma [B, 1]); gives the noise, (x - D)/sigma
     mean      [2] of the data
@@ -122,10 +123,9 @@ def prepare(name: str, kind: str, samples: int) -> Case:
     return Case(name, schedule, bench, lambda steps: bench.sigmas(schedule, steps), found)
 
 
-def measure(options: argparse.Namespace, path: Path) -> list[Row]:
+def measure(options: argparse.Namespace, path: Path) -> None:
     """All rows, written as they are made."""
     writer = rows.Writer(path, Row)
-    made: list[Row] = []
     for name in options.only:
         for kind in options.kinds:
             begin = time.monotonic()
@@ -135,9 +135,7 @@ def measure(options: argparse.Namespace, path: Path) -> list[Row]:
                     budget, lambda sampler, b=budget: steps_within(sampler, b), not options.no_stock
                 ):
                     writer.write(row)
-                    made.append(row)
             print(f"{name}, {kind}: {time.monotonic() - begin:.0f} s", file=sys.stderr)
-    return made
 
 
 def title_of(row: Row) -> str:
@@ -148,7 +146,7 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
     """NEUTRAL.md."""
     compared = comparison.compare(made)
     sets = [(name, text) for name, (text, _) in SETS.items() if any(row.problem == name for row in made)]
-    comparison.write_page(
+    write_page(
         path,
         [
             "# Another project's data and denoisers",
@@ -161,7 +159,7 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
             "these problems**: they run after the rule is fixed. Each data set is a finite set of points. Its "
             "Datasaurus sets are left out: the wheel lacks their file.",
             "",
-            *comparison.table(("data set", "made by"), sets),
+            *table(("data set", "made by"), sets),
             f"{comparison.explain(made)} On flow models at alpha below {Ideal.BLIND:g}, which is sigma 1 and nothing "
             f"else, the denoiser "
             "cannot be asked: the data's mean stands for its answer, which is the limit.",
@@ -181,30 +179,19 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
 
 
 def main() -> int:
-    parser = comparison.arguments(__doc__, 64, BUDGETS, "model calls", list(SETS))
-    parser.add_argument(
-        "--kinds", nargs="+", choices=list(SCHEDULES), default=list(SCHEDULES), help="schedules, by kind of model"
-    )
-    parser.add_argument("--no-stock", action="store_true", help="leave out ComfyUI's own samplers")
+    parser = command.parser("neutral", __doc__, 64, BUDGETS, only=SETS, kinds=SCHEDULES, stock=True)
     options = parser.parse_args()
-    folder = comparison.begin(options)
-    path = folder / CSV.name
-    try:
-        SMALLDIFFUSION.wheel()
-    except FetchError as error:
-        print(error, file=sys.stderr)
-        return 1
-    environment.record(path.with_suffix(".json"), comparison.command("neutral", parser, options), [SMALLDIFFUSION])
-    made = measure(options, path)
-    comparison.plot(
-        comparison.compare(made),
-        title_of,
-        folder / "neutral_ratio.png",
-        "Error on another project's data, equal model calls",
-    )
-    write_report(made, folder / "NEUTRAL.md", environment.sentence(path.with_suffix(".json")))
-    for name in (path.name, "NEUTRAL.md", "neutral_ratio.png"):
-        print(folder / name)
+    folder = command.begin(options)
+    path, page, plot = (folder / name for name in (CSV.name, "NEUTRAL.md", "neutral_ratio.png"))
+    record = path.with_suffix(".json")
+    if not options.report:
+        SMALLDIFFUSION.need()
+        environment.record(record, command.text(parser, options), [SMALLDIFFUSION])
+        measure(options, path)
+    made = rows.need(path, Row)
+    comparison.plot(comparison.compare(made), title_of, plot, "Error on another project's data, equal model calls")
+    write_report(made, page, environment.sentence(record))
+    print(path, page, plot, sep="\n")
     return 0
 
 

@@ -10,7 +10,6 @@ Writes OBSERVATION.md, observation.csv and observation.png into bench/results/. 
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
 import statistics
@@ -26,9 +25,10 @@ from matplotlib.ticker import FuncFormatter
 from torch import Tensor
 from torch.func import jacrev, vmap
 
-from .instruments import plots, rows
-from .instruments.environment import RESULTS
-from .instruments.problems import Problem, problem
+from .instruments import command, plots, rows
+from .instruments.problem import Problem
+from .instruments.problems import problem
+from .instruments.tables import table, write_page
 
 PROBLEMS = ("gaussian-rotated", "spiral-0.10", "tree-0.05", "mixture-8x8", "digits-0.30")
 STEPS = (8, 16, 32)
@@ -159,11 +159,6 @@ def _scale(kappa: float, sigma: float) -> float:
     return sigma * math.sqrt(1 / kappa - 1) if 0 < kappa < 1 else math.nan
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Figure and table
-# ---------------------------------------------------------------------------------------------------------------------
-
-
 def figure(made: Sequence[Row], path: Path) -> None:
     """Six panels against rho-hat: where the error points, where the estimate points, how good the numbers are."""
     drawn, axes = plots.new_figure(14.5, 7.8, 3, 2)
@@ -249,10 +244,7 @@ def write_report(made: Sequence[Row], path: Path) -> None:
         "",
         "![observation](observation.png)",
         "",
-        f"| {' | '.join(heads)} |",
-        f"|---|{'---:|' * (len(heads) - 1)}",
-        *(f"| {' | '.join(line)} |" for line in lines),
-        "",
+        *table(heads, lines),
         f"Over all {len(made)} samples and steps, median |cosine| of the truncation error: "
         f"{_median(r.error_direction for r in made):.2f} with the estimated direction, "
         f"{_median(r.error_eigen for r in made):.2f} with the dominant eigenvector, "
@@ -263,7 +255,7 @@ def write_report(made: Sequence[Row], path: Path) -> None:
         "eigenvector is often not well defined, and its cosine with anything says little. The leading space is well "
         "defined.",
     ]
-    path.write_text("\n".join(text) + "\n")
+    write_page(path, text)
 
 
 def _median(values: Iterable[float]) -> float:
@@ -291,23 +283,20 @@ def _line(head: str, here: Sequence[Row]) -> tuple[str, ...]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
-    folder: Path = parser.parse_args().output
-    torch.set_num_threads(1)
-    folder.mkdir(parents=True, exist_ok=True)
-    made: list[Row] = []
-    for name in PROBLEMS:
-        for steps in STEPS:
-            made += observe(problem(name), steps)
-        print(name, file=sys.stderr)
-    writer = rows.Writer(folder / "observation.csv", Row)
-    for row in made:
-        writer.write(row)
-    figure(made, folder / "observation.png")
-    write_report(made, folder / "OBSERVATION.md")
-    for name in ("observation.csv", "OBSERVATION.md", "observation.png"):
-        print(folder / name)
+    options = command.parser("observation", __doc__).parse_args()
+    folder = command.begin(options)
+    csv, page, picture = (folder / name for name in ("observation.csv", "OBSERVATION.md", "observation.png"))
+    if not options.report:
+        writer = rows.Writer(csv, Row)
+        for name in PROBLEMS:
+            for steps in STEPS:
+                for row in observe(problem(name), steps):
+                    writer.write(row)
+            print(name, file=sys.stderr)
+    made = rows.need(csv, Row)
+    figure(made, picture)
+    write_report(made, page)
+    print(csv, page, picture, sep="\n")
     return 0
 
 

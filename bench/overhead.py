@@ -20,24 +20,19 @@ import argparse
 import itertools
 import statistics
 import sys
-import time
-import weakref
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import erk
 from devtools.inprocess import load_pack
 from devtools.twins import TWINS, counterpart
 
-from .instruments import environment
-from .instruments.environment import RESULTS
-from .instruments.rows import Writer
+from .instruments import command, environment, rows
+from .instruments.cost import Zero, counted, memory, seconds, waits
+from .instruments.tables import page, table
 
 LATENTS = {"SDXL 1024": (4, 128, 128), "FLUX 1024": (16, 128, 128), "Wan 480p": (16, 21, 60, 104)}
 BATCHES = (1, 4)
@@ -68,80 +63,30 @@ class Row:
     waits: str
 
 
-class Zero:
-    """The zero-cost denoiser, behind what a k-diffusion sampler looks at."""
-
-    inner_model = SimpleNamespace(
-        inner_model=SimpleNamespace(model_sampling=object()),
-        model_patcher=SimpleNamespace(get_model_object=lambda name: object()),
-    )
-
-    def __init__(self, x: Tensor, timed: bool = False) -> None:
-        self.prediction = torch.randn_like(x)
-        self.calls, self.timed = 0, timed
-        self.times: list[float] = []
-
-    def __call__(self, x: Tensor, sigma: Tensor, **options: object) -> Tensor:
-        self.calls += 1
-        if self.timed:
-            self.times.append(_clock(x.device))
-        return self.prediction
-
-    def steps_seconds(self, steps: int) -> list[float]:
-        """How long each step of the run took, but for the first and the last ones."""
-        begins = self.times[:: 2 if self.calls > steps else 1]  # the last step makes one call less
-        return [later - begin for begin, later in itertools.pairwise(begins[WARM:])]
-
-
-class _Allocations(TorchDispatchMode):
-    """Counts kernels, and the bytes of the storages made while it is on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kernels = self.live = self.peak = 0
-        self._known: set[int] = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if not func.is_view and "empty" not in str(func):
-            self.kernels += 1
-        for tensor in result if isinstance(result, (tuple, list)) else (result,):
-            if isinstance(tensor, Tensor):
-                self._follow(tensor)
-        return result
-
-    def _follow(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
-        if key in self._known:
-            return
-        self._known.add(key)
-        self.live += size
-        self.peak = max(self.peak, self.live)
-
-        def gone() -> None:
-            self._known.discard(key)
-            self.live -= size
-
-        weakref.finalize(tensor, gone)
-
-
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser("overhead", __doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--repeats", type=int, default=5, help="runs of which the least counts")
     parser.add_argument("--quick", action="store_true", help="one latent, one batch, float32")
     parser.add_argument(
         "--all", action="store_true", help="every latent in every batch and precision, on a CPU too (hours there)"
     )
-    parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
+    folder = command.begin(options)
+    csv, record, written = (folder / name for name in ("overhead.csv", "overhead.json", "OVERHEAD.md"))
+    if not options.report:
+        load_pack()
+        measure_all(options, csv)
+        environment.record(record, command.text(parser, options))
+    written.write_text(report(rows.need(csv, Row), environment.sentence(record)))
+    print(csv, written, sep="\n")
+    return 0
 
-    torch.set_num_threads(1)
-    load_pack()
+
+def measure_all(options: argparse.Namespace, path: Path) -> None:
+    """All rows, written as they are made."""
+    writer = rows.Writer(path, Row)
     device = torch.device(options.device)
-    made: list[Row] = []
-    writer = Writer(options.output / "overhead.csv", Row)
     everything = options.all or device.type != "cpu"
     for name, batch, dtype in itertools.product(LATENTS, BATCHES, DTYPES):
         plain = (batch, dtype) == (BATCHES[0], "fp32")
@@ -151,13 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
         for solver in erk.SOLVERS:
             for row in measure(solver, x, name, dtype, options.repeats):
                 writer.write(row)
-                made.append(row)
         print(f"{name}, batch {batch}, {dtype}", file=sys.stderr)
-    command = "python -m bench.overhead" + (" --quick" if options.quick else "") + (" --all" if options.all else "")
-    environment.record(options.output / "overhead.json", command)
-    (options.output / "OVERHEAD.md").write_text(report(made, environment.sentence(options.output / "overhead.json")))
-    print(options.output / "OVERHEAD.md")
-    return 0
 
 
 def measure(solver: str, x: Tensor, latent: str, dtype: str, repeats: int) -> list[Row]:
@@ -174,22 +113,20 @@ def measure(solver: str, x: Tensor, latent: str, dtype: str, repeats: int) -> li
     modes = ("stock", "off", "paper", "calibrated")
     calls = {mode: run(mode).calls for mode in modes}
     for mode in modes:
-        run(
-            mode, SHORT
-        )  # so that tables, which a run of this schedule finds made ever after, are not counted as its kernels
+        run(mode, SHORT)  # makes the tables of this schedule, which are then not counted as its kernels
     # In turn, so that a machine that grows slower does so for all.
     steps_seconds: dict[str, list[float]] = {mode: [] for mode in modes}
     for _ in range(repeats):
         for mode in modes:
-            steps_seconds[mode] += run(mode, timed=True).steps_seconds(LONG)
-    seconds = {mode: statistics.median(steps_seconds[mode]) for mode in modes}
-    one_pass = _seconds(lambda: torch.add(x, 1.0), x.device, repeats * 20, warm=3)
-    memory = {mode: _memory(lambda mode=mode: run(mode), x) for mode in modes}
-    rows = []
+            steps_seconds[mode] += run(mode, timed=True).steps_seconds(LONG, WARM)
+    times = {mode: statistics.median(steps_seconds[mode]) for mode in modes}
+    one_pass = seconds(lambda: torch.add(x, 1.0), x.device, repeats * 20, warm=3)
+    peaks = {mode: memory(lambda mode=mode: run(mode), x) for mode in modes}
+    made = []
     for mode in modes[1:]:
-        kernels = [_counted(lambda steps=steps, mode=mode: run(mode, steps)).kernels for steps in (LONG, SHORT)]
-        over = seconds[mode] - seconds["stock"]
-        rows.append(
+        kernels = [counted(lambda steps=steps, mode=mode: run(mode, steps)).kernels for steps in (LONG, SHORT)]
+        over = times[mode] - times["stock"]
+        made.append(
             Row(
                 x.device.type,
                 latent,
@@ -199,111 +136,57 @@ def measure(solver: str, x: Tensor, latent: str, dtype: str, repeats: int) -> li
                 mode,
                 calls[mode],
                 calls["stock"],
-                1e3 * seconds[mode],
+                1e3 * times[mode],
                 1e3 * over,
                 over / one_pass,
                 (kernels[0] - kernels[1]) / (LONG - SHORT),
-                memory[mode] - memory["stock"],
-                _waits(lambda mode=mode: run(mode), x.device),
+                peaks[mode] - peaks["stock"],
+                waits(lambda mode=mode: run(mode), x.device),
             )
         )
-    return rows
-
-
-def _clock(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        return time.perf_counter()
-    return time.process_time()
-
-
-def _seconds(work: Callable[[], object], device: torch.device, repeats: int, warm: int = 1) -> float:
-    """The least time of several runs."""
-    for _ in range(warm):
-        work()
-    times = []
-    for _ in range(repeats):
-        begin = _clock(device)
-        work()
-        times.append(_clock(device) - begin)
-    return min(times)
-
-
-def _counted(work: Callable[[], object]) -> _Allocations:
-    with _Allocations() as allocations:
-        work()
-    return allocations
-
-
-def _memory(work: Callable[[], object], x: Tensor) -> float:
-    """Peak of what the work allocates, in float32 latents."""
-    size = 4 * x.numel()
-    if x.device.type == "cuda":
-        torch.cuda.synchronize(x.device)
-        torch.cuda.reset_peak_memory_stats(x.device)
-        before = torch.cuda.memory_allocated(x.device)
-        work()
-        return (torch.cuda.max_memory_allocated(x.device) - before) / size
-    return _counted(work).peak / size
-
-
-def _waits(work: Callable[[], object], device: torch.device) -> str:
-    """Whether a step waits for the device: "no", what waited, or that there is nothing to wait for.
-
-    The schedule is read from the device once at the start, so the check is on while the model is being
-    called and what follows, not before.
-    """
-    if device.type != "cuda":
-        return "no device"
-    before = Zero.__call__
-
-    def checked(self, x, sigma, **options):
-        torch.cuda.set_sync_debug_mode("error")
-        return before(self, x, sigma, **options)
-
-    Zero.__call__ = checked
-    try:
-        work()
-        return "no"
-    except RuntimeError as error:
-        return str(error).splitlines()[0]
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-        Zero.__call__ = before
+    return made
 
 
 def report(made: list[Row], sentence: str) -> str:
     """The rows as a page of Markdown."""
-    lines = ["# What a step costs", "", sentence, ""]
-    lines += [line.strip() for line in __doc__.splitlines()[2:]]
-    lines += ["", "## Median over the latents, batches and precisions", "",
-    "| solver | mode | kernels a step | passes over the latent | memory, latents | model calls |"]  # fmt: skip
-    lines += ["|---|---|---:|---:|---:|---|"]
-    for solver in erk.SOLVERS:
-        for mode in ("off", "paper", "calibrated"):
-            rows = [row for row in made if (row.solver, row.mode) == (solver, mode)]
-            median = {
-                name: statistics.median(getattr(row, name) for row in rows)
-                for name in ("kernels", "over_passes", "over_memory")
-            }
-            same = "as stock" if all(row.calls == row.stock_calls for row in rows) else "**not as stock**"
-            lines.append(
-                f"| {solver} | {mode} | {median['kernels']:.0f} | {median['over_passes']:+.1f} | "
-                f"{median['over_memory']:+.1f} | {same} |"
-            )
-    lines += [
-        "",
-        "## All",
-        "",
-        "| device | latent | batch | precision | solver | mode | ms a step | over stock | passes | memory | waits |",
-    ]
-    lines += ["|---|---|---:|---|---|---|---:|---:|---:|---:|---|"]
-    lines += [
-        f"| {row.device} | {row.latent} | {row.batch} | {row.dtype} | {row.solver} | {row.mode} | {row.ms:.2f} | "
-        f"{row.over_ms:+.2f} | {row.over_passes:+.1f} | {row.over_memory:+.1f} | {row.waits} |"
+    medians = []
+    for solver, mode in itertools.product(erk.SOLVERS, ("off", "paper", "calibrated")):
+        here = [row for row in made if (row.solver, row.mode) == (solver, mode)]
+        if not here:
+            continue  # newer than the rows
+        kernels, passes, latents = (
+            statistics.median(getattr(row, name) for row in here) for name in ("kernels", "over_passes", "over_memory")
+        )
+        same = "as stock" if all(row.calls == row.stock_calls for row in here) else "**not as stock**"
+        medians.append((solver, mode, f"{kernels:.0f}", f"{passes:+.1f}", f"{latents:+.1f}", same))
+    everything = [
+        (
+            row.device, row.latent, row.batch, row.dtype, row.solver, row.mode, f"{row.ms:.2f}", f"{row.over_ms:+.2f}",
+            f"{row.over_passes:+.1f}", f"{row.over_memory:+.1f}", row.waits,
+        )
         for row in made
-    ]
-    return "\n".join(lines) + "\n"
+    ]  # fmt: skip
+    heads = ("solver", "mode", "kernels a step", "passes over the latent", "memory, latents", "model calls")
+    all_heads = (
+        "device", "latent", "batch", "precision", "solver", "mode", "ms a step", "over stock", "passes", "memory",
+        "waits",
+    )  # fmt: skip
+    return page(
+        [
+            "# What a step costs",
+            "",
+            sentence,
+            "",
+            *(line.strip() for line in __doc__.splitlines()[2:]),
+            "",
+            "## Median over the latents, batches and precisions",
+            "",
+            *table(heads, medians, "llrrrl"),
+            "## All",
+            "",
+            *table(all_heads, everything, "llrlllrrrrl"),
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import statistics
 import sys
 import warnings
@@ -21,13 +20,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from .accuracy import Cell
+from .instruments import command
 from .instruments.comfy_model import Bench
 from .instruments.problems import problem
-from .instruments.reference import rms
 from .instruments.stock import steps_within
 
 PROBLEMS = ("gaussian-rotated", "spiral-0.10", "tree-0.10", "mixture-8x8", "digits-0.30", "digits-cfg-4")
@@ -64,8 +62,7 @@ def main() -> int:
     parser.add_argument("path", type=Path, help="checkout of RES4LYF")
     parser.add_argument("--budgets", nargs="+", type=int, default=[8, 16, 32], help="model calls")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    logging.getLogger().setLevel(logging.WARNING)
+    command.quiet()
     warnings.filterwarnings("ignore")
     theirs = load(options.path)
 
@@ -87,11 +84,11 @@ def main() -> int:
                 cell = Cell(what, bench, schedule, budget)
                 for run, function in runs.items():
                     samples, _ = within(bench, schedule, budget, function)
-                    errors[kind, budget, run].append(float(rms(samples.double() - cell.reference.samples).mean()))
+                    errors[kind, budget, run].append(float(cell.reference.distance(samples).mean()))
                 for run, mode in (("erk_abm", "off"), ("erk_abm", "calibrated")):
                     errors[kind, budget, f"{run}, {mode}"].append(float(cell.errors(run, mode).mean()))
                 samples, _ = bench.sample("dpmpp_2m", bench.sigmas(schedule, steps_within("dpmpp_2m", budget)))
-                errors[kind, budget, "dpmpp_2m"].append(float(rms(samples.double() - cell.reference.samples).mean()))
+                errors[kind, budget, "dpmpp_2m"].append(float(cell.reference.distance(samples).mean()))
         print(name, file=sys.stderr)
     print(
         "Error over that of erk_abm, calibrated, at equal model calls: geometric mean over the problems, and the "

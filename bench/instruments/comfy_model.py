@@ -38,7 +38,7 @@ SETTINGS = {
 
 
 class Predictor(Protocol):
-    """What a model is made of: a :class:`bench.problems.Problem` or anything with these three.
+    """What a model is made of: a :class:`bench.instruments.problem.Problem` or anything with these three.
 
     Two more are used where it has them: ``negative_condition(batch)``, class weights of the negative prompt in place
     of none, and ``interval``, not None where ``guided(sigma, flow)`` says at which levels CFG acts.

@@ -1,4 +1,4 @@
-"""Mode calibrated against mode off, and the stock samplers, on models that no :class:`bench.problems.Problem` is.
+"""Mode calibrated against mode off, and the stock samplers, on models that are no problem of the suite.
 
 Shared by the benchmarks of other people's networks, of other people's data sets, and of distilled students: the rows
 that they write, and the tables made of them.
@@ -6,25 +6,20 @@ that they write, and the tables made of them.
 
 from __future__ import annotations
 
-import argparse
-import logging
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from . import plots
 from .comfy_model import Bench
-from .environment import RESULTS
-from .reference import Reference, rms
-from .stock import DETERMINISTIC, erk_samplers, peers
-from .tables import EXACT, WORSE_BY, geometric_mean, number, percent, ratio, table
+from .reference import Reference
+from .stock import peers, runs
+from .tables import EXACT, WORSE_BY, geometric_mean, number, percent, ratio, share_worse, table
 
 MODES = ("off", "calibrated")
 BOUND = 1.10
@@ -89,31 +84,21 @@ class Case:
         """Every sampler with the steps that ``steps_of`` gives it, and its samples; those with fewer than two are left
         out.
         """
-        for sampler in erk_samplers():
-            off = None
-            for mode in MODES if steps_of(sampler) >= 2 else ():
-                row, samples, errors = self._run(sampler, steps_of(sampler), budget, mode, {"mode": mode}, off)
-                off = errors if off is None else off
-                yield row, samples
-        for sampler in peers() if with_stock else ():
+        off: dict[str, Tensor] = {}
+        for sampler, mode, options in runs(MODES, peers() if with_stock else ()):
             if steps_of(sampler) >= 2:
-                yield self._run(sampler, steps_of(sampler), budget, "stock", DETERMINISTIC[sampler], None)[:2]
+                yield self._run(sampler, steps_of(sampler), budget, mode, options, off)
 
     def _run(
-        self, sampler: str, steps: int, budget: int, mode: str, options: dict[str, Any], off: Tensor | None
-    ) -> tuple[Row, Tensor, Tensor]:
+        self, sampler: str, steps: int, budget: int, mode: str, options: dict[str, Any], off: dict[str, Tensor]
+    ) -> tuple[Row, Tensor]:
+        """off: errors with mode off, by sampler; those of this run are added."""
         begin = time.perf_counter()
         samples, calls = self.bench.sample(sampler, self.levels(steps), options)
         seconds = time.perf_counter() - begin
         exact = self.reference.samples
-        errors = rms(samples.double() - exact).nan_to_num(math.inf, math.inf)
-        worse = (
-            math.nan
-            if mode == "stock"
-            else 0.0
-            if off is None
-            else float((errors > off * (1 + WORSE_BY) + 1e-6).double().mean())
-        )
+        errors = self.reference.distance(samples)
+        worse = math.nan if mode == "stock" else share_worse(errors, off.setdefault(sampler, errors))
         ordered = errors.sort().values
         row = Row(
             self.problem,
@@ -134,7 +119,7 @@ class Case:
             float(self.reference.error.mean()),
             seconds,
         )
-        return row, samples, errors
+        return row, samples
 
 
 @dataclass(frozen=True)
@@ -283,45 +268,3 @@ def plot(
     points = [plots.Ratio(c.row.sampler, "calibrated", group(c.row), c.row.budget, c.ratio) for c in made if c.judged]
     if points:
         plots.ratio_by_calls(points, path, title, "error, calibrated / off  (geometric mean)", unit)
-
-
-def write_page(path: Path, lines: Iterable[str]) -> None:
-    path.write_text("\n".join(line.rstrip() for line in lines).rstrip() + "\n")
-
-
-def arguments(
-    description: str, samples: int, budgets: Sequence[int], what: str, names: Sequence[str]
-) -> argparse.ArgumentParser:
-    """The options that these benchmarks share."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, default=samples, help="samples a run")
-    parser.add_argument("--budgets", type=int, nargs="+", default=list(budgets), help=what)
-    parser.add_argument(
-        "--only", nargs="+", choices=names, metavar="NAME", default=list(names), help=f"of {', '.join(names)}"
-    )
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads")
-    return parser
-
-
-def begin(options: argparse.Namespace) -> Path:
-    """Set torch and the loggers up. Returns the folder of the results."""
-    torch.set_num_threads(options.threads)
-    logging.getLogger().setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module="comfy")
-    options.output.mkdir(parents=True, exist_ok=True)
-    return options.output
-
-
-def command(module: str, parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
-    """What makes the same rows again; where they go does not matter."""
-    parts = [f"python -m bench.{module}"]
-    for name, value in vars(options).items():
-        if name in ("output", "threads") or value == parser.get_default(name):
-            continue
-        flag = f"--{name.replace('_', '-')}"
-        values = value if isinstance(value, list) else [value]
-        parts.append(
-            flag if value is True else " ".join([flag, *(f"'{v}'" if " " in str(v) else str(v) for v in values)])
-        )
-    return " ".join(parts)

@@ -52,7 +52,7 @@ class Denoiser(nn.Module):
 
 
 class Model:
-    """A trained denoiser as a benchmark's model: see :class:`bench.comfy_model.Predictor`.
+    """A trained denoiser as a benchmark's model: see :class:`bench.instruments.comfy_model.Predictor`.
 
     classes  [B, classes] class weights of each sample, or None where the network knows no classes
     """

@@ -1,4 +1,4 @@
-"""What a measurement was made with: written beside the rows, and told in the reports."""
+"""What a measurement was made with: written beside the rows, and told on the pages."""
 
 from __future__ import annotations
 
@@ -16,11 +16,22 @@ RESULTS = Path(__file__).parents[1] / "results"
 """What is measured is written here, and committed."""
 
 
-def record(path: Path, command: str, packages: Iterable[Package] = ()) -> None:
-    """Write command and versions to a JSON file, those of packages that only this benchmark reads included."""
+def record(path: Path, command: str, packages: Iterable[Package] = (), **told: float) -> None:
+    """Write command and versions to a JSON file, those of packages that only this benchmark reads included.
+
+    told  numbers that the page tells and no row has
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     used = {**versions(), **{package.name: package.version for package in packages}}
-    path.write_text(json.dumps({"command": command, "versions": used}, indent=2) + "\n")
+    path.write_text(json.dumps({"command": command, "versions": used, **told}, indent=2) + "\n")
+
+
+def told(path: Path, name: str) -> float:
+    """A number of the record. Raises SystemExit where it was not recorded."""
+    made = json.loads(path.read_text())
+    if name not in made:
+        raise SystemExit(f"{path} does not tell {name}: the page can only be written after measuring again.")
+    return made[name]
 
 
 def versions() -> dict[str, str]:

@@ -79,5 +79,5 @@ def save(denoiser: Denoiser, classifier: Classifier) -> None:
 def load() -> tuple[Denoiser, Classifier]:
     """Both networks, trained. Raises FileNotFoundError where they have not been."""
     networks = Denoiser(), Classifier()
-    edm.load(WEIGHTS, "train_network", ("denoiser", "classifier"), networks)
+    edm.load(WEIGHTS, "make.digits", ("denoiser", "classifier"), networks)
     return networks

@@ -74,6 +74,13 @@ class Package:
             fetched.replace(path)
         return path
 
+    def need(self) -> None:
+        """Fetch the wheel before anything is measured. Raises SystemExit, with the sentence, where it cannot be."""
+        try:
+            self.wheel()
+        except FetchError as error:
+            raise SystemExit(str(error)) from error
+
     def _machine(self) -> list[str]:
         """pip's options for a wheel of another Python or platform than the running one."""
         python, abi, platforms = self.tag.split("-")

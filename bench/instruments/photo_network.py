@@ -110,6 +110,6 @@ def save(denoiser: edm.Denoiser, classifier: Classifier, path: Path = WEIGHTS) -
 def load() -> tuple[Denoiser, Classifier]:
     """Both networks, trained. Raises FileNotFoundError where they have not been."""
     networks = Denoiser(), Classifier()
-    edm.load(WEIGHTS, "train_photographs", ("denoiser", "classifier"), networks)
+    edm.load(WEIGHTS, "make.photographs", ("denoiser", "classifier"), networks)
     networks[0].to(memory_format=torch.channels_last)
     return networks

@@ -1,130 +1,20 @@
-"""Problems whose denoiser is known exactly, so that a sampler's error can be measured and not guessed.
+"""The problems that the benchmarks sample: their exact denoisers let a sampler's error be measured and not guessed.
 
 Every distribution here is a mixture of Gaussians (or of points, Gaussians without a width) or uniform on a
-sphere. Their posterior mean
-
-    D(x, sigma) = E[data | alpha * data + sigma * noise = x]
-
-is a closed formula: Bayes' rule with Gaussian conditioning, or a ratio of Bessel functions. On sigma-space
-models alpha = 1, on flow models alpha = 1 - sigma. What varies is where the Gaussians come from: designed
-covariances, curves in the plane, scikit-learn's digits, patches of its sample photographs, drawn line art
-and flat areas. Nothing is downloaded.
+sphere. Their posterior mean is Bayes' rule with Gaussian conditioning, or a ratio of Bessel functions. What varies is
+where the Gaussians come from: designed covariances, curves in the plane, scikit-learn's digits, patches of its sample
+photographs, drawn line art and flat areas. Nothing is downloaded.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from . import data
 from .distributions import Distribution, KernelDensity
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A distribution as a sampling problem.
-
-    name          as in the results
-    shape         of one latent, such as (1, 8, 8)
-    distribution  what is sampled
-    note          what it is, for people
-    groups        what it counts as: "gaussian", "plane", "mixture", "image", "cfg", "flat" (exactly even areas),
-                  "edges", "manifold", "rounded"; "exact": a check of what is exact there, the plain step or the
-                  calibrated rule, and no measure of anything
-    cfg           guidance scale; 1 for none. Above 1 sample i asks for class i modulo the classes
-    samples       how many start noises the benchmark follows
-    negative      under CFG, the negative is each sample's next class and not the unconditional
-    interval      under CFG, the levels of sigma / alpha between which it acts; elsewhere the sample's class alone does
-    min_steps     of the reference: many for data without a width, see :func:`bench.reference.converge`
-    rounded       the model's output, (x - D) / sigma in every kind of model, is rounded to bfloat16: what a sampler
-                  gets, and not what the reference is made of
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    distribution: Distribution
-    note: str
-    groups: tuple[str, ...]
-    cfg: float = 1.0
-    samples: int = 32
-    negative: bool = False
-    interval: tuple[float, float] | None = None
-    rounded: bool = False
-    min_steps: int = 200
-
-    def condition(self, batch: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Class weights of the samples, [B, classes]: one class each under CFG, else unconditional."""
-        classes = self.distribution.classes
-        if self.cfg == 1.0:
-            return torch.zeros(batch, classes, dtype=dtype)
-        return torch.nn.functional.one_hot(torch.arange(batch) % classes, classes).to(dtype)
-
-    def negative_condition(self, batch: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Class weights of the negative prompt, [B, classes]: none, or the next class."""
-        wanted = self.condition(batch, dtype)
-        return wanted.roll(1, dims=1) if self.negative else torch.zeros_like(wanted)
-
-    def guided(self, sigma: float, flow: bool) -> bool:
-        """Whether CFG acts at a level."""
-        if self.cfg == 1.0 or self.interval is None:
-            return self.cfg != 1.0
-        low, high = self.interval
-        alpha = 1 - sigma if flow else 1.0
-        return low * alpha <= sigma <= high * alpha
-
-    def breaks(self, flow: bool) -> tuple[float, ...]:
-        """The levels where CFG sets in and ends: there the ODE has a jump."""
-        return tuple(level / (1 + level) if flow else level for level in self.interval or ())
-
-    def predict(self, x: Tensor, sigma: Tensor | float, flow: bool, condition: Tensor | None) -> Tensor:
-        """The model's prediction for the given class weights: [B, *shape] -> [B, *shape].
-
-        sigma  a number or [B]
-        """
-        exact = self._posterior_mean(x, sigma, flow, condition)
-        if not self.rounded:
-            return exact
-        sigma = torch.as_tensor(sigma, dtype=x.dtype).expand(len(x)).view(-1, *(1,) * (x.ndim - 1))
-        return x - sigma * ((x - exact) / sigma).bfloat16().to(x.dtype)
-
-    def denoise(self, x: Tensor, sigma: Tensor | float, flow: bool = False) -> Tensor:
-        """The guided output D_n + cfg (D_c - D_n), what a sampler's ODE is made of; never rounded.
-
-        sigma  one level for all samples
-        """
-        batch, dtype = len(x), x.dtype
-        wanted = None if self.cfg == 1.0 else self.condition(batch, dtype)
-        conditional = self._posterior_mean(x, sigma, flow, wanted)
-        if not self.guided(float(torch.as_tensor(sigma).max()), flow):
-            return conditional
-        negative = self._posterior_mean(x, sigma, flow, self.negative_condition(batch, dtype))
-        return negative + self.cfg * (conditional - negative)
-
-    def _posterior_mean(self, x: Tensor, sigma: Tensor | float, flow: bool, condition: Tensor | None) -> Tensor:
-        sigma = torch.as_tensor(sigma, dtype=x.dtype).expand(len(x)).reshape(-1, 1)
-        alpha = 1 - sigma if flow else torch.ones_like(sigma)
-        return self.distribution.posterior_mean(x.flatten(1), alpha, sigma, condition).view(x.shape)
-
-    def noise(self, batch: int | None = None) -> Tensor:
-        """The start noises, [B, *shape] float32: the same at every call."""
-        generator = torch.Generator().manual_seed(zlib.crc32(self.name.encode()))
-        return torch.randn((batch or self.samples, *self.shape), generator=generator)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Where the Gaussians come from
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The suite
-# ---------------------------------------------------------------------------------------------------------------------
+from .problem import Problem
 
 _PLANE, _SMALL, _COLOUR = (1, 1, 2), (1, 8, 8), (3, 16, 16)
 
@@ -298,13 +188,3 @@ def problem(name: str) -> Problem:
     if name not in _BUILDERS:
         raise ValueError(f"There is no problem {name!r}: the suite has {', '.join(NAMES)}.")
     return _BUILDERS[name]()
-
-
-def suite() -> list[Problem]:
-    """All problems."""
-    return [problem(name) for name in NAMES]
-
-
-def quick_suite() -> list[Problem]:
-    """One of each kind, cheap."""
-    return [problem(name) for name in QUICK_NAMES]

@@ -39,6 +39,10 @@ class Reference:
     error: Tensor
     steps: int
 
+    def distance(self, samples: Tensor) -> Tensor:
+        """RMS error of each of the first samples, [B, ...] -> [B]; infinite where it is not finite."""
+        return rms(samples.double() - self.samples[: len(samples)]).nan_to_num(math.inf, math.inf)
+
 
 def converge(
     denoise: Denoise,

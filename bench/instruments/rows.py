@@ -22,6 +22,14 @@ def read(path: Path, row: type[Row]) -> list[Row]:
         ]
 
 
+def need(path: Path, row: type[Row]) -> list[Row]:
+    """The rows of a file. Raises SystemExit where there are none."""
+    made = read(path, row)
+    if not made:
+        raise SystemExit(f"{path} has no rows: the same command without --report makes them.")
+    return made
+
+
 class Writer(Generic[Row]):
     """Begins a file with the rows to keep and appends to it, each row at once on the disk."""
 

@@ -110,7 +110,7 @@ class ScoreNetwork(nn.Module):
 
 
 class Galaxies:
-    """A network as a denoiser, for sampling through ComfyUI: see :class:`bench.comfy_model.Predictor`.
+    """A network as a denoiser, for sampling through ComfyUI: see :class:`bench.instruments.comfy_model.Predictor`.
 
     The network runs in float32, as it was trained; the rest in the dtype of x, so that a reference in float64 does not
     suffer from D's being close to x at small sigma.

@@ -6,11 +6,14 @@ calls that is known beforehand. Samplers that draw noise by default take part wi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from devtools.inprocess import pack_module
 
 from .comfy_model import Bench, comfy
 from .peers import PEERS
@@ -111,6 +114,18 @@ def unjudged() -> list[str]:
 def erk_samplers() -> list[str]:
     """This pack's samplers."""
     return [name for name in comfy.samplers.SAMPLER_NAMES if name.startswith("erk_")]
+
+
+def modes() -> tuple[str, ...]:
+    """The pack's modes, "off" first: the others are compared with it."""
+    known = pack_module("erk").MODES
+    return ("off", *(mode for mode in known if mode != "off"))
+
+
+def runs(modes: Iterable[str], stock: Iterable[str] = ()) -> list[tuple[str, str, dict[str, Any]]]:
+    """(sampler, mode, options): this pack's samplers in the modes, in their order, and stock samplers."""
+    ours = [(sampler, mode, {"mode": mode}) for sampler in erk_samplers() for mode in modes]
+    return ours + [(sampler, "stock", DETERMINISTIC[sampler]) for sampler in stock]
 
 
 @cache

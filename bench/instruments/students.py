@@ -13,17 +13,17 @@ import math
 import torch
 from torch import Tensor
 
-from .problems import Problem
+from .problem import Problem
 from .reference import SIGMA_END, advance, log_like, solve
 
 DENSITY = 10.0
-"""Runge-Kutta steps a unit of bench.reference's variable: an e-fold of sigma. The error is far below any that is
-measured.
+"""Runge-Kutta steps for an e-fold of sigma: a unit of the variable in bench/instruments/reference.py. The error is far
+below any that is measured.
 """
 
 
 class _Student:
-    """A teacher's ODE, in the form that ComfyUI samples: see :class:`bench.comfy_model.Predictor`.
+    """A teacher's ODE, in the form that ComfyUI samples: see :class:`bench.instruments.comfy_model.Predictor`.
 
     The teacher's guidance is part of what was distilled: the student is sampled without.
     """

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from torch import Tensor
 
 EXACT = 1e-3
 """Where mode off errs by less than this fraction of the data's scale it has solved the cell: a ratio there says
@@ -12,6 +15,11 @@ nothing, and what counts is how much a mode adds."""
 
 WORSE_BY = 1e-3
 """A sample counts as made worse if its error grew by more than this fraction (and by more than rounding, 1e-6)."""
+
+
+def share_worse(errors: Tensor, off: Tensor) -> float:
+    """Share of the samples made worse, by their errors [B] and those with mode off [B]."""
+    return float((errors > off * (1 + WORSE_BY) + 1e-6).double().mean())
 
 
 def ratio(value: float, base: float) -> float:
@@ -24,14 +32,24 @@ def geometric_mean(values: Iterable[float]) -> float:
     return statistics.geometric_mean(values) if values and all(math.isfinite(v) and v > 0 for v in values) else math.nan
 
 
-def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
-    """A Markdown table; the first column is text, the others are numbers."""
+def table(heads: Sequence[str], lines: Iterable[Sequence[object]], columns: str = "") -> list[str]:
+    """A Markdown table. columns: "l" for text, "r" for numbers; by default the first column alone is text."""
+    columns = columns or "l" + "r" * (len(heads) - 1)
     return [
         f"| {' | '.join(heads)} |",
-        f"|{'---|' + '---:|' * (len(heads) - 1)}",
-        *(f"| {' | '.join(line)} |" for line in lines),
+        f"|{''.join('---|' if column == 'l' else '---:|' for column in columns)}",
+        *(f"| {' | '.join(map(str, line))} |" for line in lines),
         "",
     ]
+
+
+def write_page(path: Path, lines: Iterable[str]) -> None:
+    path.write_text(page(lines))
+
+
+def page(lines: Iterable[str]) -> str:
+    """Lines as a file of Markdown."""
+    return "\n".join(line.rstrip() for line in lines).rstrip() + "\n"
 
 
 def number(value: float) -> str:

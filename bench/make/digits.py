@@ -1,4 +1,4 @@
-"""Trains the learned benchmark's networks on scikit-learn's digits: python -m bench.train_network.
+"""Trains the learned benchmark's networks on scikit-learn's digits: python -m bench.make.digits.
 
 Minutes on one core, the same weights for the same seed and torch.
 """
@@ -11,8 +11,8 @@ import sys
 import torch
 from torch import Tensor, nn
 
-from .instruments import edm, network
-from .instruments.data import digit_images
+from ..instruments import edm, network
+from ..instruments.data import digit_images
 
 SEED = 0
 STEPS, BATCH, RATE = 12_000, 384, 1.5e-3

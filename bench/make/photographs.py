@@ -1,4 +1,4 @@
-"""Trains the networks of the benchmark on photographs: python -m bench.train_photographs.
+"""Trains the networks of the benchmark on photographs: python -m bench.make.photographs.
 
 Half an hour on one core, the same weights for the same seed and torch. The crops are drawn anew for every batch;
 the class is dropped now and then, for classifier-free guidance (Ho and Salimans 2022).
@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from .instruments import crops, edm, photo_network
+from ..instruments import crops, edm, photo_network
 
 SEED = 0
 STEPS, BATCH, RATE = 7000, 48, 1e-3

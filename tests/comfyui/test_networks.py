@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from bench.instruments import packages
+from bench.instruments.grain import grain, local_mean
 from bench.instruments.packages import FetchError, Package
 from bench.instruments.score_network import FILES, Galaxies, ScoreNetwork, load, read_arrays
-from bench.networks import HIGHEST, grain, levels, local_mean, sky_of
+from bench.networks import HIGHEST, levels, sky_of
 
 CHANNELS, SIDE, PATCH, WIDTHS = 3, 8, 4, (5, 6)
 PATCHES = (SIDE // PATCH) ** 2

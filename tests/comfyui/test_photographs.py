@@ -10,9 +10,11 @@ import pytest
 import torch
 from sklearn.datasets import load_sample_image
 
-from bench import photographs
 from bench.instruments import crops, edm, network, photo_network
 from bench.instruments.comfy_model import Bench
+from bench.instruments.grain import grain
+from bench.photographs.judge import flat_places, patches_of
+from bench.photographs.measure import SCHEDULES
 
 HERE = [list(crops.PHOTOGRAPHS).index(name) for name in ("china.jpg", "flower.jpg")]
 
@@ -100,7 +102,7 @@ def test_comfyui_samples_each_picture_with_its_class_and_guidance(networks, kind
     noise = torch.randn((3, 3, crops.SIZE, crops.SIZE), generator=torch.Generator().manual_seed(0))
     model = edm.Model(networks[0], cfg, one_hot(torch.tensor([0, 3, 6])))
     bench = Bench(model, kind, noise)
-    sigmas = bench.sigmas(photographs.SCHEDULES[kind], 4)
+    sigmas = bench.sigmas(SCHEDULES[kind], 4)
     x = bench.start(sigmas)
     for sigma, following in pairwise(sigmas.tolist()):
         denoised = model.guided(x, sigma, bench.flow)
@@ -121,19 +123,19 @@ def test_flow_and_sigma_space_are_one_model(networks):
 def test_noise_is_seen_in_flat_places_alone():
     picture = torch.zeros(1, 3, 32, 32)
     picture[..., 16:] = torch.rand((1, 3, 32, 16), generator=torch.Generator().manual_seed(0))
-    flat = photographs.flat_places(picture)
+    flat = flat_places(picture)
     assert flat[..., :13].all() and not flat[..., 16:].any()
-    assert photographs.grain(picture, flat) == 0
+    assert grain(picture, flat) == 0
     noise = 0.1 * torch.randn(picture.shape, generator=torch.Generator().manual_seed(1))
     # The mean of nine pixels, of which one is the pixel itself, leaves 8/9 of the variance.
-    assert photographs.grain(picture + noise, flat) == pytest.approx(0.1 * (8 / 9) ** 0.5, rel=0.1)
+    assert grain(picture + noise, flat) == pytest.approx(0.1 * (8 / 9) ** 0.5, rel=0.1)
     slope = picture + torch.linspace(-1, 1, 32)[:, None]
-    assert photographs.grain(slope, flat & (torch.arange(32)[:, None] % 31 > 0)) < 1e-6
+    assert grain(slope, flat & (torch.arange(32)[:, None] % 31 > 0)) < 1e-6
 
 
 def test_patches_are_of_the_picture():
     pictures = torch.arange(2 * 3 * 32 * 32.0).view(2, 3, 32, 32)
-    patches = photographs.patches_of(pictures)
+    patches = patches_of(pictures)
     assert patches.shape == (32, 192)
     assert torch.equal(patches[17].view(3, 8, 8), pictures[1, :, :8, 8:16])
 

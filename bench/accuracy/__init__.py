@@ -1,0 +1,13 @@
+"""How far samplers end from the converged solution.
+
+measure        runs, a row each
+ratios         rows compared with mode off
+against_stock  with the best stock sampler
+page           ACCURACY.md and its plots
+quick          a few problems, for the tests
+"""
+
+from .measure import Cell, Row, reference
+from .quick import quick_cells, quick_ratios
+
+__all__ = ["Cell", "Row", "quick_cells", "quick_ratios", "reference"]
