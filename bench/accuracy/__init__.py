@@ -7,7 +7,8 @@ page           ACCURACY.md and its plots
 quick          a few problems, for the tests
 """
 
+from . import page
 from .measure import Cell, Row, reference
 from .quick import quick_cells, quick_ratios
 
-__all__ = ["Cell", "Row", "quick_cells", "quick_ratios", "reference"]
+__all__ = ["Cell", "Row", "page", "quick_cells", "quick_ratios", "reference"]

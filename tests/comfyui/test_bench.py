@@ -8,7 +8,10 @@ import pytest
 import torch
 
 import erk
-from bench.accuracy import quick_ratios
+from bench import ablation
+from bench.accuracy import Row, page, quick_ratios
+from bench.instruments import environment, rows, tables
+from bench.instruments.environment import RESULTS
 from bench.instruments.problems import problem
 from bench.overhead import LATENTS, measure
 
@@ -26,6 +29,24 @@ def test_calibrated_beats_off_for_each_solver_and_kind(ratios):
 @pytest.mark.parametrize(("kind", "bound"), [("eps", 0.70), ("flow", 0.55)])
 def test_calibrated_beats_off_by_far_over_all_solvers(ratios, kind, bound):
     assert statistics.geometric_mean(ratio for (_, of), ratio in ratios.items() if of == kind) < bound
+
+
+def test_the_committed_pages_are_of_the_committed_rows():
+    record = {name: environment.sentence(RESULTS / f"{name}.json") for name in ("accuracy", "ablation")}
+    made = tables.page(page.page(rows.need(RESULTS / "accuracy.csv", Row), record["accuracy"]))
+    assert made == (RESULTS / "ACCURACY.md").read_text()
+    made = ablation.report(rows.need(RESULTS / "ablation.csv", ablation.Row), record["ablation"])
+    assert made == (RESULTS / "ABLATION.md").read_text()
+
+
+def test_a_page_without_rows_says_what_makes_them(tmp_path):
+    with pytest.raises(SystemExit, match=r"none\.csv has no rows: the same command without --report"):
+        rows.need(tmp_path / "none.csv", Row)
+    record = tmp_path / "none.json"
+    environment.record(record, "python -m bench.none", seen=0.25)
+    assert environment.told(record, "seen") == 0.25
+    with pytest.raises(SystemExit, match=r"none\.json does not tell share"):
+        environment.told(record, "share")
 
 
 @pytest.mark.parametrize("flow", [False, True])
