@@ -3,16 +3,16 @@
 Kong, Lee, Hong, Kim: "Error as Signal: Stiffness-Aware Diffusion Sampling via Embedded
 Runge-Kutta Guidance", ICLR 2026, arXiv 2603.03692.
 
-Torch and the standard library only. The way of the data through one step:
+It needs only torch and the standard library. How data flows through one step:
 
-    inputs         checks what people give
-    integrate      evaluates the model, reports, and drives
-    history        remembers what a solver looks back on
+    inputs         checks the options and the schedule
+    integrate      calls the model, reports progress, and runs the loop
+    history        remembers the past evaluations that a solver needs
     solvers        make the unguided step and name its embedded pair
-    guidance       turns what the step tells into a correction
-    trace          keeps what was seen
+    guidance       turns what the step reveals into a correction
+    trace          records what was measured
 
-A solver knows nothing of guidance, and guidance nothing of which solver it corrects.
+A solver knows nothing about guidance. Guidance does not know which solver it corrects.
 """
 
 from .evaluation import Evaluation

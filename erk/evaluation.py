@@ -1,4 +1,4 @@
-"""What one model call tells: the drift at a state."""
+"""What one model call reveals: the drift at a state."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ class Evaluation(NamedTuple):
 
     @classmethod
     def at(cls, x: Tensor, sigma: float, denoised: Tensor, dtype: torch.dtype | None = None) -> Evaluation:
-        """From the model's output, with d in that dtype; None: in that of x."""
+        """Build one from the model's output. d has the given dtype, or that of x if it is None."""
         dtype = dtype or x.dtype
         return cls(x, sigma, ((x.to(dtype) - denoised) / sigma).to(dtype))
 
     @property
     def denoised(self) -> Tensor:
-        """D(x, sigma), [B, ...], recomputed: keeping it would cost one more latent of memory."""
+        """D(x, sigma), [B, ...]. It is recomputed, because keeping it would cost the memory of one more latent."""
         return add_scaled(self.x, self.d, -self.sigma)
 
     def drift_only(self) -> Evaluation:
-        """Without the state, which is empty then: a latent less to keep where nobody will look at it."""
+        """The evaluation with an empty state. This saves one latent of memory when the state is not needed again."""
         return self._replace(x=self.x.new_empty(0))
 
     def euler(self, sigma_next: float) -> Tensor:
-        """The first-order step to sigma_next, to the last bit as ComfyUI makes it."""
+        """The first-order step to sigma_next, equal to ComfyUI's to the last bit."""
         return self.x + (sigma_next - self.sigma) * self.d
 
 
 def add_scaled(x: Tensor, y: Tensor, scale: float, out: Tensor | None = None) -> Tensor:
-    """x + scale y, in ``out``'s memory where that is given.
+    """x + scale y, written to ``out`` if it is given.
 
-    torch raises where its alpha lies beyond the dtype: float16 ends at 65,504, which the weights of very long steps
-    exceed.
+    torch raises an error if its alpha is outside the dtype's range. float16 ends at 65,504, and the weights of very
+    long steps exceed that.
     """
     if abs(scale) > torch.finfo(torch.result_type(x, y)).max:
         return torch.add(x, scale * y, out=out)
@@ -53,4 +53,4 @@ def add_scaled(x: Tensor, y: Tensor, scale: float, out: Tensor | None = None) ->
 
 
 Denoise = Callable[[Tensor, float], Evaluation]
-"""Evaluates the model at (x, sigma): one model call."""
+"""Evaluates the model at (x, sigma). This is one model call."""

@@ -1,4 +1,4 @@
-"""What a run remembers of its evaluations, and no more."""
+"""What a run remembers of its evaluations."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .solvers import Solver
 
 
 class History:
-    """The last evaluations, newest first. A state that nobody will look at again is let go.
+    """The last evaluations, newest first. A state is freed as soon as it is not needed.
 
-    points  as :data:`erk.solvers.History`
-    paired  whether somebody looks at the embedded pairs
+    points  the evaluations, as :data:`erk.solvers.History`
+    paired  whether embedded pairs are used
     """
 
     def __init__(self, solver: Solver, paired: bool) -> None:
@@ -27,11 +27,11 @@ class History:
 
     @property
     def levels(self) -> tuple[float, ...]:
-        """Noise levels of what the solver itself looks at."""
+        """Noise levels of the evaluations that the solver itself uses."""
         return tuple(point.sigma for point in self._points)[: self._solver.memory]
 
     def remember(self, point: Evaluation) -> None:
-        if not self._solver.past_states:  # the states serve the pair alone, and only the newest
+        if not self._solver.past_states:  # only the pair needs a state, and only the newest one
             if self._points:
                 self._points[0] = self._points[0].drift_only()
             if not self._paired:

@@ -1,4 +1,4 @@
-"""What people give, checked before any model call: a guidance's and a solver's options, and a schedule."""
+"""Checks of the options and the schedule, before any model call."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def make_guidance(
 ) -> Guidance:
     """The guidance for a run of ``steps`` steps.
 
-    w_stiff, w_con, settings  numbers for the rules that have such; None: the rule's own choice, in mode "paper" that of
-    :func:`paper_preset`. All are checked, and those of other modes are unused.
+    w_stiff, w_con, settings  the rules' numbers. None means the rule's own choice, which in mode "paper" is
+    :func:`paper_preset`. All of them are checked. Settings of other modes are not used.
 
-    Raises ValueError for an unknown mode or a number that is negative or not finite, TypeError for
-    a setting that no rule has or that is no number.
+    Raises ValueError for an unknown mode, and for a number that is negative or not finite. Raises TypeError for
+    a setting that no rule has, and for one that is not a number.
     """
     if mode not in GUIDANCES:
         raise ValueError(f"ERK-Guid: mode is {mode!r}, but must be one of {', '.join(map(repr, GUIDANCES))}.")
@@ -39,13 +39,13 @@ def make_guidance(
 def make_solver(
     name: str, process: NoiseProcess, max_order: int | None = None, coefficients: Coefficients | None = None
 ) -> Solver:
-    """The solver of that name for that kind of model.
+    """The solver with this name, for this kind of model.
 
-    max_order     order of a multistep method, 2 to 4 (None: 3); the other solvers take none
+    max_order     order of a multistep method, 2 to 4 (None: 3); the other solvers have no such option
     coefficients  DEIS weights of another implementation
 
-    Raises ValueError for an unknown solver, an order out of range or an option that the solver does not have, TypeError
-    for an order that is no whole number.
+    Raises ValueError for an unknown solver, an order out of range, or an option that the solver does not have. Raises
+    TypeError for an order that is not a whole number.
     """
     if name not in SOLVERS:
         raise ValueError(f"ERK-Guid: solver is {name!r}, but must be one of {', '.join(map(repr, SOLVERS))}.")
@@ -56,43 +56,44 @@ def make_solver(
         if isinstance(max_order, bool) or not isinstance(max_order, int):
             raise TypeError(f"ERK-Guid: max_order is {max_order!r}, but must be a whole number from 2 to 4.")
         if not 2 <= max_order <= 4:
-            raise ValueError(f"ERK-Guid: max_order is {max_order}, but must lie between 2 and 4.")
+            raise ValueError(f"ERK-Guid: max_order is {max_order}, but must be between 2 and 4.")
         solver = replace(solver, max_order=max_order)
     if coefficients is not None:
         if not isinstance(solver, DEIS):
-            raise ValueError(f"ERK-Guid: coefficients are weights of DEIS, and {name} takes none: leave them out.")
+            raise ValueError(f"ERK-Guid: coefficients are weights for DEIS, and {name} takes none: leave them out.")
         solver = replace(solver, coefficients=coefficients)
     return solver
 
 
 def _check_setting(name: str, value: float | None) -> None:
     if name not in SETTINGS:
-        raise TypeError(f"ERK-Guid: {name} is no setting of any mode, but must be one of {', '.join(SETTINGS)}.")
+        raise TypeError(f"ERK-Guid: {name} is not a setting of any mode: it must be one of {', '.join(SETTINGS)}.")
     if value is None:
         return
     way_out = "give a finite number that is not negative, or leave it out to use the mode's own choice"
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"ERK-Guid: {name} is {value!r}, which is no number: {way_out}.")
+        raise TypeError(f"ERK-Guid: {name} is {value!r}, which is not a number: {way_out}.")
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"ERK-Guid: {name} is {value}: {way_out}.")
 
 
 def check_schedule(sigmas: Tensor) -> list[float]:
-    """The noise levels as floats. Raises ValueError if no solver can follow them."""
+    """The noise levels as floats. Raises ValueError for a schedule that no solver can follow."""
     if sigmas.ndim != 1:
         raise ValueError(
-            f"ERK-Guid: sigmas has the shape {tuple(sigmas.shape)}, but must be a list of noise levels, one dimension."
+            f"ERK-Guid: sigmas has the shape {tuple(sigmas.shape)}, but must be a one-dimensional list of noise levels."
         )
     levels = sigmas.tolist()
     for level in levels:
         if not math.isfinite(level) or level < 0:
             raise ValueError(
-                f"ERK-Guid: sigmas holds {level}, but noise levels are finite and not negative: check the scheduler."
+                f"ERK-Guid: sigmas holds {level}, but noise levels must be finite and not negative: check the "
+                "scheduler."
             )
     for i, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
         if sigma == 0 and sigma_next > 0:
             raise ValueError(
                 f"ERK-Guid: step {i} starts at sigma 0, where the drift (x - denoised)/sigma is not defined: "
-                "start from a small value such as 0.0001 (FlipSigmas does so)."
+                "start from a small value such as 0.0001, as FlipSigmas does."
             )
     return levels

@@ -1,4 +1,4 @@
-"""The run: a model, a solver and its guidance along a schedule."""
+"""The run: a model, a solver and a guidance follow a schedule."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Model = Callable[[Tensor, Tensor], Tensor]
 """(x [B, ...], sigma [B]) -> denoised [B, ...]"""
 
 Report = Callable[[int, Tensor, Tensor], None]
-"""(index of the step, x, denoised), once a step, before the step is made"""
+"""(index of the step, x, denoised), called once per step, before the step is made"""
 
 
 @torch.no_grad()
@@ -40,17 +40,17 @@ def integrate(
 ) -> Tensor:
     """Solve dx/dsigma = (x - D(x, sigma)) / sigma from sigmas[0] to sigmas[-1].
 
-    x         [B, ...], any rank from 2 on, any floating dtype; the result has the same
-    sigmas    [n + 1] noise levels; descending to sample, ascending to invert; a repeated level is a
-              step of length zero; one level or none leaves x as it is
-    trace     keeps what was seen
-    watch     is told of each step as it is made, beside the trace
-    progress  turns the number of steps into the iterable of their indices (a progress bar)
-    region    where the picture is sampled (1) and where it is kept as it is (0), for inpainting;
-              broadcastable to x. Guidance looks and works there alone
+    x         [B, ...], any rank from 2 upwards, any floating dtype; the result has the same shape and dtype
+    sigmas    [n + 1] noise levels, descending to sample or ascending to invert; a repeated level is a
+              step of length zero; with one level or none, x is returned unchanged
+    trace     records what was measured
+    watch     receives each step while the run goes on, in addition to the trace
+    progress  turns the number of steps into an iterable of their indices (a progress bar)
+    region    where the picture is sampled (1) and where it is kept (0), for inpainting; broadcastable
+              to x. Guidance measures and corrects only the sampled part
 
-    Noise levels are read from the device once, before the first step; after that nothing here waits
-    for it. Raises ValueError for a schedule that no solver can follow, before any model call.
+    Noise levels are read from the device once, before the first step. After that, nothing here waits
+    for the device. Raises ValueError for a schedule that no solver can follow, before any model call.
     """
     schedule = check_schedule(sigmas)
     observers = [observer for observer in (trace, watch) if observer is not None]
@@ -94,12 +94,12 @@ class _Run:
         self._history = History(solver, paired=self._rule is not None and self._rule.pairs)
 
     def advance(self, i: int) -> None:
-        """From the state at one level to that at the next."""
+        """Go from the state at one noise level to the state at the next."""
         current = self._accept(i, self._evaluate(i))
         step = self._solver.step(self._denoise, current, self._schedule[i + 1], self._history.points)
         if self._schedule[i + 1] == self._schedule[i]:
-            # Nothing to integrate. The model was called as often as elsewhere, but the latent stays
-            # exactly what it is, and a second evaluation at one level stays out of the history.
+            # There is nothing to integrate. The model was called as often as in other steps, but the latent
+            # must not change, and a second evaluation at the same level must not enter the history.
             self._tell(i, self.x, self.x, Correction())
         else:
             self.x = self._precision.state(self._correct(i, self._made(i, current, step)))
@@ -109,7 +109,7 @@ class _Run:
         return self._model(x, x.new_full((x.shape[0],), sigma))
 
     def _evaluate(self, i: int) -> Evaluation:
-        """The evaluation that a step begins with."""
+        """The evaluation at the start of a step."""
         denoised = self._call(self.x, self._schedule[i])
         if self._report is not None:
             self._report(i, self.x, denoised)
@@ -121,19 +121,19 @@ class _Run:
         return self._precision.evaluation(x, sigma, self._call(x, sigma))
 
     def _accept(self, i: int, evaluated: Evaluation) -> Evaluation:
-        """What the step starts from: judged by the rule, and made again by a solver that corrects its predictions."""
+        """What the step starts from. The rule judges it, and a predictor-corrector solver corrects it."""
         moves = self._schedule[i + 1] != self._schedule[i]
         if self._rule is not None and moves:
             self._rule.judge(evaluated)
         current = self._solver.accept(evaluated, self._history.points)
         if current.x.dtype is not self._precision.latent:
             current = current._replace(x=self._precision.state(current.x))
-        if moves and not self._observers:  # who looks on compares with the state as it was reached
+        if moves and not self._observers:  # observers compare with the state before it was corrected
             self.x = current.x
         return current
 
     def _made(self, i: int, current: Evaluation, step: Step) -> MadeStep:
-        """The step as guidance sees it; and what is remembered of it."""
+        """The step as guidance sees it. This also adds the step to the history."""
         sigma, sigma_next = self._schedule[i : i + 2]
         following = next((level for level in self._schedule[i + 2 :] if level != sigma_next), None)
         paired = self._rule is not None and self._rule.pairs

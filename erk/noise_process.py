@@ -1,8 +1,8 @@
 """How a model mixes data and noise: x = alpha(sigma) * data + sigma * noise.
 
-Two kinds cover ComfyUI's models. On *sigma-space* models (EPS, V and EDM prediction) alpha is 1 and
-sigma runs up from 0; on *flow* models (ComfyUI's CONST) alpha is 1 - sigma and sigma lies in [0, 1].
-Everything here is arithmetic on Python floats: schedules are read from the device once, at the start.
+Two kinds cover ComfyUI's models. On *sigma-space* models (EPS, V and EDM prediction) alpha is 1, and
+sigma can be any number from 0 upwards. On *flow* models (ComfyUI's CONST) alpha is 1 - sigma, and sigma is in [0, 1].
+Everything here is arithmetic on Python floats, because schedules are read from the device once, at the start.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class NoiseProcess:
-    """A kind of model, by its signal scale alpha(sigma)."""
+    """A kind of model, defined by its signal scale alpha(sigma)."""
 
     name: str
     is_flow: bool
@@ -23,7 +23,7 @@ class NoiseProcess:
         return 1.0 - sigma if self.is_flow else 1.0
 
     def half_log_snr(self, sigma: float) -> float:
-        """lambda = log(alpha / sigma); +inf at sigma = 0, -inf where no signal is left."""
+        """lambda = log(alpha / sigma); +inf at sigma = 0, -inf where there is no signal."""
         if sigma <= 0.0:
             return math.inf
         alpha = self.alpha(sigma)

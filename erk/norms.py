@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def norm(x: Tensor) -> Tensor:
-    """Euclidean norm of each sample, [B, ...] -> [B], accumulated in float32, or in float64 where x is."""
+    """Euclidean norm of each sample, [B, ...] -> [B], accumulated in float32, or in float64 if x is float64."""
     return torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.promote_types(x.dtype, torch.float32))
 
 

@@ -1,8 +1,8 @@
-"""Half precision's ends: which numbers a run works in.
+"""The limits of half precision: which dtypes a run uses.
 
-A corrected state may be larger than the plain solver's, and at sigma 1e-4 one of 7 has a drift beyond float16's end:
-what the plain solver keeps finite must not be lost by a correction. So a run that corrects has its drifts in float32
-where the latent is float16, and brings its states back to what float16 holds.
+A corrected state may be larger than the plain solver's. At sigma 1e-4, a state of 7 has a drift outside float16's
+range. What the plain solver keeps finite must not be lost by a correction. So if the latent is float16, a run that
+corrects keeps its drifts in float32 and clamps its states to float16's range.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from .evaluation import Evaluation
 
 @dataclass(frozen=True)
 class Precision:
-    """Of the latent, and of what is worked out from it.
+    """The dtypes of a run.
 
-    latent    dtype of the states that the model is given
+    latent    dtype of the states that the model receives
     corrects  whether states may be corrected
     """
 
@@ -31,16 +31,16 @@ class Precision:
         return torch.float32 if self.corrects and self.latent is torch.float16 else self.latent
 
     def state(self, x: Tensor) -> Tensor:
-        """The state in the latent's dtype. What a correction leads beyond float16's end is brought back to it."""
+        """The state in the latent's dtype. Values that a correction has pushed out of float16's range are clamped."""
         return narrowed(x, self.latent) if self.corrects else x.to(self.latent)
 
     def evaluation(self, x: Tensor, sigma: float, denoised: Tensor) -> Evaluation:
-        """From the model's output."""
+        """The evaluation built from the model's output."""
         return Evaluation.at(x, sigma, denoised, self.drift)
 
 
 def narrowed(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """A state in that dtype. What lies beyond float16's end is brought back to it; what is not finite stays so."""
+    """A state in this dtype. Values outside float16's range are clamped to it; infinity and NaN stay non-finite."""
     if dtype is torch.float16 and x.dtype is not dtype:
         end = torch.finfo(dtype).max
         x = x.clamp(-end, end).add_(x, alpha=0.0)  # infinity times 0 is NaN
@@ -48,6 +48,6 @@ def narrowed(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def corrected(x: Tensor, correction: Tensor) -> Tensor:
-    """x plus a correction, in the correction's memory where that has x's precision."""
+    """x plus a correction. It reuses the correction's memory if that has at least x's precision."""
     has_precision = torch.promote_types(x.dtype, correction.dtype) is correction.dtype
     return correction.add_(x) if has_precision else x + correction

@@ -1,7 +1,7 @@
-"""What a run saw, step by step.
+"""What was measured in a run, step by step.
 
-While sampling, values stay where they were computed: recording stores references to small [B]
-tensors, and only reading them copies them to the host, all steps in one go.
+During sampling, values stay on the device that computed them. Recording only stores references to small
+tensors. Reading a trace copies the values of all steps to the host at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .norms import norm
 from .solvers import SOLVERS
 
 Values = list[float]
-"""One value per sample; NaN where a step has none (its solver had no embedded pair yet)."""
+"""One value per sample; NaN if a step has none (its solver had no embedded pair yet)."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class StepRecord:
     model_calls  model calls so far, this step included
     data_std     estimated S, the scale of the data; NaN where no S explains the pair (mode calibrated)
     valid        share of the evidence for which that estimate is possible, 0 to 1 (mode calibrated)
-    believed     share of the claimed correction that earlier claims had earned trust for, 0 to 1 (mode calibrated)
-    held         why the step was left plain: "repeated" where the model gave its last output again (or its last
-                 difference from the input), as step caches do; "strayed" where a step's error has been as large as the
-                 step; else "" (mode calibrated)
+    believed     share of the claimed correction that was trusted, because of earlier claims, 0 to 1 (mode calibrated)
+    held         why the step was left uncorrected (mode calibrated): "repeated" if the model repeated its last output
+                 or its last difference from the input, as step caches do; "strayed" if the error of a step has been as
+                 large as the step; otherwise ""
     """
 
     index: int
@@ -58,14 +58,14 @@ class StepRecord:
 
 
 QUANTITIES = ("active", "correction", "stiffness", "h_stiffness", "data_std", "valid", "believed", "held")
-"""What is measured of a step, by the names of :class:`StepRecord`: ``held`` is a code of ``HELD``."""
+"""What is measured in a step, by the names of :class:`StepRecord`. ``held`` is an index into ``HELD``."""
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What was run: enough to label a plot and to run it again.
+    """What was run. This is enough to label a plot and to repeat the run.
 
-    settings  the guidance's own, by name
+    settings  the guidance's settings, by name
     """
 
     solver: str
@@ -76,21 +76,21 @@ class RunInfo:
 
     @property
     def title(self) -> str:
-        """The solver's, for people."""
+        """The solver's title, for display."""
         solver = SOLVERS.get(self.solver)
         return solver.title if solver else self.solver
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, with every setting that a rule has; None stands for what this one does not."""
+        """Plain data, with the settings of all rules. Settings that this rule does not have are None."""
         known = {name: self.settings.get(name) for name in SETTINGS}
         return {"solver": self.solver, "mode": self.mode, "model": self.model, "sigmas": self.sigmas, **known}
 
 
 @dataclass(frozen=True)
 class MeasuredStep:
-    """One step of a run, its values still on the device that computed them.
+    """One step of a run. Its values are still on the device that computed them.
 
-    values  [quantities, B] float32, a row for each of ``QUANTITIES``
+    values  [quantities, B] float32, one row for each of ``QUANTITIES``
     """
 
     index: int
@@ -100,7 +100,7 @@ class MeasuredStep:
     values: Tensor
 
     def to_record(self, values: list[Values]) -> StepRecord:
-        """The step for reading, from its values as they came to the host."""
+        """The step as a record, made from its values on the host."""
         measured: dict[str, Any] = dict(zip(QUANTITIES, values, strict=True))
         measured["active"] = [flag > 0 for flag in measured["active"]]
         measured["held"] = [HELD[int(code)] if code in range(len(HELD)) else "" for code in measured["held"]]
@@ -108,7 +108,10 @@ class MeasuredStep:
 
 
 class Observer(Protocol):
-    """Whoever is told of a run as it goes. It must neither raise nor wait for the device: the run waits for it."""
+    """Something that receives a run while it goes on.
+
+    The run waits for it, so it must neither raise an error nor wait for the device.
+    """
 
     def begin(self, info: RunInfo) -> None: ...
 
@@ -116,7 +119,7 @@ class Observer(Protocol):
 
 
 def measure(x: Tensor, x_next: Tensor, correction: Correction) -> Tensor:
-    """The values of a step, as in :class:`MeasuredStep`. x_next is the unguided state; nothing is read back."""
+    """The values of a step, as in :class:`MeasuredStep`. x_next is the unguided state. Nothing is read back."""
     unknown = torch.full((x.shape[0],), math.nan, device=x.device, dtype=torch.float32)
     zero = torch.zeros_like(unknown)
     relative = zero
@@ -134,15 +137,15 @@ def measure(x: Tensor, x_next: Tensor, correction: Correction) -> Tensor:
     return torch.stack([row(name) for name in QUANTITIES])
 
 
-@dataclass(eq=False)  # a trace is itself, whatever it holds
+@dataclass(eq=False)  # two traces are never equal, whatever they hold
 class Trace:
-    """The record of the newest run of a sampler; a new run begins it anew."""
+    """The record of a sampler's newest run. A new run replaces it."""
 
     info: RunInfo | None = None
     _measured: list[MeasuredStep] = field(default_factory=list, repr=False)
 
     def begin(self, info: RunInfo) -> None:
-        """Forget the run before, so that a cached trace never mixes two."""
+        """Forget the last run, so that a cached trace never mixes two runs."""
         self.info = info
         self._measured = []
 
@@ -155,14 +158,14 @@ class Trace:
 
     @property
     def steps(self) -> list[StepRecord]:
-        """The steps so far, copied to the host at once."""
+        """The steps so far, all copied to the host at once."""
         if not self._measured:
             return []
         values = torch.stack([step.values for step in self._measured]).cpu().tolist()
         return [step.to_record(rows) for step, rows in zip(self._measured, values, strict=True)]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data; values that are not finite become None, for JSON has no word for them."""
+        """Plain data. Values that are not finite become None, because JSON cannot express them."""
         info = None if self.info is None else self.info.as_dict()
         steps = [{f.name: getattr(step, f.name) for f in fields(StepRecord)} for step in self.steps]
         return json_safe({"run": info, "steps": steps})
@@ -172,7 +175,7 @@ class Trace:
 
 
 def json_safe(data: Any) -> Any:
-    """Plain data with None for what is not finite, for JSON has no word for it."""
+    """Plain data, with None for values that are not finite, because JSON cannot express them."""
     if isinstance(data, dict):
         return {key: json_safe(value) for key, value in data.items()}
     if isinstance(data, list):

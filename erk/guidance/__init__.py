@@ -1,6 +1,6 @@
-"""The rules that turn what a step tells into a correction, one a file.
+"""The rules that turn what a step reveals into a correction, one rule per file.
 
-A new one is its file and its name here: docs/adding_a_rule.md.
+To add a rule, add its file and its name here. See docs/adding_a_rule.md.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from .paper import Paper, paper_preset
 ALL = (Calibrated, Paper, Off)
 
 GUIDANCES: dict[str, type[Guidance]] = {guidance.mode: guidance for guidance in ALL}
-"""By mode; the first is the default."""
+"""The rules by mode. The first is the default."""
 
 MODES = tuple(GUIDANCES)
-"""What ``mode`` may be."""
+"""The allowed values of ``mode``."""
 
 SETTINGS = tuple(name for guidance in GUIDANCES.values() for name in guidance.options)
-"""What can be set of any rule."""
+"""The names of all settings, over all rules."""
 
 __all__ = [
     "GUIDANCES",

@@ -1,4 +1,4 @@
-"""What guidance is handed, and what it gives back."""
+"""What guidance receives, and what it returns."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ..solvers import Solver
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What holds for a whole run.
+    """What stays the same for a whole run.
 
-    shape     of the latent, [B, ...]
-    observed  whether somebody looks on (a trace, a live view): what only they want to know is then worked out
-    region    where the picture is being sampled at all (1) and where it is kept (0), broadcastable to x
+    shape     shape of the latent, [B, ...]
+    observed  whether a trace or a live view is attached; values that only these need are computed only then
+    region    where the picture is sampled (1) and where it is kept (0), broadcastable to x
     """
 
     solver: Solver
@@ -34,14 +34,14 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class MadeStep:
-    """A solver's step from sigma to sigma_next, and what is known when it has been made.
+    """A solver's step from sigma to sigma_next, and what is known once it has been made.
 
-    following  noise level that the next step leads to; None: there is no next step
-    start      what the step started from
+    following  noise level at the end of the next step; None if there is no next step
+    start      the evaluation that the step started from
     x_next     the unguided state at sigma_next, [B, ...]
     stages     evaluations made inside the step
-    levels     noise levels of the past evaluations that the solver looked at, newest first
-    pair       the step's embedded pair, for a rule that looks at pairs; None too where the step has none
+    levels     noise levels of the past evaluations that the solver used, newest first
+    pair       the step's embedded pair; None if the step has none or the rule does not use pairs
     """
 
     sigma: float
@@ -55,23 +55,24 @@ class MadeStep:
 
 
 HELD = ("", "repeated", "strayed")
-"""Why a rule leaves a step plain, by its code: it does not; the model repeated its output; the run has left its
-trajectory.
+"""Why a rule left a step uncorrected, indexed by its code.
+
+The three codes mean: no reason; the model repeated its output; the run has left its trajectory.
 """
 
 
 class Correction(NamedTuple):
-    """What guidance saw, and what it wants added to x_next. None stands for "nothing to tell".
+    """What guidance saw, and what to add to x_next. None means that there is no value.
 
-    value        what to add to x_next, [B, ...] float32; whoever receives it may change it
+    value        what to add to x_next, [B, ...] float32; the receiver may change it in place
     norm         its norm per sample, [B]
     active       which samples are corrected, [B] bool
     stiffness    rho-hat of the step's pair, [B], unit 1/sigma
     h_stiffness  the rule's h times rho-hat, [B], no unit
     data_std     estimated S, the scale of the data, [B]; NaN where no S explains the pair (calibrated)
     valid        share of the evidence for which the estimate is possible, 0 to 1, [B] (calibrated)
-    believed     share of the claimed correction that earlier claims had earned trust for, 0 to 1, [B] (calibrated)
-    held         code of ``HELD``, [B] (calibrated)
+    believed     share of the claimed correction that was trusted, because of earlier claims, 0 to 1, [B] (calibrated)
+    held         index into ``HELD``, [B] (calibrated)
     """
 
     value: Tensor | None = None
@@ -86,30 +87,30 @@ class Correction(NamedTuple):
 
 
 class Rule(Protocol):
-    """A guidance at work on one run; it may look back on the run's earlier steps.
+    """A guidance applied to one run. It may remember the run's earlier steps.
 
-    pairs  whether it looks at embedded pairs: what they are made of is kept for it then
+    pairs  whether it uses embedded pairs; only then is what they are made of kept
     """
 
     @property
     def pairs(self) -> bool: ...
 
     def judge(self, evaluated: Evaluation) -> None:
-        """Called before the next step, with the evaluation of the state that the last one and its correction led to."""
+        """Called before the next step, with the evaluation of the state that the corrected step led to."""
         ...
 
     def correct(self, made: MadeStep) -> Correction:
-        """Called when the solver has made the step."""
+        """Called after the solver has made the step."""
         ...
 
 
 class Guidance(Protocol):
-    """A rule that corrects steps. A value, like a solver: what a run must remember lives in its :class:`Rule`.
+    """A rule that corrects steps. It is a value, like a solver. A run's memory is kept in its :class:`Rule`.
 
-    mode      its name among ``MODES``
+    mode      its name in ``MODES``
     corrects  whether it corrects at all
     options   the names of its settings, which are numbers
-    settings  their values: they label plots, and go into trace, CSV and the live chart
+    settings  their values, which appear in plot labels, the trace, the CSV file and the live chart
     """
 
     mode: ClassVar[str]
@@ -121,7 +122,7 @@ class Guidance(Protocol):
 
     @classmethod
     def of(cls, settings: Mapping[str, float], steps: int) -> Guidance:
-        """The rule for a run of so many steps; what is not among the settings, it chooses itself."""
+        """The rule for a run of ``steps`` steps. It chooses a value for each setting that is not given."""
         ...
 
     def begin(self, run: RunFacts) -> Rule: ...

@@ -10,7 +10,7 @@ from .base import Correction, MadeStep, RunFacts
 
 @dataclass(frozen=True)
 class Off:
-    """No guidance: tells the stiffness (for a trace) and corrects nothing."""
+    """No guidance. It measures the stiffness for a trace and corrects nothing."""
 
     mode: ClassVar[str] = "off"
     corrects: ClassVar[bool] = False
@@ -29,7 +29,7 @@ class Off:
         return self
 
     def judge(self, evaluated: Evaluation) -> None:
-        """It claims nothing that could be judged."""
+        """Do nothing, because there is no claim to judge."""
 
     def correct(self, made: MadeStep) -> Correction:
         if made.pair is None:

@@ -16,13 +16,13 @@ from .base import Correction, MadeStep, RunFacts
 
 @dataclass(frozen=True)
 class Paper:
-    """The paper's rule, section 3.3 ("stabilised" form: z^2 for the theoretical factor).
+    """The paper's rule, section 3.3, in its "stabilised" form with z^2 for the theoretical factor.
 
         z = w_stiff * h * stiffness
         x_next += sign * h * [stiffness > w_con] * z^2 * <direction, d> * direction
 
-    with h, sign, direction = delta_d/|delta_d| and stiffness from the step's embedded pair and d the
-    drift at the step's start. The last step, to sigma 0, is not corrected.
+    The step's embedded pair gives h, sign, direction = delta_d/|delta_d| and stiffness. d is the drift at
+    the step's start. The last step, to sigma 0, is not corrected.
 
     w_stiff  strength, >= 0, no unit
     w_con    confidence threshold on the stiffness, >= 0, unit 1/sigma
@@ -48,7 +48,7 @@ class Paper:
         return self
 
     def judge(self, evaluated: Evaluation) -> None:
-        """It claims nothing that could be judged."""
+        """Do nothing, because there is no claim to judge."""
 
     def correct(self, made: MadeStep) -> Correction:
         pair, start = made.pair, made.start
@@ -60,11 +60,11 @@ class Paper:
         if made.sigma_next == 0:
             return Correction(stiffness=stiffness, h_stiffness=h_stiffness)
         z = self.w_stiff * h_stiffness
-        # <direction, d> * direction is <delta_d, d> * delta_d over the squared norm: one pass less.
+        # <direction, d> * direction is <delta_d, d> * delta_d over the squared norm, which saves one pass.
         along = inner(difference.delta_d, start.d) / (difference.delta_d_norm + FLOOR) ** 2
         scale = pair.sign * pair.h * z**2 * along
-        # A comparison with NaN is false, and a correction beyond what the latent's dtype holds is none:
-        # what the stock solver keeps finite stays finite.
+        # What the stock solver keeps finite must stay finite. So a correction outside the range of the latent's
+        # dtype is not made, and neither is one that is NaN, because a comparison with NaN is false.
         bound = torch.finfo(start.x.dtype).max / 2
         active = (stiffness > self.w_con) & (scale.abs() * difference.delta_d_norm < bound)
         scale = torch.where(active, scale, 0.0)
@@ -84,7 +84,7 @@ _PRESETS = ((8, 0.5, 0.1), (16, 0.75, 0.3), (32, 2.0, 0.5))
 def paper_preset(steps: int) -> tuple[float, float]:
     """The paper's (w_stiff, w_con) for a number of steps.
 
-    Its values at 8, 16 and 32 steps; linear in log2(steps) between them, held constant outside.
+    The paper gives values at 8, 16 and 32 steps. Between them they are linear in log2(steps), and constant outside.
     """
     if steps <= _PRESETS[0][0]:
         return _PRESETS[0][1:]

@@ -1,4 +1,4 @@
-"""The solvers, one a file. A new one is its file and its name here: docs/adding_a_solver.md."""
+"""The solvers, one per file. To add one, add its file and its name here. See docs/adding_a_solver.md."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ from .multistep import Multistep
 ALL = (Heun, DPM2, DPMpp2S, DEIS, ABM, Euler)
 
 SOLVERS: dict[str, type[Solver]] = {solver.name: solver for solver in ALL}
-"""By the name that stands behind ``erk_`` in ComfyUI's list, in the list's order."""
+"""The solvers by name, in the order of ComfyUI's list. There, each name follows ``erk_``."""
 
 __all__ = ["ABM", "DEIS", "DPM2", "SOLVERS", "DPMpp2S", "Euler", "Heun", "History", "Multistep", "Solver", "Step"]

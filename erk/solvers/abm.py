@@ -14,8 +14,9 @@ from .base import History, Step
 from .multistep import Multistep, data_weights, distinct, drift_weights
 
 CURVATURE = 0.1
-"""What D's curvature adds to a predicted step is at most this share of the step; its third derivative, the share of
-that.
+"""Largest share of a step that D's curvature may add to the prediction.
+
+D's third derivative may add this share of that again.
 """
 
 
@@ -23,15 +24,16 @@ that.
 class ABM(Multistep):
     """Adams-Bashforth-Moulton on the data prediction, one model call. Order 2 to 4 after a warm-up.
 
-    The step from s to t has the exact form x_t = (t/s) x_s - t * integral from s to t of D/sigma^2 dsigma, in
-    which nothing stiff is left but D itself (Lu et al. 2022, DPM-Solver++, eq. 8). D is interpolated by a
-    polynomial in sigma/alpha through the newest evaluations: *predicted* without the one at t, and when that has been
-    made at the predicted state, *corrected* with it, as UniPC (Zhao et al. 2023) does in half-logSNR. On the way up,
-    from little noise to much, the drift is interpolated instead, as DEIS does. Not in the paper, nor in ComfyUI.
+    The step from s to t has the exact form x_t = (t/s) x_s - t * integral from s to t of D/sigma^2 dsigma. In it,
+    nothing but D itself is stiff (Lu et al. 2022, DPM-Solver++, eq. 8). D is interpolated by a polynomial in
+    sigma/alpha through the newest evaluations. The state at t is first *predicted* without the evaluation at t. Then
+    the model is evaluated at the predicted state, and the state is *corrected* with that evaluation. UniPC (Zhao et
+    al. 2023) does the same in half-logSNR. On ascending steps, from little noise to much, the drift is interpolated
+    instead, as DEIS does. This solver is neither in the paper nor in ComfyUI.
 
-    Under strong CFG, at long steps, the model's steep answer would be fed back into the state until pictures burst. So
-    the corrector is damped by how fast it converges, and what the predictor adds to a straight line is bounded, sample
-    by sample.
+    With strong CFG and long steps, a corrector would feed the model's steep response back into the state, until
+    values explode. So the corrector is damped according to how fast it converges. What the predictor adds to a
+    straight line is bounded. Both are done for each sample.
     """
 
     name: ClassVar[str] = "abm"
@@ -46,9 +48,9 @@ class ABM(Multistep):
             return Evaluation(start.x, sigma, add_scaled(evaluated.d, start.x - evaluated.x, 1.0 / sigma))
         points = distinct((evaluated, *history)[: self.max_order])
         move = _combined(points, self._weights(points, start, sigma)).sub_(evaluated.x)
-        # D has been evaluated at the predicted state. |move|/|step| is how fast Picard's iteration converges: the share
-        # of this move that the next one would take back, once in the state and once in the D that goes on with it.
-        step = norm(start.d)  # over the step's length
+        # D has been evaluated at the predicted state. |move|/|step| is the convergence rate of Picard's iteration: the
+        # share of this move that the next one would undo, once in the state and once in the D that is kept with it.
+        step = norm(start.d)  # divided by the step's length
         share = step / torch.add(step, norm(move), alpha=2.0 / abs(sigma - start.sigma))  # 1/(1 + 2 |move|/|step|)
         move.mul_(per_sample(share.nan_to_num(1.0), move))
         return Evaluation(evaluated.x + move, sigma, add_scaled(evaluated.d, move, 1.0 / sigma))
@@ -67,16 +69,20 @@ class ABM(Multistep):
             ]
             term = _combined(points, added)
             share = (norm(current.d) / norm(term)).clamp(max=1.0 / limit).nan_to_num(1.0 / limit)
-            # x_next + term, or as much of the term as limit |step| is
+            # x_next + term, with the term's norm at most limit |step|
             x_next.addcmul_(term, per_sample(share, term), value=limit)
             lower = higher
         return Step(x_next)
 
     def _weights(self, points: Sequence[Evaluation], start: Evaluation, sigma_next: float) -> list[tuple[float, float]]:
-        """Of each point's x and d in the step from ``start``, one of them, with D interpolated through all of them."""
+        """Weights of each point's x and d in the step from ``start``, with D interpolated through all points.
+
+        ``start`` is one of the points.
+        """
         sigmas = tuple(point.sigma for point in points)
         if sigma_next > start.sigma:
-            # Upwards x_next = (t/s) x - ... would be the difference of two numbers t/s times as large as x itself.
+            # On an ascending step, x_next = (t/s) x - ... would be the difference of two numbers that are t/s times as
+            # large as x itself.
             of_d = drift_weights(sigmas, start.sigma, sigma_next)
             return [(1.0 if point is start else 0.0, weight) for point, weight in zip(points, of_d, strict=True)]
         # sigma_next/sigma x + sum of weight D, with D = x - sigma d.
@@ -88,7 +94,7 @@ class ABM(Multistep):
 
 
 def _combined(points: Sequence[Evaluation], weights: Sequence[tuple[float, float]]) -> Tensor:
-    """The sum of the first points' x and d, so weighted, in the dtype of d."""
+    """The weighted sum of the first points' x and d, in the dtype of d."""
     (of_x, of_d), *others = weights
     total = of_x * points[0].x.to(points[0].d.dtype)
     add_scaled(total, points[0].d, of_d, out=total)

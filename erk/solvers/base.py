@@ -15,10 +15,10 @@ from ..pair import EmbeddedPair
 
 
 class Step(NamedTuple):
-    """What a solver's step gives.
+    """The result of a solver's step.
 
     x_next  the unguided state at sigma_next, [B, ...]
-    stages  evaluations made inside the step, beside the one at its start
+    stages  evaluations made inside the step, without the one at its start
     """
 
     x_next: Tensor
@@ -26,26 +26,27 @@ class Step(NamedTuple):
 
 
 History = Sequence[Evaluation]
-"""The last evaluation of each earlier step (of a step without stages: what was accepted), newest first: as many as
-``Solver.memory``, and the newest for ``Solver.pair`` where that looks back; at the start fewer."""
+"""The last evaluation of each earlier step, newest first. For a step without stages, this is the accepted one.
+
+There are as many as ``Solver.memory``, and fewer at the start. If ``Solver.pair`` looks back, the newest is there too.
+"""
 
 
 @dataclass(frozen=True)
 class Solver(ABC):
     """A one-step or multistep method for dx/dsigma = d(x, sigma).
 
-    A solver is a value: no state lives in it between steps or runs. Its arithmetic is elementwise or, where it must
-    weigh states, sample by sample, so it runs on tensors [B, ...] of any shape. All that others know of it stands in
-    its class.
+    A solver is a value: it keeps no state between steps or runs. Its arithmetic is elementwise or, where it must
+    compare norms, sample by sample. So it runs on tensors [B, ...] of any shape. All that other code knows about a
+    solver is in its class.
 
-    name             behind ``erk_`` in ComfyUI's list
-    title            for people, in plots and pages
-    calls            model calls a step; the last step, to sigma 0, makes one
-    past_states      whether ``step`` and ``accept`` look at the states of past evaluations too, or at their drifts
-                     alone
-    pair_looks_back  whether ``pair`` looks at the newest past evaluation
-    corrects         whether ``accept`` makes a state anew that has been evaluated
-    process          of the model that is sampled
+    name             the part after ``erk_`` in ComfyUI's list
+    title            the name in plots and pages
+    calls            model calls per step; the last step, to sigma 0, makes one
+    past_states      whether ``step`` and ``accept`` use the states of past evaluations, or only their drifts
+    pair_looks_back  whether ``pair`` uses the newest past evaluation
+    corrects         whether ``accept`` changes a state after it has been evaluated
+    process          the noise process of the model
     """
 
     name: ClassVar[str]
@@ -59,25 +60,25 @@ class Solver(ABC):
     @property
     @abstractmethod
     def order(self) -> int:
-        """Of the error at the end, after a warm-up."""
+        """Order of the error at the end, after a warm-up."""
 
     @property
     def memory(self) -> int:
-        """How many past evaluations ``step`` and ``accept`` look at."""
+        """How many past evaluations ``step`` and ``accept`` use."""
         return 0
 
     def accept(self, evaluated: Evaluation, history: History) -> Evaluation:
         """The state that a step starts from, and its drift, once the predicted state has been evaluated.
 
-        A predictor-corrector method makes the state anew here, with what the evaluation tells; others
-        take it as it is. No model call.
+        A predictor-corrector method corrects the state here, with the new evaluation. Other methods accept
+        it as it is. This makes no model call.
         """
         return evaluated
 
     @abstractmethod
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
-        """From ``current`` to ``sigma_next``. A step to 0 is a plain Euler step."""
+        """Go from ``current`` to ``sigma_next``. A step to 0 is a plain Euler step."""
 
     @abstractmethod
     def pair(self, current: Evaluation, step: Step, sigma_next: float, history: History) -> EmbeddedPair | None:
-        """The embedded pair of a step just made; None where there is none yet."""
+        """The embedded pair of the step just made; None if there is none yet."""

@@ -24,7 +24,7 @@ class DEIS(Multistep):
 
     Zhang & Chen 2023.
 
-    coefficients  the multistep weights, to use those of another implementation
+    coefficients  computes the multistep weights; pass another function to use another implementation's weights
     """
 
     name: ClassVar[str] = "deis"

@@ -13,8 +13,8 @@ from .base import History, Solver, Step
 class DPM2(Solver):
     """DPM-Solver-2 with r = 1/2: the midpoint rule with the midpoint in log sigma. Order 2, two calls.
 
-    Lu et al. 2022 (DPM-Solver), Algorithm 1; the midpoint is sqrt(sigma sigma_next) on every kind of
-    model, as in ComfyUI's ``dpm_2``. Its pair: the step's start and its midpoint.
+    Lu et al. 2022 (DPM-Solver), Algorithm 1. The midpoint is sqrt(sigma sigma_next) on every kind of
+    model, as in ComfyUI's ``dpm_2``. The pair is the step's start and its midpoint.
     """
 
     name: ClassVar[str] = "dpm_2"

@@ -12,8 +12,8 @@ from .base import History, Solver, Step
 class Euler(Solver):
     """Euler's method, one model call. Order 1.
 
-    Karras et al. 2022, Algorithm 1 without its second-order correction; what step-distilled models are trained for. Not
-    in the paper of the rule. Its pair: this step's start and the previous one's, as for DEIS.
+    Karras et al. 2022, Algorithm 1 without its second-order correction. Step-distilled models are trained for it. It is
+    not in the rule's paper. The pair is this step's start and the previous one's, as for DEIS.
     """
 
     name: ClassVar[str] = "euler"

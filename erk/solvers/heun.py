@@ -12,9 +12,9 @@ from .base import History, Solver, Step
 class Heun(Solver):
     """Heun's method: Euler predictor, trapezoidal corrector. Order 2, two model calls.
 
-    Karras et al. 2022, Algorithm 1. Its pair lives at one noise level: the accepted state, and the
-    previous step's Euler predictor there, whose drift was that step's second stage. The difference
-    of the drifts is therefore a Jacobian-vector product to first order.
+    Karras et al. 2022, Algorithm 1. Both states of the pair are at the same noise level: the accepted
+    state, and the previous step's Euler predictor, which was that step's second stage. So the difference
+    of the drifts is a Jacobian-vector product to first order.
     """
 
     name: ClassVar[str] = "heun"
@@ -31,7 +31,7 @@ class Heun(Solver):
         if sigma_next == 0:
             return Step(predicted)
         stage = denoise(predicted, sigma_next)
-        # dt (d + d_stage)/2, in the order of ComfyUI's own, so that mode off is that to the last bit.
+        # dt (d + d_stage)/2, in ComfyUI's order of operations, so that mode off equals it to the last bit.
         slope = (current.d + stage.d).div_(2).mul_(sigma_next - current.sigma)
         return Step(current.x + slope, (stage,))
 

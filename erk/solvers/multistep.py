@@ -1,4 +1,4 @@
-"""What multistep methods share: a class, and weights of interpolatory quadrature, on the host."""
+"""What multistep methods share: a base class, and weights of interpolatory quadrature, computed on the host."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from .base import History, Solver, Step
 
 @dataclass(frozen=True)
 class Multistep(Solver):
-    """One model call a step, and the evaluations of earlier steps. Its pair: this step's start and the previous one's.
+    """A method with one model call per step that uses the evaluations of earlier steps.
 
-    max_order  2, 3 or 4: how many evaluations are used, once there are as many
+    The pair is this step's start and the previous one's.
+
+    max_order  2, 3 or 4: how many evaluations are used, once there are that many
     """
 
     calls: ClassVar[int] = 1
@@ -44,9 +46,9 @@ def interpolatory_weights(
     density: Callable[[float], float],
     coordinate: Callable[[float], float] = lambda t: t,
 ) -> tuple[float, ...]:
-    """w_j = integral from start to end of L_j(coordinate(t)) density(t) dt, L_j the nodes' Lagrange polynomials.
+    """w_j = integral from start to end of L_j(coordinate(t)) density(t) dt, where L_j are the Lagrange polynomials.
 
-    Exact up to rounding where the integrand is smooth: Gauss-Legendre quadrature of 24 points.
+    The quadrature is Gauss-Legendre with 24 points. It is exact up to rounding where the integrand is smooth.
     """
     weights = [0.0] * len(nodes)
     for position, weight in _GAUSS_LEGENDRE:
@@ -58,21 +60,21 @@ def interpolatory_weights(
 
 
 _ALPHA_MIN = 1e-4
-"""Least alpha in sigma/alpha: flow models start where alpha is 0, and a node at 1e4 is as good as one at infinity."""
+"""Smallest alpha in sigma/alpha. Flow models start at alpha 0, where a node at 1e4 is as good as one at infinity."""
 
 
 @lru_cache(maxsize=4096)
 def data_weights(process: NoiseProcess, sigmas: tuple[float, ...], start: float, end: float) -> tuple[float, ...]:
     """Weights of D at the given distinct noise levels in x_end = (end/start) x_start + sum of weight D.
 
-    The exact form x_t = (t/s) x_s - t * integral from s to t of D/sigma^2 dsigma (Lu et al. 2022, DPM-Solver++, eq. 8),
-    with D interpolated by a polynomial in sigma/alpha.
+    The exact form is x_t = (t/s) x_s - t * integral from s to t of D/sigma^2 dsigma (Lu et al. 2022, DPM-Solver++,
+    eq. 8). D is interpolated by a polynomial in sigma/alpha.
     """
 
     def scaled(sigma: float) -> float:
         return sigma / max(process.alpha(sigma), _ALPHA_MIN)
 
-    # Integrated over log sigma, in which the integrand is smooth however long the step.
+    # Integrate over log sigma. There the integrand is smooth, however long the step is.
     weights = interpolatory_weights(
         [scaled(sigma) for sigma in sigmas],
         math.log(start),
@@ -80,7 +82,7 @@ def data_weights(process: NoiseProcess, sigmas: tuple[float, ...], start: float,
         density=lambda log_sigma: -end * math.exp(-log_sigma),
         coordinate=lambda log_sigma: scaled(math.exp(log_sigma)),
     )
-    # Their sum is known, so that a constant D is integrated without the quadrature's rounding.
+    # Their sum is known. Scaling to it integrates a constant D without the quadrature's rounding.
     scale = (1.0 - end / start) / sum(weights)
     return tuple(weight * scale for weight in weights)
 
@@ -89,14 +91,14 @@ def data_weights(process: NoiseProcess, sigmas: tuple[float, ...], start: float,
 def drift_weights(sigmas: tuple[float, ...], start: float, end: float) -> tuple[float, ...]:
     """Weights of d at the given distinct noise levels in x_end = x_start + sum of weight d.
 
-    The drift is interpolated in the time t of the variance-preserving process and integrated in sigma,
-    w_j = int L_j(t(sigma)) dsigma (Zhang & Chen 2023, DEIS, section 3.3), by quadrature in t.
+    The drift is interpolated in the time t of the variance-preserving process and integrated in sigma:
+    w_j = int L_j(t(sigma)) dsigma (Zhang & Chen 2023, DEIS, section 3.3). The quadrature is in t.
     """
     return interpolatory_weights([_vp_time(sigma) for sigma in sigmas], _vp_time(start), _vp_time(end), _vp_sigma_rate)
 
 
-# The VP process with linear beta, fitted as Karras et al. 2022 (table 1) do so that sigma runs from
-# 0.002 to 80 while t runs from 0.001 to 1; ComfyUI's deis uses the same numbers on every model.
+# The VP process with linear beta, fitted as in Karras et al. 2022 (table 1): sigma goes from 0.002 to 80
+# while t goes from 0.001 to 1. ComfyUI's deis uses the same numbers on every model.
 _T_MIN, _SIGMA_MIN, _SIGMA_MAX = 1e-3, 0.002, 80.0
 _BETA_D = 2 * (math.log1p(_SIGMA_MIN**2) / _T_MIN - math.log1p(_SIGMA_MAX**2)) / (_T_MIN - 1)
 _BETA_MIN = math.log1p(_SIGMA_MAX**2) - 0.5 * _BETA_D
@@ -113,7 +115,7 @@ def _vp_sigma_rate(t: float) -> float:
 
 
 def distinct(points: Sequence[Evaluation]) -> Sequence[Evaluation]:
-    """The newest points up to the first that returns to a noise level: a polynomial needs distinct nodes."""
+    """The newest points before the first repeated noise level, because a polynomial needs distinct nodes."""
     seen: set[float] = set()
     for count, point in enumerate(points):
         if point.sigma in seen:

@@ -1,11 +1,11 @@
-"""Which coefficients of a transformed latent make a band, and how they lie in memory.
+"""Which coefficients of a transformed latent form a band, and how they are arranged in memory.
 
-Natural images have a variance of their own at each spatial frequency, so that is where a Gaussian model
-of the data differs least from the data. A band is a half octave of the radial frequency.
+Natural images have a different variance at each spatial frequency. So a Gaussian model per frequency is
+the closest to the data. A band is a half octave of the radial frequency.
 
-Coefficients lie band by band, each band filled up with zeros to whole blocks. So a band's sum is a sum over blocks, and
-a band's value reaches its coefficients by broadcasting: both are deterministic on every device, and nothing as
-large as a latent is kept or made for them.
+Coefficients are stored band by band, and each band is padded with zeros to whole blocks. So a band's sum is a sum over
+blocks, and a band's value reaches its coefficients by broadcasting. Both are deterministic on every device. Neither
+needs a tensor as large as a latent.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import torch
 from torch import Tensor
 
 _WIDEST_BLOCK = 64
-"""Coefficients in a block at most: enough for a sum over a block to be as fast as one over everything."""
+"""Largest number of coefficients in a block. With this many, a sum over blocks is as fast as one over everything."""
 
 _FILLING = 0.125
-"""Share that filling up may add, else blocks are narrower."""
+"""Largest share that padding may add. If it would add more, blocks are made narrower."""
 
 
 class Layout:
     """How coefficients are ordered by band.
 
-    sizes          how many coefficients a band has, [bands]
-    order          which coefficient stands at a place, [blocks * width]; anything where a place is filling
-    filling        the places that are filling
-    back           at which place a coefficient stands, [positions]
-    band_of_block  [blocks]
-    width          coefficients in a block
+    sizes          how many coefficients each band has, [bands]
+    order          which coefficient is stored at each place, [blocks * width]; arbitrary where a place is padding
+    filling        the places that are padding
+    back           the place at which each coefficient is stored, [positions]
+    band_of_block  the band of each block, [blocks]
+    width          number of coefficients in a block
     """
 
     def __init__(self, band: Tensor) -> None:
@@ -38,7 +38,7 @@ class Layout:
             width //= 2
         self.width, blocks = width, self._blocks(width)
         self.band_of_block = torch.repeat_interleave(torch.arange(len(blocks)), blocks)
-        # Of each band, how far it begins behind its begin when unfilled.
+        # How far the padding before each band shifts its beginning.
         begin = (blocks.cumsum(0) - blocks) * width - (self.sizes.cumsum(0) - self.sizes)
         by_band = torch.argsort(band, stable=True)
         places = torch.arange(len(band)) + begin[band[by_band]]
@@ -59,7 +59,7 @@ def half_octaves(shape: torch.Size, transformed: set[int]) -> Tensor:
     for axis in transformed:
         view = [1] * len(shape)
         view[axis] = -1
-        # In cycles over the longest axis, so that every axis counts frequency in the same unit.
+        # Frequencies are in cycles over the longest axis, so that every axis uses the same unit.
         square = square + (torch.arange(shape[axis]) * (longest / shape[axis])).view(view) ** 2
     radius = square.sqrt()
     band = torch.where(radius < 0.5, 0, 1 + torch.floor(2 * torch.log2(radius.clamp(min=1)) + 1e-4))

@@ -13,16 +13,17 @@ from ...norms import inner
 from ...solvers.multistep import data_weights
 
 SURPRISE = 0.25
-"""Weight of <e, e> against <v, v>: an error of more than twice the claim is not what the model describes, and trust
-falls again.
+"""Weight of <e, e> against <v, v>.
+
+An error of more than twice the claim is not what the model describes. Beyond that, trust falls again.
 """
 
 
 class Judgement(NamedTuple):
-    """What an evaluation says of a claim.
+    """What an evaluation says about a claim.
 
     trust    T, [B], 0 to 1
-    strayed  whether the error is larger than a claim can be wrong by, [B] bool; None where that cannot be told
+    strayed  whether the unexplained error is too large for any claim, [B] bool; None if that cannot be decided
     """
 
     trust: Tensor
@@ -33,9 +34,9 @@ class Claim(NamedTuple):
     """A claim that waits for the next evaluation.
 
     claimed   v, [B, ...]
-    partial   what is known already of e: e = partial + weight D, with D of the evaluation to come
-    last      whether what is judged is believed for the last step: then it is how D changed
-    bearable  how large an error may be that the claim does not explain, [B]
+    partial   the known part of e: e = partial + weight D, where D belongs to the next evaluation
+    last      whether the judgement is for the last step; then v and e are changes of D
+    bearable  the largest error that the claim may leave unexplained, [B]
     """
 
     claimed: Tensor
@@ -45,7 +46,7 @@ class Claim(NamedTuple):
     bearable: Tensor
 
     def judged(self, evaluated: Evaluation, region: Tensor | None) -> Judgement:
-        """By the evaluation of the state that the step led to, where the picture is being sampled."""
+        """Judge the claim by the evaluation of the state that the step led to, inside the sampled region."""
         found = add_scaled(self.partial, evaluated.denoised.float(), self.weight)
         if region is not None:
             found = found * region
@@ -58,7 +59,7 @@ class Claim(NamedTuple):
 
 
 def agreement(product: Tensor, claimed_square: Tensor, found_square: Tensor, last: bool) -> Tensor:
-    """T from <e, v>, <v, v> and <e, e>, any shape; 0 where nothing can be told."""
+    """T from <e, v>, <v, v> and <e, e>, any shape; 0 where it is not defined."""
     trust = product / torch.maximum(claimed_square, SURPRISE * found_square)
     if last:
         trust = torch.minimum(trust, product * product.abs() / (claimed_square * found_square))
@@ -68,13 +69,14 @@ def agreement(product: Tensor, claimed_square: Tensor, found_square: Tensor, las
 def error_so_far(
     process: NoiseProcess, x: Tensor, x_next: Tensor, sigma: float, sigma_next: float, known: list[tuple[float, Tensor]]
 ) -> tuple[Tensor, float]:
-    """(partial, weight) of e, what the step from x to x_next missed.
+    """(partial, weight) of e, which is what the step from x to x_next missed.
 
-    D is interpolated through what the step used and one more evaluation, at sigma_next.
+    D is interpolated through what the step used and one more evaluation at sigma_next.
 
-    known  (noise level, D) of the step's evaluations and the one before it, newest first; two at other levels are used
+    known  (noise level, D) of the step's evaluations and of the one before it, newest first; two at other levels are
+           used
     """
-    # e = (sigma_next/sigma) x + sum of weight D - x_next, of which only the D of sigma_next is not known yet.
+    # e = (sigma_next/sigma) x + sum of weight D - x_next. Only the D at sigma_next is not known yet.
     levels, nodes = [sigma_next], []
     for level, denoised in known:
         if level not in levels and len(levels) < 3:

@@ -13,16 +13,16 @@ from .quotient import Quotients
 from .spectrum import Spectrum
 
 SIGNAL_TO_NOISE_MIN = 1e-3
-"""Least alpha/sigma at which a pair is read: below, float32 cannot tell the data from nothing."""
+"""Smallest alpha/sigma at which a pair is read. Below it, float32 cannot resolve the data."""
 
 
 class Estimate(NamedTuple):
     """The noise fraction of each band.
 
-    quotients  of the pair it was read from
-    positions  where the bands' q lie, as :meth:`Quotients.positions` says, [rows, bands]
-    data_std   S of the whole sample, [B]; NaN where u is not between 0 and 1; None if nobody looks on
-    valid      share of the evidence whose u lies between 0 and 1, [B]; None if nobody looks on
+    quotients  those of the pair it was read from
+    positions  the positions of the bands' q, as in :meth:`Quotients.positions`, [rows, bands]
+    data_std   S of the whole sample, [B]; NaN where u is not between 0 and 1; None if the run is not observed
+    valid      share of the evidence whose u is between 0 and 1, [B]; None if the run is not observed
     """
 
     quotients: Quotients
@@ -32,14 +32,14 @@ class Estimate(NamedTuple):
 
 
 def is_readable(process: NoiseProcess, sigma: float) -> bool:
-    """Whether noise estimates at this level can tell S: 1 - u = S^2/(S^2 + s^2) must stand out from rounding."""
+    """Whether noise estimates at this level can reveal S: 1 - u = S^2/(S^2 + s^2) must exceed rounding errors."""
     return process.alpha(sigma) > SIGNAL_TO_NOISE_MIN * sigma
 
 
 def estimate(
     spectrum: Spectrum, process: NoiseProcess, eps_a: Tensor, eps_b: Tensor, quotients: Quotients, observed: bool
 ) -> Estimate:
-    """From the coefficients of the noise estimates at A and B."""
+    """Estimate u from the coefficients of the noise estimates at A and B."""
     sums = [
         torch.stack([(eps_a[piece] * eps_b[piece]).sum(-1), torch.linalg.vector_norm(eps_b[piece], dim=-1).square_()])
         for piece in spectrum.pieces
@@ -54,8 +54,8 @@ def _scale(
 ) -> tuple[Tensor, Tensor]:
     """S, and the share of the evidence that is possible, [B] each, from band means of eps_A eps_B and eps_B^2."""
     of_bands = torch.stack([spectrum.by_sample(mean) for mean in (product, square)])
-    product, square = torch.cat([of_bands, of_bands.sum(-1, keepdim=True)], dim=-1)  # the whole sample's stand last
-    # (1 - u)/u = S^2/s^2, and positive just where u lies between 0 and 1; NaN where nothing can be told.
+    product, square = torch.cat([of_bands, of_bands.sum(-1, keepdim=True)], dim=-1)  # the whole sample's come last
+    # (1 - u)/u = S^2/s^2. It is positive exactly where u is between 0 and 1, and NaN where it is not defined.
     squared = quotients.signal_to_noise(product / square)
     possible = squared > 0
     scale = quotients.sigma / process.alpha(quotients.sigma)

@@ -2,8 +2,8 @@
 
 Item 3 of the package's text.
 
-The correction depends on the sample through u alone, so the solver is run once on a grid of scalar problems instead of
-on every band; on the host, where float64 leaves the difference of two nearly equal numbers its digits.
+The correction depends on the sample only through u. So the solver is run once on a grid of scalar problems, instead of
+on every band. It runs on the host, where float64 keeps enough digits in the difference of two nearly equal numbers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ScalarProblems:
         return (self._process.alpha(sigma) ** 2 * self._variance + sigma**2).sqrt()
 
     def evaluate(self, y: Tensor, sigma: float) -> Evaluation:
-        # d = y std'/std, written so that nothing cancels; alpha' is -1 on flow models and 0 else.
+        # d = y std'/std, written so that nothing cancels. alpha' is -1 on flow models, otherwise 0.
         slope = self._process.alpha(sigma) * (-1.0 if self._process.is_flow else 0.0)
         return Evaluation(y, sigma, y * ((slope * self._variance + sigma) / self.std(sigma) ** 2))
 
@@ -46,7 +46,7 @@ class ScalarProblems:
         return self._process.alpha(sigma) * self._variance / self.std(sigma)
 
     def over_noise(self, difference: Tensor, sigma: float) -> Tensor:
-        """A difference over the noise estimate eps = sigma/std of the exact solution at sigma: a table."""
+        """A table: the difference divided by the noise estimate eps = sigma/std of the exact solution at sigma."""
         return (difference * self.std(sigma) / sigma)[0].float()
 
 
@@ -59,7 +59,7 @@ def missed_by_step(
     levels: tuple[float, ...],
     quotients: Quotients,
 ) -> Tensor:
-    """c of a step with exact evaluations at ``levels`` behind it, as a table on the positions of q."""
+    """c of a step whose history is exact evaluations at ``levels``, as a table over the positions of q."""
     problems = ScalarProblems(process, quotients)
     history: Sequence[Evaluation] = [problems.exact(level) for level in levels]
     reached = solver.step(problems.evaluate, problems.exact(sigma), sigma_next, history).x_next
@@ -68,14 +68,14 @@ def missed_by_step(
 
 @lru_cache(maxsize=1024)
 def change_of_denoised(process: NoiseProcess, sigma: float, sigma_next: float, quotients: Quotients) -> Tensor:
-    """D(sigma_next) - D(sigma) on the exact solution, over eps at sigma, as a table on the positions of q."""
+    """D(sigma_next) - D(sigma) on the exact solution, divided by eps at sigma, as a table over the positions of q."""
     problems = ScalarProblems(process, quotients)
     return problems.over_noise(problems.denoised(sigma_next) - problems.denoised(sigma), sigma)
 
 
 def interpolate(table: Tensor, positions: Tensor) -> Tensor:
-    """A function tabulated from -1 to 1, [TABLE + 1], at these positions; linear between, and NaN counts as -1."""
-    # (1 - t) table[left] + t table[left + 1], with position = left + t counted in grid intervals
+    """A function tabulated from -1 to 1, [TABLE + 1], at these positions. Linear interpolation; NaN counts as -1."""
+    # (1 - t) table[left] + t table[left + 1], where position = left + t is counted in grid intervals
     position = positions.flatten().add(1.0).mul_(TABLE / 2).nan_to_num_(0.0)
     left = position.int().clamp_(max=TABLE - 1)
     value, right = table.index_select(0, left), table[1:].index_select(0, left)

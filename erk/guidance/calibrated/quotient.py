@@ -1,4 +1,4 @@
-"""What the quotient of two noise estimates says of u, the fraction of a band that is noise.
+"""What the quotient of two noise estimates says about u, the fraction of a band that is noise.
 
 Item 2 of the package's text.
 """
@@ -14,23 +14,24 @@ from torch import Tensor
 from ...noise_process import NoiseProcess
 
 NOISE_FRACTION_MIN = 1e-3
-"""Least u: beyond, eps hardly depends on S any more and its estimate would be of rounding errors."""
+"""Smallest u. Below it, eps hardly depends on S, and an estimate would only reflect rounding errors."""
 
 NOISE_FRACTION_EXPANDING = 0.3
-"""Taken for u where the estimate is negative: there the solution runs apart between two modes of the
-data, which no Gaussian does. A wide one (S = 1.5 s) is near enough, and errs on the side of caution."""
+"""Used for u where the estimate is negative. There, solutions diverge between two modes of the data, which no
+Gaussian can describe. A wide Gaussian (S = 1.5 s) is close enough, and errs on the side of caution."""
 
 ROUNDING = 2.0**-23
-"""float32's: two numbers as near as that may have been the same."""
+"""float32's relative rounding. Two numbers this close may have been equal."""
 
 TABLE = 1024
-"""Grid intervals of the tabulated c; linear interpolation leaves 1e-5 of c, and 1e-3 where a flow model's first step
-makes it steepest.
+"""Grid intervals of the tabulated c.
+
+The error of linear interpolation is 1e-5 of c, and 1e-3 where a flow model's first step makes c steepest.
 """
 
 
 class Quotients(NamedTuple):
-    """What the quotient q of a pair of noise estimates says of u at A (item 2 of the package's text).
+    """What the quotient q of a pair of noise estimates says about u at A (item 2 of the package's text).
 
     sigma  noise level of A
     r      s_A/s_B
@@ -43,7 +44,7 @@ class Quotients(NamedTuple):
 
     @classmethod
     def of_levels(cls, process: NoiseProcess, sigma_a: float, sigma_b: float, *, euler: bool) -> Quotients:
-        """Of evaluations at these noise levels."""
+        """For evaluations at these noise levels."""
         return cls(sigma_a, (sigma_a * process.alpha(sigma_b)) / (process.alpha(sigma_a) * sigma_b), euler)
 
     def noise_fraction(self, q: Tensor) -> Tensor:
@@ -56,20 +57,20 @@ class Quotients(NamedTuple):
         return (1 - q) / (q - r)
 
     def of(self, noise_fraction: float) -> float:
-        """q where u is that."""
+        """The q at which u has this value."""
         if self.euler:
             return self.r + noise_fraction * (1 - self.r)
         square = self.r**2 + noise_fraction * (1 - self.r**2)
         return math.copysign(math.sqrt(abs(square)), square)
 
     def positions(self, product: Tensor, square: Tensor) -> Tensor:
-        """Where q = product/square lies between 1, at -1, and its bound, at 1: a table's coordinate.
+        """The position of q = product/square in a table: -1 where q is 1, and 1 where q is at its bound.
 
-        c may go as the root of the distance from either end, so positions are as dense there as the arcsine makes them.
-        u is between its own bounds; where q is beyond 1 it counts as 1.
+        Near either end, c may change like the square root of the distance. The arcsine makes positions dense there.
+        u stays within its bounds. A q above 1 counts as 1.
         """
         share = 2.0 / (1.0 - self.of(NOISE_FRACTION_MIN))
-        # 1 + share (q - 1): 1 where q is 1, -1 at the bound; NaN where product and square are 0.
+        # 1 + share (q - 1): it is 1 where q is 1, -1 at the bound, and NaN where product and square are 0.
         position = torch.lerp(square, product, share).div_(square)
         beyond, instead = (1.0 + share * (self.of(u) - 1.0) for u in (0.0, NOISE_FRACTION_EXPANDING))
         torch.threshold_(position, beyond - ROUNDING, instead)

@@ -1,4 +1,4 @@
-"""Whether a model gives its last answer again, as step caches do: that is no evidence."""
+"""Whether a model repeats its last output, as step caches do. A repeated output is no evidence."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ...evaluation import Evaluation
 from .quotient import ROUNDING
 
 PROBES = 4096
-"""How many numbers of a model's output are compared with its last one, at most about."""
+"""About how many numbers of a model's output are compared with those of its last one, at most."""
 
 _JUDGED = 4
-"""How many evaluations a judgement may look at."""
+"""How many evaluations a judgement may use."""
 
 
 class Repeats:
-    """Looks at each evaluation of a run once, in their order."""
+    """Looks at each evaluation of a run once, in order."""
 
     def __init__(self) -> None:
         self._last: tuple[float, Tensor] | None = None
@@ -29,7 +29,7 @@ class Repeats:
         """Compare the output, and its difference from the input, with those at the last noise level."""
         output = _probe(evaluated)
         sigma, last = self._last or (evaluated.sigma, output)
-        if sigma == evaluated.sigma:  # the last stage and this step's start, whose outputs are rightly next to the same
+        if sigma == evaluated.sigma:  # the last stage and this step's start: their outputs should be nearly equal
             same = output.new_zeros(len(output), dtype=torch.bool)
         else:
             size = torch.linalg.vector_norm(output, ord=math.inf, dim=(1, 2))
@@ -39,16 +39,16 @@ class Repeats:
         self._last = (evaluated.sigma, output)
 
     def among(self, newest: int) -> Tensor:
-        """Which samples' models repeated themselves in one of so many evaluations, [B] bool."""
+        """For which samples the model repeated itself in any of the newest evaluations, [B] bool."""
         return functools.reduce(torch.logical_or, self._seen[:newest])
 
     def among_judged(self) -> Tensor:
-        """The same of all that a judgement may have looked at."""
+        """The same for all evaluations that a judgement may have used."""
         return self.among(_JUDGED)
 
 
 def _probe(evaluated: Evaluation) -> Tensor:
-    """Some of D and of D - x, [B, 2, probes]. An odd stride, so that no column of a picture is left out."""
+    """Some values of D and of D - x, [B, 2, probes]. The stride is odd, so that every column of a picture is probed."""
     stride = (evaluated.x[0].numel() // PROBES) | 1
     x, d = (part.flatten(1)[:, ::stride].float() for part in (evaluated.x, evaluated.d))
     difference = d * -evaluated.sigma

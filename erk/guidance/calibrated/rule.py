@@ -1,4 +1,4 @@
-"""The calibrated rule at work on one run."""
+"""The calibrated rule, applied to one run."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from .repeats import Repeats
 from .spectrum import Spectrum
 
 STRAYED = 0.5
-"""Share of the noise that a step takes away which an unexplained error may have: beyond, the evaluations do not hang
-together.
+"""How large an unexplained error may be, as a share of the noise that the step removes.
+
+Beyond it, the evaluations do not fit together.
 """
 
 
 class _Start(NamedTuple):
-    """What is kept of a step's start.
+    """What is kept from a step's start.
 
     eps        coefficients of its noise estimate
     denoised   D there, [B, ...]
-    euler      whether the state that the step led to was reached by an Euler step alone
+    euler      whether the step was an Euler step and nothing else
     """
 
     sigma: float
@@ -38,7 +39,7 @@ class _Start(NamedTuple):
 
 
 class CalibratedRule:
-    """It looks back one step: what :meth:`correct` claims, :meth:`judge` judges before the next.
+    """The rule for one run. :meth:`correct` makes a claim, and :meth:`judge` judges it before the next step.
 
     trust    T of the newest judgement, [B]; None before the first
     strayed  which samples have left their trajectory, [B] bool; None before the first judgement
@@ -62,7 +63,7 @@ class CalibratedRule:
             return
         self.trust, strayed = claim.judged(evaluated, self._run.region)
         if strayed is not None:
-            # What a step cache returns contradicts what comes after.
+            # The output of a step cache contradicts later evaluations, but the run has not strayed.
             strayed.masked_fill_(self._repeats.among_judged(), False)
             self.strayed = strayed if self.strayed is None else strayed.logical_or_(self.strayed)
 
@@ -97,10 +98,10 @@ class CalibratedRule:
         )
 
     def _is_euler(self, made: MadeStep, corrected: bool) -> bool:
-        """Whether the state that the step led to was reached by an Euler step alone.
+        """Whether the step was an Euler step and nothing else.
 
-        Every multistep solver starts with one; so does, in effect, a solver whose first stage is still so near to pure
-        noise that it tells nothing new. A predictor-corrector leaves it behind when it makes the state again.
+        Every multistep solver starts with an Euler step. So does, in effect, a solver whose first stage is so close to
+        pure noise that it adds no information. A predictor-corrector recomputes the state, so its step is not one.
         """
         from_stage = bool(made.stages) and is_readable(self._run.process, made.stages[0].sigma)
         return not (from_stage or made.levels or corrected or self._run.solver.corrects)
@@ -108,7 +109,7 @@ class CalibratedRule:
     # What is claimed
 
     def _estimate(self, made: MadeStep, start: _Start, past: _Start | None) -> Estimate | None:
-        """u from the step's own first stage, else from this step's start and the last one's; None: neither tells."""
+        """u from the step's first stage, or else from this step's start and the last one's; None if neither works."""
         process, observed = self._run.process, self._run.observed
         if made.stages and is_readable(process, made.stages[0].sigma):
             stage = made.stages[0]
@@ -120,14 +121,14 @@ class CalibratedRule:
         return None
 
     def _noise_estimate(self, evaluation: Evaluation) -> Tensor:
-        """Coefficients of eps = (x - alpha D)/sigma, where the picture is being sampled at all."""
+        """Coefficients of eps = (x - alpha D)/sigma, inside the sampled region."""
         process, eps, region = self._run.process, evaluation.d, self._run.region
         if process.is_flow:  # sigma is 1 - alpha
             eps = torch.add(evaluation.x.float(), eps.float(), alpha=process.alpha(evaluation.sigma))
         return self._spectrum.forward(eps if region is None else eps * region)
 
     def _latent(self, table: Tensor, found: Estimate, eps: Tensor) -> Tensor:
-        """The tabulated function of u times eps, band by band, as a latent; 0 where nothing can be told."""
+        """The tabulated function of u times eps, band by band, as a latent; 0 where it is not defined."""
         values = interpolate(table.to(eps.device, non_blocking=True), found.positions)
         latent = self._spectrum.inverse(eps * self._spectrum.spread(values), in_place=True).nan_to_num_(0.0, 0.0, 0.0)
         return latent if self._run.region is None else latent.mul_(self._run.region)
@@ -135,7 +136,7 @@ class CalibratedRule:
     def _to_be_judged(
         self, made: MadeStep, claimed: Tensor, bearable: Tensor, start: _Start, past: _Start | None, found: Estimate
     ) -> Claim | None:
-        """What the next evaluation will judge: this claim, or, before the last step, how D should change."""
+        """What the next evaluation will judge: this claim or, before the last step, the predicted change of D."""
         if made.sigma_next == 0 or made.following is None:
             return None
         process = self._run.process
@@ -149,16 +150,16 @@ class CalibratedRule:
         partial, weight = error_so_far(process, made.start.x, made.x_next, made.sigma, made.sigma_next, known)
         return Claim(claimed, partial, weight, last=False, bearable=bearable)
 
-    # How far it is believed
+    # How far it is trusted
 
     def _trust(self, x: Tensor) -> Tensor | None:
-        """What a claim about a step from x is multiplied by, [B]; None: nothing has been judged yet."""
+        """The factor for a claim about a step from x, [B]; None if nothing has been judged yet."""
         return self.trust
 
     def _with_measures(
         self, correction: Correction, claimed: Tensor, believed: Tensor | None, repeated: Tensor
     ) -> Correction:
-        """The correction with what a trace wants to know of it."""
+        """The correction with the values that a trace records."""
         held = repeated.float() if self.strayed is None else torch.where(self.strayed, 2.0, repeated.float())
         if believed is None:
             zero = torch.zeros_like(held)

@@ -1,8 +1,8 @@
 """An orthonormal transform of latents, and sums over the bands of its coefficients.
 
-Rank 4 [B, C, H, W] and rank 5 [B, C, T, H, W] are transformed over everything behind the channels by a type-II discrete
-cosine transform (no wrap-around at the borders); packed [B, 1, N] and one-dimensional latents are left as they are.
-Coefficients have a row for each channel of each sample: [rows, blocks, width], with blocks as :mod:`.bands` says.
+Rank 4 [B, C, H, W] and rank 5 [B, C, T, H, W] are transformed by a type-II discrete cosine transform over every axis
+after the channels. It does not wrap around at the borders. Packed [B, 1, N] and one-dimensional latents stay as they
+are. Coefficients have a row for each channel of each sample: [rows, blocks, width]. :mod:`.bands` defines the blocks.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from torch import Tensor
 from .bands import Layout, half_octaves
 
 LONGEST_AXIS = 2048
-"""Longer axes are left alone: the transform's matrix would outgrow the latent."""
+"""Longer axes are not transformed: the matrix would be larger than the latent."""
 
 _PIECE = {"cpu": 2**16}
 _PIECE_ELSEWHERE = 2**20
-"""How many numbers to work on at a time: on a CPU what its cache holds, on other devices what fills them."""
+"""How many numbers to process at a time: what fits in the cache of a CPU, or what keeps another device busy."""
 
 
 class Spectrum:
     """The transform and its bands for latents of one shape on one device.
 
-    Bands: one per channel and half octave of the radial frequency; one per channel where nothing is transformed.
+    There is one band per channel and half octave of the radial frequency, or one per channel if nothing is transformed.
 
     has_space  whether anything is transformed
-    pieces     slices of the rows to be worked on at a time: some samples, or some channels of one
+    pieces     slices of the rows that are processed together: some samples, or some channels of one sample
     """
 
     def __init__(self, shape: torch.Size, device: torch.device) -> None:
@@ -52,7 +52,7 @@ class Spectrum:
         self._to_means, self._to_blocks = (members / layout.sizes).to(**at), members.T.contiguous().to(**at)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, ...] -> coefficients [rows, blocks, width], float32, in memory of their own."""
+        """[B, ...] -> coefficients [rows, blocks, width], float32, in new memory."""
         latents = x.reshape(self._rows, *self._shape[2:]) if self.has_space else x.reshape(self._rows, -1)
         coefficients = torch.empty((self._rows, self._blocks * self._width), device=x.device, dtype=torch.float32)
         for piece in self.pieces:
@@ -70,12 +70,12 @@ class Spectrum:
     def inverse(self, coefficients: Tensor, in_place: bool = False) -> Tensor:
         """Coefficients [rows, blocks, width] -> [B, ...], float32.
 
-        in_place  whether the coefficients are not needed any more: the latent may then lie in their memory, with gaps
-               between its rows
+        in_place  whether the coefficients may be overwritten; the latent may then use their memory, with gaps between
+                  its rows
         """
         if not self.has_space:
             return (coefficients if in_place else coefficients.clone()).view(self._shape)
-        if in_place and self._matrices[0][0] == 1:  # what comes last, below, then writes rows as a whole
+        if in_place and self._matrices[0][0] == 1:  # the last product below then writes whole rows
             latents = coefficients.flatten(1)[:, : self._positions]
         else:
             latents = torch.empty((self._rows, self._positions), device=coefficients.device, dtype=torch.float32)
@@ -84,7 +84,7 @@ class Spectrum:
         return latents.view(self._shape)
 
     def _inverse_of(self, coefficients: Tensor, latents: Tensor) -> Tensor:
-        """Some rows of coefficients -> as many of the latent, [rows, positions], given."""
+        """Some rows of coefficients -> the same rows of the latent, written to ``latents`` [rows, positions]."""
         part = coefficients.flatten(1).index_select(1, self._back).view(-1, *self._shape[2:])
         for axis, matrix in reversed(self._matrices[1:]):
             part = _along(axis, matrix.T, part)
@@ -93,7 +93,7 @@ class Spectrum:
         return latents
 
     def by_sample(self, values: Tensor) -> Tensor:
-        """[rows, ...] -> [B, all of a sample's]."""
+        """[rows, ...] -> [B, all values of a sample]."""
         return values.view(self._shape[0], -1)
 
     def band_means(self, sums: Tensor) -> Tensor:
@@ -101,12 +101,12 @@ class Spectrum:
         return sums @ self._to_means if self.has_space else sums / self._positions
 
     def spread(self, values: Tensor) -> Tensor:
-        """[..., bands] -> each band's value at its blocks, [..., blocks, 1], to be broadcast."""
+        """[..., bands] -> each band's value at its blocks, [..., blocks, 1], for broadcasting."""
         return (values @ self._to_blocks if self.has_space else values)[..., None]
 
 
 def _pieces(samples: int, channels: int, at_once: int) -> list[slice]:
-    """The rows in pieces of about that many: of whole samples, or else each within a sample."""
+    """The rows in pieces of about ``at_once``. A piece holds whole samples, or is part of one sample."""
     if at_once >= channels:
         step, rows = at_once // channels * channels, samples * channels
         return [slice(begin, min(begin + step, rows)) for begin in range(0, rows, step)]
@@ -119,7 +119,7 @@ def _pieces(samples: int, channels: int, at_once: int) -> list[slice]:
 
 
 def _along(axis: int, matrix: Tensor, x: Tensor, out: Tensor | None = None) -> Tensor:
-    """The matrix applied to one axis: a matrix product on the memory as it lies, without a transposed copy."""
+    """Apply the matrix to one axis, as a matrix product on the memory as it is, without a transposed copy."""
     last = axis == x.ndim - 1
     folded = x.reshape((-1, len(matrix)) if last else (math.prod(x.shape[:axis]), len(matrix), -1))
     out = None if out is None else out.view(folded.shape)
@@ -135,4 +135,4 @@ def _cosines(n: int) -> Tensor:
     frequency = torch.arange(n, dtype=torch.float64, device="cpu")[:, None]
     matrix = torch.cos(math.pi / n * frequency * position) * math.sqrt(2 / n)
     matrix[0] /= math.sqrt(2)
-    return matrix.float()  # before it leaves the host: Apple's MPS has no float64
+    return matrix.float()  # converted on the host, because Apple's MPS has no float64
