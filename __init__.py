@@ -1,4 +1,4 @@
-"""ERK-Guid for ComfyUI: samplers that read the solver's own error and correct for it."""
+"""ERK-Guid for ComfyUI: samplers that estimate the solver's own error and correct it."""
 
 from .nodes import ERKGuidExtension, live
 from .nodes.samplers import register_samplers

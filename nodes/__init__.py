@@ -1,4 +1,4 @@
-"""The pack's side towards ComfyUI: thin."""
+"""The thin layer between the pack and ComfyUI."""
 
 from comfy_api.latest import ComfyExtension, io
 

@@ -1,4 +1,4 @@
-"""What differs between ComfyUI versions, in one place."""
+"""The differences between ComfyUI versions, in one place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-# Cosmetic keywords that ComfyUI learnt after 0.3.48, the first version with this node API.
+# Cosmetic keywords that were added to ComfyUI after 0.3.48, the first version with this node API.
 _NEWER = ("search_aliases", "essentials_category", "advanced")
 
 
@@ -24,20 +24,20 @@ def make(kind: Any, *args: Any, **keywords: Any) -> Any:
 
 
 Trace = io.Custom("ERK_TRACE")
-"""The trace's type on a wire."""
+"""The type of a trace input or output."""
 
 # ComfyUI's own top-level module, not this folder.
 core_nodes = importlib.import_module("nodes")
 
 SAMPLING = core_nodes.KSampler.CATEGORY
-"""Where the core samplers stand in the menu: "sampling" in older versions, "model/sampling" in newer."""
+"""The menu category of the core samplers: "sampling" in older versions, "model/sampling" in newer ones."""
 
 SAMPLERS_CATEGORY = SAMPLING + ("/custom_sampling/samplers" if SAMPLING == "sampling" else "/samplers")
-"""Where the nodes stand that give a SAMPLER."""
+"""The menu category of the nodes that output a SAMPLER."""
 
 
 class PixelVAE:
-    """What the VAE nodes of a ComfyUI before 0.3.60 call, for latents that are pictures already."""
+    """A VAE for the VAE nodes of ComfyUI before 0.3.60, for latents that are pictures already."""
 
     def decode(self, samples: Tensor, **_: Any) -> Tensor:
         """Latents [B, 3, H, W] in -1..1 to images [B, H, W, 3] in 0..1."""
@@ -64,7 +64,7 @@ class PixelVAE:
 
 
 def pixel_vae() -> Any:
-    """A VAE between images and latents of the same pixels: ComfyUI's own where it has one (from 0.3.60 on)."""
+    """A VAE for latents that are pictures already. ComfyUI has one of its own from 0.3.60 on."""
     if importlib.util.find_spec("comfy.pixel_space_convert") is None:
         return PixelVAE()
     return comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)})

@@ -1,4 +1,4 @@
-"""The nodes that sample: two KSamplers and a SAMPLER."""
+"""The sampling nodes: two KSamplers and a SAMPLER."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ def _seed_input(name: str) -> Any:
 
 
 def _what_to_sample(steps: str) -> list[Any]:
-    """From steps to latent_image, as both KSamplers have it; the sentence says what the steps are."""
+    """The inputs from steps to latent_image of both KSamplers. The sentence ``steps`` says what the steps are."""
     return [
         io.Int.Input(
             "steps", default=20, min=1, max=10000,
-            tooltip=f"{steps} abm, deis and euler call the model once a step, the other solvers twice.",
+            tooltip=f"{steps} abm, deis and euler call the model once per step, the other solvers twice.",
         ),
         io.Float.Input(
             "cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01,
             tooltip="Classifier-free guidance: how strongly the positive conditioning is followed. ERK-Guid "
-            "adds up with it.",
+            "works on top of it.",
         ),
         _solver_input(),
         io.Combo.Input(
             "scheduler", options=comfy.samplers.KSampler.SCHEDULERS,
-            tooltip="How the noise levels are spread over the steps.",
+            tooltip="How the noise levels are distributed over the steps.",
         ),
         io.Conditioning.Input("positive", tooltip="What the picture should show."),
         io.Conditioning.Input("negative", tooltip="What the picture should not show."),
-        io.Latent.Input("latent_image", tooltip="The latent to start from; its size is the picture's."),
+        io.Latent.Input("latent_image", tooltip="The latent to start from. Its size sets the picture's size."),
     ]  # fmt: skip
 
 
@@ -62,15 +62,15 @@ def _solver_input() -> Any:
         "solver",
         options=list(erk.SOLVERS),
         default="abm",
-        tooltip="The method that follows the sampling ODE. abm: one model call per step, the most exact for the same "
-        "time; deis: one call, as in the paper. heun, dpm_2, dpmpp_2s: two calls per step, so give them half the "
-        "steps; heun has the guidance as the paper tested it most. euler, with mode off: for step-distilled models "
+        tooltip="The method that solves the sampling ODE. abm: one model call per step, the most exact for the same "
+        "time. deis: one call, as in the paper. heun, dpm_2, dpmpp_2s: two calls per step, so give them half the "
+        "steps. heun is the solver that the paper tested most. euler, with mode off: for step-distilled models "
         "(turbo, lightning, LCM, schnell).",
     )
 
 
 def _guidance_inputs() -> list[Any]:
-    """mode, strengths, w_stiff, w_con: behind all others, so that saved workflows keep their values."""
+    """mode, strengths, w_stiff, w_con. They come after all others, so that saved workflows keep their values."""
     return [
         make(
             io.Combo.Input,
@@ -78,8 +78,8 @@ def _guidance_inputs() -> list[Any]:
             options=list(erk.MODES),
             default=erk.MODES[0],
             tooltip="calibrated: corrects what the solver itself gets wrong; nothing to tune. paper: the published "
-            "rule, with two strengths. off: the plain solver, to compare and, with euler, for step-distilled models. "
-            "No mode costs extra model calls.",
+            "rule, with two strengths. off: the plain solver, for comparison and, with euler, for step-distilled "
+            "models. No mode needs extra model calls.",
         ),
         make(
             io.Combo.Input,
@@ -101,8 +101,8 @@ def _guidance_inputs() -> list[Any]:
             round=0.001,
             optional=True,
             advanced=True,
-            tooltip="Strength of the correction in mode paper with custom strengths; it grows with the square. "
-            "The paper used 0.5 at 8 steps, 0.75 at 16 and up to 2 at 32; 0 corrects nothing.",
+            tooltip="Strength of the correction in mode paper with custom strengths. The correction grows with its "
+            "square. The paper used 0.5 at 8 steps, 0.75 at 16 and up to 2 at 32. 0 corrects nothing.",
         ),
         make(
             io.Float.Input,
@@ -114,14 +114,14 @@ def _guidance_inputs() -> list[Any]:
             round=0.0001,
             optional=True,
             advanced=True,
-            tooltip="Steps whose stiffness is below this are left alone, in mode paper with custom strengths. "
+            tooltip="In mode paper with custom strengths, steps whose stiffness is below this are not corrected. "
             "Its unit is 1/sigma, so look at the Stiffness Visualizer's plot to choose it for your model.",
         ),
     ]
 
 
 def _inputs_of_further_rules() -> list[Any]:
-    """What rules beside the paper's have to set: behind all others, so that saved workflows keep their values."""
+    """The settings of further rules. They come after all others, so that saved workflows keep their values."""
     return []
 
 
@@ -132,9 +132,9 @@ def _trace_output() -> Any:
 def _options(
     mode: str, strengths: str | None, settings: dict[str, float | None], trace: erk.Trace, steps: int = 1
 ) -> dict[str, Any]:
-    """The sampler function's options, checked here so that a mistake is told before a model is loaded.
+    """The sampler function's options, checked here so that a mistake is reported before a model is loaded.
 
-    settings  the rules' own, as the node's inputs have them; with the preset those of mode paper are left to it
+    settings  the rules' settings, from the node's inputs; with the preset, those of mode paper are ignored
     """
     settings = {"w_stiff": None, "w_con": None, **settings}
     if strengths == _PRESET:
@@ -144,10 +144,10 @@ def _options(
 
 
 def _with_sampler_options(model: Any, options: dict[str, Any]) -> Any:
-    """The model, so that the sampler it is next sampled with gets these options.
+    """The model, with a wrapper that gives these options to its sampler.
 
-    ComfyUI's KSampler takes a sampler's name and no options. A wrapper around the sampler's call is its
-    documented hook, and leaves the whole code path of the stock node in place.
+    ComfyUI's KSampler takes a sampler's name but no options. A wrapper around the sampler's call is ComfyUI's
+    documented hook, and it keeps the stock node's whole code path.
     """
 
     def sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -168,8 +168,8 @@ class KSamplerERKGuid(io.ComfyNode):
             node_id="KSamplerERKGuid",
             display_name="KSampler (ERK-Guid)",
             category=SAMPLING,
-            description="KSampler with embedded Runge-Kutta guidance: it reads the solver's own error at every step "
-            "and corrects for it, without extra model calls.",
+            description="KSampler with embedded Runge-Kutta guidance: it estimates the solver's own error at every "
+            "step and corrects it, without extra model calls.",
             search_aliases=["ksampler", *_ALIASES],
             inputs=[
                 io.Model.Input("model", tooltip="The model that denoises the latent."),
@@ -177,7 +177,7 @@ class KSamplerERKGuid(io.ComfyNode):
                 *_what_to_sample("Steps from noise to picture."),
                 io.Float.Input(
                     "denoise", default=1.0, min=0.0, max=1.0, step=0.01,
-                    tooltip="1 starts from pure noise; less keeps that much of the latent's structure "
+                    tooltip="1 starts from pure noise. Lower values keep more of the latent's structure "
                     "(image to image).",
                 ),
                 *_guidance_inputs(),
@@ -187,7 +187,7 @@ class KSamplerERKGuid(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI hands inputs over by name
+    def execute(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI passes inputs by name
         cls, model: Any, seed: int, steps: int, cfg: float, solver: str, scheduler: str, positive: Any, negative: Any,
         latent_image: dict[str, Any], denoise: float, mode: str,
         strengths: str | None = None, **settings: float | None,
@@ -208,24 +208,24 @@ class KSamplerAdvancedERKGuid(io.ComfyNode):
             node_id="KSamplerAdvancedERKGuid",
             display_name="KSampler Advanced (ERK-Guid)",
             category=SAMPLING,
-            description="KSampler (Advanced) with embedded Runge-Kutta guidance: sample a part of the steps, "
+            description="KSampler (Advanced) with embedded Runge-Kutta guidance: it samples a part of the steps, "
             "with or without adding noise first.",
             search_aliases=["ksampler advanced", *_ALIASES],
             inputs=[
                 io.Model.Input("model", tooltip="The model that denoises the latent."),
                 io.Combo.Input(
                     "add_noise", options=["enable", "disable"],
-                    tooltip="disable it for a latent that another sampler returned with leftover noise.",
+                    tooltip="Choose disable for a latent that another sampler returned with leftover noise.",
                 ),
                 _seed_input("noise_seed"),
                 *_what_to_sample("Steps of the whole schedule."),
-                io.Int.Input("start_at_step", default=0, min=0, max=10000, tooltip="The first step to make; earlier "
-                    "ones are skipped."),
+                io.Int.Input("start_at_step", default=0, min=0, max=10000, tooltip="The first step to make. Earlier "
+                    "steps are skipped."),
                 io.Int.Input("end_at_step", default=10000, min=0, max=10000, tooltip="Stop before this step."),
                 io.Combo.Input(
                     "return_with_leftover_noise", options=["disable", "enable"],
-                    tooltip="enable it to hand the unfinished latent to another sampler; otherwise the last step goes "
-                    "down to no noise.",
+                    tooltip="Choose enable to pass the unfinished latent to another sampler. Otherwise the last step "
+                    "removes all noise.",
                 ),
                 *_guidance_inputs(),
                 *_inputs_of_further_rules(),
@@ -234,7 +234,7 @@ class KSamplerAdvancedERKGuid(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI hands inputs over by name
+    def execute(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI passes inputs by name
         cls, model: Any, add_noise: str, noise_seed: int, steps: int, cfg: float, solver: str, scheduler: str,
         positive: Any, negative: Any, latent_image: dict[str, Any], start_at_step: int, end_at_step: int,
         return_with_leftover_noise: str, mode: str,
@@ -259,8 +259,8 @@ class SamplerERKGuid(io.ComfyNode):
             display_name="Sampler ERK-Guid",
             category=SAMPLERS_CATEGORY,
             description="A sampler with embedded Runge-Kutta guidance for SamplerCustom and SamplerCustomAdvanced.",
-            # Two of these nodes with equal settings have a trace each: ComfyUI must not take one's output for the
-            # other's.
+            # Each of these nodes has its own trace. So ComfyUI must not reuse the output of one node for another
+            # with equal settings.
             not_idempotent=True,
             search_aliases=["ksamplerselect", *_ALIASES],
             inputs=[
@@ -268,7 +268,7 @@ class SamplerERKGuid(io.ComfyNode):
                 *_guidance_inputs(),
                 make(
                     io.Int.Input, "max_order", default=3, min=2, max=4, optional=True, advanced=True,
-                    tooltip="Order of deis and abm: how many past steps it looks back on, plus one. Other solvers do "
+                    tooltip="Order of deis and abm: the number of past steps that they use, plus one. Other solvers do "
                     "not use it.",
                 ),
                 *_inputs_of_further_rules(),
@@ -277,15 +277,15 @@ class SamplerERKGuid(io.ComfyNode):
                 io.Sampler.Output(tooltip="The sampler."),
                 Trace.Output(
                     "trace", display_name="trace",
-                    tooltip="Filled when the sampler runs, with its newest run. Connect the sampler's latent to the "
-                    "Stiffness Visualizer too, so that it runs after it.",
+                    tooltip="The sampler's newest run, recorded when it runs. Connect the sampling node's latent to "
+                    "the Stiffness Visualizer as well, so that the Visualizer runs after the sampling.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
-    def execute(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI hands inputs over by name
+    def execute(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI passes inputs by name
         cls, solver: str, mode: str, strengths: str | None = None, max_order: int = 3, **settings: float | None,
     ) -> io.NodeOutput:  # fmt: skip
         trace = trace_of(cls.hidden.unique_id if cls.hidden is not None else None)

@@ -1,4 +1,4 @@
-"""The samplers as ComfyUI knows them: k-diffusion functions, registered beside the stock ones."""
+"""The samplers as ComfyUI knows them: k-diffusion functions, registered next to the stock ones."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Callback = Callable[[dict[str, Any]], None] | None
 
 
 PREFIX = "erk_"
-"""Of the samplers' names, so that they stand together in every list."""
+"""The prefix of the samplers' names, which keeps them together in every list."""
 
 
 def _sampler(solver: type[erk.Solver]) -> Callable[..., Tensor]:
-    """The k-diffusion function of a solver; ComfyUI reads its options from the signature."""
+    """The k-diffusion function of a solver. ComfyUI reads its options from the signature."""
 
     def sample(
         model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None,
@@ -60,10 +60,10 @@ SAMPLERS: dict[str, Callable[..., Tensor]] = {
 
 
 def register_samplers() -> None:
-    """Put the samplers into ComfyUI's registry: once, in place, beside whatever is there.
+    """Add the samplers to ComfyUI's registry, once and in place.
 
-    The list object is the one every sampler dropdown reads, so it is appended to and never replaced.
-    Out of DISCARD_PENULTIMATE_SIGMA_SAMPLERS on purpose: only class KSampler honours that set, and
+    Every sampler dropdown reads this list object, so names are appended to it and it is never replaced. The
+    samplers are deliberately not in DISCARD_PENULTIMATE_SIGMA_SAMPLERS. Only class KSampler uses that set, so
     KSampler and SamplerCustom would give different pictures.
     """
     for name, function in SAMPLERS.items():
@@ -92,15 +92,15 @@ def _sample(
     x        noisy latent, [B, ...]
     sigmas   [n + 1] noise levels
     mode     one of ``erk.MODES``
-    w_stiff, w_con  strengths of mode "paper"; None: the paper's preset for n steps
-    settings        of other rules, by name
-    trace    an ``erk.Trace`` to fill
+    w_stiff, w_con  strengths of mode "paper"; None means the paper's preset for n steps
+    settings        settings of other rules, by name
+    trace    an ``erk.Trace`` that records the run
 
-    Raises ValueError or TypeError for options and schedules that cannot be, before any model call.
+    Raises ValueError or TypeError for invalid options and schedules, before any model call.
     """
     if trace is not None and not isinstance(trace, erk.Trace):
         raise TypeError(
-            f"ERK-Guid: trace is a {type(trace).__name__}, but must be an erk.Trace, or None for no record."
+            f"ERK-Guid: trace is a {type(trace).__name__}, but must be an erk.Trace, or None to record nothing."
         )
     process = noise_process(model)
     guidance = erk.make_guidance(mode, w_stiff, w_con, max(len(sigmas) - 1, 1), **settings)
@@ -135,7 +135,7 @@ def _sample(
 def noise_process(model: Any) -> erk.NoiseProcess:
     """Flow or sigma-space, from the model's sampling type.
 
-    A wrapper of another pack may hide it; then sigma-space is assumed, and the log says so once.
+    A wrapper of another pack may hide that type. Then sigma-space is assumed, and the log says so once.
     """
     inner, seen = model, set()
     while inner is not None and id(inner) not in seen:  # a wrapper may lead back to itself
@@ -151,11 +151,12 @@ def noise_process(model: Any) -> erk.NoiseProcess:
 @cache
 def _warn_unknown_sampling(model_type: str) -> None:
     logging.warning(
-        "ERK-Guid: %s does not tell its sampling type; taking it for a sigma-space model (EPS, V or EDM).", model_type
+        "ERK-Guid: %s does not show its sampling type; it is treated as a sigma-space model (EPS, V or EDM).",
+        model_type,
     )
 
 
 def _comfy_deis_coefficients(sigmas: tuple[float, ...], sigma_next: float) -> tuple[float, ...]:
-    """ComfyUI's own DEIS weights, so that mode "off" is its ``deis`` to rounding."""
+    """ComfyUI's own DEIS weights, so that mode "off" equals its ``deis`` up to rounding."""
     levels = torch.tensor([*reversed(sigmas), sigma_next])
     return tuple(float(weight) for weight in deis.get_deis_coeff_list(levels, len(sigmas), deis_mode="tab")[-1])

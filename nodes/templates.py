@@ -1,7 +1,7 @@
 """The pack's workflows in ComfyUI's Browse Templates.
 
-ComfyUI itself looks into a few folder names of which `examples_workflows` is none. So its answer to "which
-templates are there" is complemented on the way out, and the files are served where the page asks for them.
+ComfyUI itself only looks in folders with certain names, and `examples_workflows` is not one of them. So a
+middleware adds our templates to ComfyUI's list, and a route serves the files where the page requests them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 PACK = Path(__file__).parent.parent
-"""Not resolved: under custom_nodes the folder may be a link, and the page knows the pack by the link's name."""
+"""Links are not resolved: the folder in custom_nodes may be a link, and the page uses the link's name."""
 
 _LISTINGS = ("/workflow_templates", "/api/workflow_templates")
 _MARK = "erk_guid_templates"
@@ -22,9 +22,10 @@ _MARK = "erk_guid_templates"
 def register_templates(pack: Path = PACK) -> bool:
     """Offer the workflows in `pack`; True if the server now has them.
 
-    Without a server (the pack imported by a script) nothing is done. Never raises: a failure costs the templates alone.
+    Without a server (if a script has imported the pack) this does nothing. It never raises an error: after a failure,
+    only the templates are missing.
     """
-    server = sys.modules.get("server")  # not imported here: where ComfyUI runs it is there already
+    server = sys.modules.get("server")  # not imported here, because a running ComfyUI has already imported it
     if server is None:
         return False
     try:
@@ -41,7 +42,7 @@ def register_templates(pack: Path = PACK) -> bool:
 def _register(app: Any, pack: Path) -> None:
     from aiohttp import web
 
-    # The mark is on the server's own object: a pack imported twice has two copies of this module.
+    # The mark is kept in the server's own object, because a pack imported twice has two copies of this module.
     if any(getattr(middleware, _MARK, None) == pack.name for middleware in app.middlewares):
         return
     folder = pack / "examples_workflows"
@@ -65,6 +66,6 @@ def _register(app: Any, pack: Path) -> None:
             return response
 
     setattr(add_templates, _MARK, pack.name)
-    # The files first: a template that is listed but not served would be worse than none.
+    # The files come first, because a template that is listed but not served would be worse than none.
     app.add_routes([web.static(f"/api/workflow_templates/{pack.name}", folder)])
     app.middlewares.append(add_templates)

@@ -1,4 +1,4 @@
-"""The node that shows traces."""
+"""The node that plots traces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .traces.runs import as_json, label_runs, split_labels
 from .traces.saving import DEFAULT_PREFIX, FORMATS, check_prefix, save_runs
 from .traces.style import AXES, PLOTS, THEMES
 
-# What plot.py draws, named here because matplotlib is imported only where it is used.
+# The default and the allowed sizes of a plot. They are here because matplotlib is imported only where it is used.
 _WIDTH, _HEIGHT = 1120, 800
 _WIDTHS, _HEIGHTS = (320, 4096), (240, 4096)
 
@@ -24,10 +24,13 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
         more: list[Any] = []
         for number in (2, 3, 4):
             more += [
-                Trace.Input(f"trace_{number}", optional=True, tooltip="One more run, drawn over the first to compare."),
+                Trace.Input(
+                    f"trace_{number}", optional=True, tooltip="Another run to compare, drawn over the first one."
+                ),
                 io.Latent.Input(
                     f"latent_{number}", optional=True,
-                    tooltip=f"The output of the sampler behind trace_{number}. Needed with Sampler ERK-Guid only.",
+                    tooltip=f"The output of the sampler that belongs to trace_{number}. Only needed with "
+                    "Sampler ERK-Guid.",
                 ),
             ]  # fmt: skip
         return make(
@@ -36,8 +39,8 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
             display_name="Stiffness Visualizer (ERK-Guid)",
             category=SAMPLING,
             description="Plots how stiff the sampling ODE was at each step, which steps were corrected, and by how "
-            "much; several runs over each other, to compare. High stiffness means that the solver errs there: put more "
-            "steps there, or choose another scheduler.",
+            "much. It can compare several runs in one plot. High stiffness means that the solver makes errors there: "
+            "put more steps there, or choose another scheduler.",
             search_aliases=[
                 "erk", "erk-guid", "stiffness", "stiff", "sampler error", "solver error", "truncation error", "ode",
                 "ode solver",
@@ -47,25 +50,26 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
                 Trace.Input("trace", tooltip="From KSampler (ERK-Guid) or Sampler ERK-Guid."),
                 io.Latent.Input(
                     "latent", optional=True,
-                    tooltip="The sampler's output. Needed with Sampler ERK-Guid only, so that the plot is made after "
+                    tooltip="The sampler's output. Only needed with Sampler ERK-Guid, so that the plot is made after "
                     "the sampling.",
                 ),
                 *more,
                 io.String.Input(
                     "labels", default="", multiline=True, optional=True,
-                    tooltip="Names of the runs in the legend, one a line in the order trace, trace_2, ... (or in one "
-                    "line, with commas). Left empty, a run is named by what sets it apart: solver, mode, steps.",
+                    tooltip="Names of the runs in the legend, one per line in the order trace, trace_2, ... (or in one "
+                    "line, with commas). A run without a name is labelled by what distinguishes it: solver, mode, "
+                    "steps.",
                 ),
                 io.Combo.Input(
                     "plot", options=list(PLOTS), default=PLOTS[0], optional=True,
-                    tooltip="overview: all of these. rho-hat: the stiffness. h*rho-hat: stiffness times step length; "
-                    "near 1 and above the step is too long. correction size: how much was added, in % of the step. "
-                    "estimated S: the scale of the data.",
+                    tooltip="overview: all of the following. rho-hat: the stiffness. h*rho-hat: stiffness times step "
+                    "length; near 1 and above, the step is too long. correction size: how much was added, in % of the "
+                    "step. estimated S: the scale of the data.",
                 ),
                 io.Combo.Input(
                     "axis", options=list(AXES), default=AXES[0], optional=True,
-                    tooltip="step: each run by its own step numbers. sigma: by noise level, which puts runs of "
-                    "different lengths or schedules in line.",
+                    tooltip="step: by each run's own step numbers. sigma: by noise level, so that runs with different "
+                    "lengths or schedules line up.",
                 ),
                 make(
                     io.Int.Input, "width", default=_WIDTH, min=_WIDTHS[0], max=_WIDTHS[1], optional=True, advanced=True,
@@ -87,12 +91,12 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
                 ),
                 io.String.Input(
                     "filename_prefix", default=DEFAULT_PREFIX, optional=True,
-                    tooltip="Where to save below the output folder; a number is added, so that nothing is overwritten. "
-                    "May hold %year%, %month%, %day%, %hour%, %minute% and %second%.",
+                    tooltip="Where to save inside the output folder. A number is added, so that nothing is "
+                    "overwritten. It may contain %year%, %month%, %day%, %hour%, %minute% and %second%.",
                 ),
             ],
             outputs=[
-                # Not "plot" as the input is called: ComfyUI before 0.8.0 takes no id for both.
+                # The input is called "plot", and ComfyUI before 0.8.0 does not accept an output with the same id.
                 io.Image.Output("picture", display_name="plot", tooltip="The plot as an image."),
                 io.String.Output("json", display_name="json", tooltip="All numbers as JSON text."),
             ],
@@ -100,10 +104,10 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI hands inputs over by name
+    def validate_inputs(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI passes inputs by name
         cls, filename_prefix: str | None = None
     ) -> bool | str:
-        """Tell a name that cannot be before anything is sampled. None: it comes over a link."""
+        """Report an invalid file name before anything is sampled. None means that it comes over a link."""
         try:
             if filename_prefix is not None:
                 check_prefix(str(filename_prefix))
@@ -112,7 +116,7 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
         return True
 
     @classmethod
-    def execute(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI hands inputs over by name
+    def execute(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI passes inputs by name
         cls, trace: erk.Trace, latent: Any = None,
         trace_2: erk.Trace | None = None, latent_2: Any = None, trace_3: erk.Trace | None = None, latent_3: Any = None,
         trace_4: erk.Trace | None = None, latent_4: Any = None, labels: str = "", plot: str = PLOTS[0],
@@ -122,7 +126,7 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         from .traces import figure as drawing
 
-        # ComfyUI checks values that are typed in; these may also come over links.
+        # ComfyUI checks values that are typed in, but these may also come over links.
         for name, value, known in (
             ("plot", plot, PLOTS),
             ("axis", axis, AXES),
@@ -133,7 +137,7 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
                 raise ValueError(f"ERK-Guid: {name} is {value!r}, but must be one of {', '.join(known)}.")
         for name, size, (least, most) in (("width", width, _WIDTHS), ("height", height, _HEIGHTS)):
             if not least <= size <= most:
-                raise ValueError(f"ERK-Guid: {name} is {size}, but must be from {least} to {most} pixels.")
+                raise ValueError(f"ERK-Guid: {name} is {size}, but must be between {least} and {most} pixels.")
         given = {"trace": trace, "trace_2": trace_2, "trace_3": trace_3, "trace_4": trace_4}
         names = dict(zip(given, split_labels(labels), strict=False))
         for name, value in given.items():

@@ -1,1 +1,1 @@
-"""A model without any download: the exact denoiser of mosaics that the pack draws itself."""
+"""A model that needs no download: the exact denoiser of mosaics that the pack draws itself."""

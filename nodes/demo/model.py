@@ -1,4 +1,4 @@
-"""A MODEL without a checkpoint: the exact denoiser of pictures that the pack draws itself."""
+"""A MODEL that needs no checkpoint: the exact denoiser of pictures that the pack draws itself."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class _DemoConfig(comfy.supported_models_base.BASE):
     unet_config: dict[str, Any] = {}
     latent_format = _PixelFormat
     sampling_settings = {"shift": 3.0}
-    memory_usage_factor = 0.002  # per pixel, where real models count 64 pixels as one
+    memory_usage_factor = 0.002  # per pixel; real models count 64 pixels as one
 
 
 class DemoDenoiser(comfy.model_base.BaseModel):
-    """A model whose prediction is the posterior mean itself.
+    """A model whose prediction is the exact posterior mean.
 
-    The class weights travel in the CONDITIONING tensor [B, tokens, C], so that ConditioningAverage,
-    ConditioningZeroOut and CFG mean what they say.
+    The class weights are in the CONDITIONING tensor [B, tokens, C], so that ConditioningAverage,
+    ConditioningZeroOut and CFG have their usual meaning.
     """
 
     def __init__(self, kind: str) -> None:
@@ -52,7 +52,7 @@ class DemoDenoiser(comfy.model_base.BaseModel):
         super().__init__(config, model_type=_KINDS[kind])
         self.diffusion_model = TileMixture()
 
-    # Not apply_model: the wrappers that other nodes put around the model live there.
+    # This overrides _apply_model, because the wrappers of other nodes are called in apply_model.
     def _apply_model(
         self, x: Tensor, t: Tensor, c_concat: Any = None, c_crossattn: Tensor | None = None, *args: Any, **kwargs: Any
     ) -> Tensor:
@@ -76,7 +76,7 @@ class DemoDenoiser(comfy.model_base.BaseModel):
 
 
 def build_demo_model(kind: str) -> comfy.model_patcher.ModelPatcher:
-    """The demo denoiser as a MODEL of the kind "eps", "v" or "flow"."""
+    """The demo denoiser as a MODEL of kind "eps", "v" or "flow"."""
     return comfy.model_patcher.ModelPatcher(
         DemoDenoiser(kind),
         load_device=comfy.model_management.get_torch_device(),
@@ -85,7 +85,7 @@ def build_demo_model(kind: str) -> comfy.model_patcher.ModelPatcher:
 
 
 def class_conditioning(name: str) -> list[list[Any]]:
-    """CONDITIONING for one class, or for all alike."""
+    """CONDITIONING for one class, or for all classes equally."""
     weights = torch.tensor([[[float(name == known) for known in CLASSES]]])
     return [[weights, {}]]
 
@@ -99,13 +99,14 @@ class DemoModelERKGuid(io.ComfyNode):
             node_id="DemoModelERKGuid",
             display_name="Demo Model (ERK-Guid)",
             category=SAMPLING,
-            description="A model without any download: the exact denoiser of mosaics that this pack draws itself. To "
-            "try samplers, to learn what they do, and to measure them, because the exact answer is known.",
+            description="A model that needs no download: the exact denoiser of mosaics that this pack draws itself. "
+            "Use it to try samplers and to learn what they do. You can also measure them, because the exact answer is "
+            "known.",
             search_aliases=["demo", "test model", "toy model", "erk", "erk-guid", "ode"],
             inputs=[
                 io.Combo.Input(
                     "kind", options=list(_KINDS), default="eps",
-                    tooltip="Which kind of model it stands for. eps: SD 1.5 and SDXL. v: SD 2. flow: SD 3, FLUX and "
+                    tooltip="Which kind of model it behaves like. eps: SD 1.5 and SDXL. v: SD 2. flow: SD 3, FLUX and "
                     "most newer models.",
                 ),
                 io.Combo.Input(
@@ -120,16 +121,16 @@ class DemoModelERKGuid(io.ComfyNode):
                 io.Model.Output(tooltip="The exact denoiser."),
                 io.Conditioning.Output("positive", display_name="positive", tooltip="The chosen pictures."),
                 io.Conditioning.Output(
-                    "negative", display_name="negative", tooltip="All kinds of pictures alike: what CFG moves away "
-                        "from.",
+                    "negative", display_name="negative", tooltip="All kinds of pictures equally. CFG moves away "
+                        "from these.",
                 ),
-                io.Vae.Output(tooltip="Turns the model's latents, which are pictures already, into images."),
+                io.Vae.Output(tooltip="Turns the model's latents into images. These latents are pictures already."),
                 io.Latent.Output(tooltip="An empty latent of the chosen size."),
             ],
         )  # fmt: skip
 
     @classmethod
-    def execute(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI hands inputs over by name
+    def execute(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI passes inputs by name
         cls, kind: str, pictures: str, width: int, height: int, batch_size: int
     ) -> io.NodeOutput:
         latent = torch.zeros([batch_size, 3, height, width], device=comfy.model_management.intermediate_device())

@@ -1,13 +1,13 @@
-"""Pictures whose distribution is known exactly, so that their denoiser is too. Torch only.
+"""Pictures whose distribution, and so whose denoiser, is known exactly. This module needs only torch.
 
-A picture is a mosaic of square tiles. Every tile is drawn independently: a class's design (pipes that
-join at the middle of each edge, so that any two tiles fit), tinted by two Gaussian amounts, plus a
-little Gaussian texture:
+A picture is a mosaic of square tiles, and every tile is drawn independently. A tile is one of its class's
+designs, tinted by two Gaussian amounts, plus a little Gaussian texture. The pipes of a design join at the
+middle of each edge, so that any two tiles fit together.
 
     tile = mean_j + sum_r z_r * tint_jr + w * n,        z_r ~ N(0, t_r), n ~ N(0, I)
 
-This is a Gaussian mixture with low-rank covariances; its posterior mean has a closed form, and the
-mosaic's is that of its tiles.
+This is a Gaussian mixture with low-rank covariances. Its posterior mean has a closed form. The posterior
+mean of a mosaic consists of those of its tiles.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 TILE = 32
-"""Side of a tile in pixels; pictures are whole numbers of tiles."""
+"""Side of a tile in pixels. A picture consists of whole tiles."""
 
 TEXTURE = 0.02
 """Standard deviation w of the texture, in units where black is -1 and white is 1."""
@@ -35,11 +35,12 @@ _HALF_WIDTH = 0.15
 
 
 class TileMixture(nn.Module):
-    """The distribution: its parameters, exact samples of it, and its exact denoiser.
+    """The distribution: its parameters, exact samples, and its exact denoiser.
 
-    J designs of C classes, D = 3 * TILE^2: means [J, D]; tints [J, R, D] with orthonormal rows and their
-    tint_variance [J, R]; membership [C, J], the share of each design in each class (rows sum to 1).
-    Parameters, not buffers: ComfyUI moves only those to the device.
+    There are J designs in C classes, and D = 3 * TILE^2. The parameters are means [J, D], tints [J, R, D] with
+    orthonormal rows, their tint_variance [J, R], and membership [C, J]. The last is the share of each design in
+    each class (rows sum to 1). They are parameters and not buffers, because ComfyUI moves only parameters to the
+    device.
     """
 
     means: nn.Parameter
@@ -67,21 +68,21 @@ class TileMixture(nn.Module):
         """E[picture | x = alpha * picture + sigma * noise].
 
         x [B, 3, H, W] with sides divisible by TILE, sigma and alpha [B], class_weights [B, C]
-        (negative ones count as zero; all zero means every class alike). Returns [B, 3, H, W].
+        (negative ones count as zero; all zero means every class equally). Returns [B, 3, H, W].
         """
         tiles = _to_tiles(x)  # [B, T, D]
         alpha, sigma = alpha.view(-1, 1, 1), sigma.view(-1, 1, 1)
         means, tints = self.means, self.tints.flatten(0, 1)
         tint_count = self.tints.shape[1]
 
-        # Variances of x: v off the tints, v_tint along them [B, 1, J * R].
+        # Variances of x: v away from the tints, v_tint along them [B, 1, J * R].
         data_tint = (self.tint_variance.flatten() + TEXTURE**2).view(1, 1, -1)
         v = alpha**2 * TEXTURE**2 + sigma**2
         v_tint = alpha**2 * data_tint + sigma**2
 
         # <tint, x - alpha mean> [B, T, J * R]
         along = tiles @ tints.T - alpha * (means[:, None] * self.tints).sum(-1).flatten()
-        # log N(x; alpha m_j, cov_j) up to what all designs share
+        # log N(x; alpha m_j, cov_j), without the terms that all designs share
         distance = alpha**2 * (means**2).sum(-1) - 2 * alpha * (tiles @ means.T)
         tint_terms = along**2 * (1 / v_tint - 1 / v) + torch.log(v_tint / v)
         log_likelihood = -0.5 * (distance / v + tint_terms.unflatten(-1, (-1, tint_count)).sum(-1))
@@ -130,14 +131,14 @@ def _draw_class(name: str) -> tuple[Tensor, Tensor, Tensor]:
             color, coverage = _lay_pipe(color, distance, pipe)
             covered = torch.maximum(covered, coverage)
         mean = (2 * color - 1).clamp(-1, 1)
-        # Two tints: pipes turn brighter or darker, the ground warmer or cooler.
+        # There are two tints: the first makes pipes brighter or darker, the second makes the ground warmer or cooler.
         directions = torch.stack(
             [
                 (covered * (0.25 * color + 0.05)).flatten(),
                 ((1 - covered) * torch.tensor((0.07, 0.01, -0.06)).view(3, 1, 1)).expand(3, TILE, TILE).flatten(),
             ]
         )
-        # They overlap where edges are blended; the denoiser wants them orthogonal.
+        # They overlap where edges are blended, but the denoiser needs them orthogonal.
         directions[1] -= (directions[0] @ directions[1]) / directions[0].square().sum() * directions[0]
         lengths = directions.norm(dim=1)
         means.append(mean.flatten())
@@ -156,7 +157,7 @@ _GRID = _pixel_grid()
 
 
 def _lay_pipe(color: Tensor, distance: Tensor, pipe: Tensor) -> tuple[Tensor, Tensor]:
-    """Lay a round pipe with a soft shadow over the picture; distance is to its middle line."""
+    """Draw a round pipe with a soft shadow over the picture. distance is the distance to its middle line."""
     edge = distance - _HALF_WIDTH
     shadow = 0.45 * torch.exp(-((edge.clamp(min=0) / 0.06) ** 2))
     coverage = (0.5 - edge * TILE).clamp(0, 1)
@@ -166,7 +167,7 @@ def _lay_pipe(color: Tensor, distance: Tensor, pipe: Tensor) -> tuple[Tensor, Te
 
 
 def _arc(corner_y: float, corner_x: float) -> Tensor:
-    """Distance to the quarter circle around a corner that joins two edges' middles."""
+    """Distance to the quarter circle around a corner that joins the middles of two edges."""
     return ((_GRID[0] - corner_y).square() + (_GRID[1] - corner_x).square()).sqrt().sub(0.5).abs()
 
 
@@ -176,18 +177,18 @@ def _line(axis: int) -> Tensor:
 
 
 def _stub(dy: int, dx: int, length: float) -> Tensor:
-    """Distance to a stub that enters from one edge's middle and ends round."""
+    """Distance to a stub that starts at the middle of an edge and has a round end."""
     along, across = (_GRID[0] * dy, _GRID[1]) if dy else (_GRID[1] * dx, _GRID[0])
     return torch.hypot((0.5 - length - along).clamp(min=0), across)
 
 
 def _bead(radius: float) -> Tensor:
-    """Distance that makes a disc of this radius in the middle once the half width is taken off."""
+    """Distance that gives a disc of this radius in the middle, after the half width is subtracted."""
     return (torch.hypot(*_GRID) - radius + _HALF_WIDTH).clamp(min=0)
 
 
 def _designs(name: str) -> list[list[Tensor]]:
-    """Each design as the layers to lay, bottom first."""
+    """Each design as a list of layers, bottom first."""
     stubs = [_stub(1, 0, 0.1), _stub(-1, 0, 0.1), _stub(0, 1, 0.1), _stub(0, -1, 0.1)]
     if name == "arcs":
         return [[_arc(-0.5, -0.5), _arc(0.5, 0.5)], [_arc(-0.5, 0.5), _arc(0.5, -0.5)]]

@@ -1,8 +1,8 @@
-"""The live view's server side: tells the browser of each step that an erk_* sampler makes, in any node.
+"""The live view's server side. It sends the browser each step that an erk_* sampler makes, in any node.
 
-One message a step, of type "erk_guid.step", to the page that queued the prompt; none, and no work for it,
-where that page is gone or has turned the chart off. On a GPU a step costs one small asynchronous copy:
-its values are sent when they have arrived, which is looked up now and then and never waited for.
+Each step is one message of type "erk_guid.step" to the page that queued the prompt. If that page is gone or
+has turned the chart off, nothing is sent and nothing is computed. On a GPU a step costs one small asynchronous
+copy. The run never waits for it: the values are sent when a later check finds that they have arrived.
 """
 
 from .page import EVENT, ROUTE, SHOW, register, watching

@@ -1,4 +1,4 @@
-"""The page's side: which page looks on, where in its graph a run takes place, and how it says what it wants."""
+"""The page's side: which page shows a run, on which node of its graph, and whether it wants the chart."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .view import LiveView, Origin, warn
 EVENT = "erk_guid.step"
 ROUTE = "/erk_guid/live"
 SHOW = ("all", "erk", "off")
-"""On which nodes a page wants the chart: on all, on ERK-Guid's own, on none."""
+"""On which nodes a page wants the chart: all, only ERK-Guid's own, or none."""
 
 _VISUALIZER = "StiffnessVisualizerERKGuid"
 _TRACE_OUTPUT = 1
-"""Place of the trace among the outputs of every node that has one."""
+"""Index of the trace output, the same in every node that has one."""
 
 
 @contextlib.contextmanager
 def watching(trace: erk.Trace | None) -> Iterator[LiveView | None]:
-    """A view of the run made in this block, or None where no page is there to see it."""
+    """A view of the run made in this block, or None if no page shows it."""
     view = None
     try:
         view = _connect(trace)
@@ -34,7 +34,7 @@ def watching(trace: erk.Trace | None) -> Iterator[LiveView | None]:
     try:
         yield view
     except BaseException:
-        # Interrupted, or failed: what has arrived is told; a device that may be out of order is not waited for.
+        # The run was interrupted or has failed. Send what has arrived, but do not wait for a device that may be broken.
         if view is not None:
             view.poll()
         raise
@@ -62,7 +62,7 @@ def _server() -> Any:
 
 
 def _metadata(server: Any, client: str) -> dict[str, Any]:
-    """What is noted of a connected page; it goes when the page goes."""
+    """The notes about a connected page. They are removed when the page disconnects."""
     return getattr(server, "sockets_metadata", {}).get(client, {})
 
 
@@ -71,7 +71,7 @@ def _origin(server: Any, trace: erk.Trace | None) -> Origin | None:
     from comfy_execution.utils import get_executing_context
 
     context = get_executing_context()
-    # A pack that samples in a thread of its own loses the context; the server still knows its node.
+    # A pack that samples in its own thread loses the context, but the server still knows its node.
     node = context.node_id if context is not None else server.last_node_id
     if node is None:
         return None
@@ -89,7 +89,7 @@ def _origin(server: Any, trace: erk.Trace | None) -> Origin | None:
 
 
 def _workflow(server: Any, prompt: str | None) -> str | None:
-    """Id of the workflow that a running prompt was made from: its page may show another one by now."""
+    """Id of the workflow that a running prompt was made from. Its page may show another workflow by now."""
     with contextlib.suppress(Exception):
         for _, prompt_id, _, extra_data, *_ in server.prompt_queue.currently_running.values():
             if prompt_id == prompt:
@@ -98,9 +98,9 @@ def _workflow(server: Any, prompt: str | None) -> str | None:
 
 
 def register() -> None:
-    """Let pages say on which nodes they want the chart: POST {"client_id": ..., "show": "all" | "erk" | "off"}.
+    """Let pages choose on which nodes they want the chart: POST {"client_id": ..., "show": "all" | "erk" | "off"}.
 
-    Where that cannot be set up, the setting stays without effect; the pack loads all the same.
+    If this cannot be set up, the setting has no effect, but the pack still loads.
     """
     server = _server()
     if server is None:

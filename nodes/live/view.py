@@ -1,5 +1,7 @@
-"""A run as messages to a page. On a GPU a step costs one small asynchronous copy: its values are sent when they have
-arrived, which is looked up now and then and never waited for.
+"""A run as messages to a page.
+
+On a GPU a step costs one small asynchronous copy. The run never waits for it: the values are sent when a later check
+finds that they have arrived.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ Send = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a run takes place.
+    """Where a run was started.
 
     prompt    id of the prompt
     node      id of the node that samples, as the page knows it; "7:3" is node 3 in the subgraph node 7
@@ -44,7 +46,7 @@ class Origin:
 class LiveView:
     """Watches one run and sends a message for each of its steps, in order.
 
-    A failure in here ends the view and not the run; the log tells it once.
+    A failure in here ends the view, but not the run. It is logged once.
     """
 
     def __init__(self, send: Send, origin: Origin) -> None:
@@ -67,13 +69,13 @@ class LiveView:
                 self._send_arrived()
 
     def poll(self) -> None:
-        """Send what has arrived since."""
+        """Send the steps whose values have arrived."""
         with self._surviving() as works:
             if works:
                 self._send_arrived()
 
     def finish(self) -> None:
-        """Send the rest: the run is over, and nothing is left to hold up."""
+        """Send the remaining steps. The run is over, so waiting for the device delays nothing."""
         with self._surviving() as works:
             if works:
                 while self._waiting:
@@ -89,7 +91,7 @@ class LiveView:
             warn(f"{type(error).__name__}: {error}")
 
     def _fetch(self, step: erk.MeasuredStep) -> _OnItsWay:
-        """Ask for a step's values on the host, without waiting for them."""
+        """Start copying a step's values to the host, without waiting for them."""
         values = step.values
         backend = getattr(torch, values.device.type, None)
         if values.device.type not in ("cuda", "xpu") or backend is None:
@@ -124,7 +126,7 @@ class _OnItsWay:
     def has_arrived(self, newest: bool) -> bool:
         if self.arrival is not None:
             return self.arrival.query()
-        # On other accelerators reading waits for the device, so a step is read when the next one is under way.
+        # On other accelerators, reading waits for the device. So a step is read after the next one has been recorded.
         return self.values.device.type == "cpu" or not newest
 
     def read(self) -> erk.StepRecord:
@@ -134,10 +136,11 @@ class _OnItsWay:
 
 
 def message(step: erk.StepRecord, info: erk.RunInfo, origin: Origin, run: str) -> dict[str, Any]:
-    """What the page is told of a step. Numbers are finite; None stands where there is none.
+    """The message about a step. Its numbers are finite; a value that does not exist is None.
 
-    stiffness and believed (how far the step's correction is believed, 0 to 1) are the medians over the batch, spread
-    the least and greatest stiffness where there is more than one sample. held counts the samples left plain, by reason.
+    stiffness and believed are medians over the batch. believed is how far the step's correction was trusted, 0 to 1.
+    spread is the least and the greatest stiffness, if there is more than one sample. held counts the samples that were
+    left uncorrected, by reason.
     """
     believed = [value for value in step.believed if math.isfinite(value)]
     known = sorted(value for value in step.stiffness if math.isfinite(value))
@@ -166,4 +169,4 @@ def message(step: erk.StepRecord, info: erk.RunInfo, origin: Origin, run: str) -
 
 @cache
 def warn(what: str) -> None:
-    logging.warning("ERK-Guid: the live chart failed and stays as it is; the sampling goes on. %s", what)
+    logging.warning("ERK-Guid: the live chart failed and will not be updated; the sampling goes on. %s", what)

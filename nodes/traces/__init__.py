@@ -1,1 +1,1 @@
-"""Traces for people: side by side, drawn, and written to files."""
+"""Traces for people: compared, plotted, and written to files."""

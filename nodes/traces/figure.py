@@ -1,4 +1,4 @@
-"""Traces as a picture. matplotlib's object interface on an Agg canvas: no global state, no display."""
+"""Traces as a picture. It uses matplotlib's object interface on an Agg canvas, with no global state or display."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .style import OVERVIEW, QUANTITIES, STYLES, THEMES
 from .texts import cut, drawable, families, renderer
 from .words import what_is_odd, why_nothing
 
-# Figures are laid out for this size and scaled to the one asked for, between these bounds.
+# Figures are laid out for this size and scaled to the requested one, within these bounds.
 _WIDTH, _HEIGHT = 1120, 800
 _SCALES = (0.75, 3.0)
 
@@ -28,7 +28,7 @@ _SCALES = (0.75, 3.0)
 def plot(
     runs: Sequence[TracedRun], title: str, what: str, axis: str, width: int, height: int, theme: str
 ) -> np.ndarray:
-    """Draw up to four runs; returns [height, width, 3] uint8. The parameters are :func:`draw`'s."""
+    """Draw up to four runs. Returns [height, width, 3] uint8. The parameters are those of :func:`draw`."""
     canvas = draw(runs, title, what, axis, width, height, theme).canvas
     assert isinstance(canvas, FigureCanvasAgg)
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -40,7 +40,7 @@ def draw(runs: Sequence[TracedRun], title: str, what: str, axis: str, width: int
     runs   one to four
     title  what they share
     what   one of PLOTS: one quantity, or all of them
-    axis   "step", or "sigma": logarithmic, falling from left to right as sampling goes
+    axis   "step" or "sigma"; sigma is logarithmic and falls from left to right, as in sampling
     width, height  in pixels
     theme  one of THEMES
 
@@ -48,7 +48,7 @@ def draw(runs: Sequence[TracedRun], title: str, what: str, axis: str, width: int
     """
     scale = min(max(min(width / _WIDTH, height / _HEIGHT), _SCALES[0]), _SCALES[1])
     dpi = 100 * scale
-    # Half a pixel more, because the canvas cuts the fraction off.
+    # Half a pixel is added, because the canvas rounds down.
     figure = Figure(figsize=((width + 0.5) / dpi, (height + 0.5) / dpi), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
     of_all = (figure, list(runs), what, axis, THEMES[theme], width / scale, height / scale)
@@ -64,7 +64,7 @@ def draw(runs: Sequence[TracedRun], title: str, what: str, axis: str, width: int
 
 @dataclass
 class _Frame(Sheet):
-    """What stands around the panels: title, notes, legend."""
+    """What surrounds the panels: title, notes, legend."""
 
     title: str
     notes: list[str] = field(default_factory=list)
@@ -104,7 +104,7 @@ class _Frame(Sheet):
                     words.append(f"{name} {odd}" if odd and len(names) > 1 else odd)
                 elif any(gid and gid.startswith(f"{name}/") for gid in gids):
                     words.append(why_nothing(run, values))
-                # Where no run has anything, the panel itself says so.
+                # If no run has any values, the panel itself says so.
             if self.axis == "sigma" and run.steps and np.isnan(self.places(run)).any():
                 words.append("a step without a noise level above 0 has no place on this axis")
             words = list(dict.fromkeys(word for word in words if word))
@@ -118,7 +118,7 @@ class _Frame(Sheet):
             self.notes.append("small plot: the whole overview needs about 600 x 400 pixels")
 
     def _heading(self) -> float:
-        """The title, wrapped between its parts; returns the share of the height that it takes."""
+        """Draw the title, wrapped between its parts. Returns the share of the height that it takes."""
         title = self.figure.text(
             0.5, 1, "", ha="center", va="top", fontsize=12, fontweight="bold", color=self.theme.text, linespacing=1.3
         )
@@ -136,14 +136,14 @@ class _Frame(Sheet):
         return self._height_of(title) + 1.4 * margin
 
     def _footer(self) -> float:
-        """Notes at the bottom, the legend above them; returns the share of the height that both take."""
+        """Draw the notes at the bottom and the legend above them. Returns the share of the height that both take."""
         margin = 8 / self.height
         y = margin
         room = max(int(self.height / 130), 2)
         notes = (
             self.notes
             if len(self.notes) <= room
-            else [*self.notes[: room - 1], f"and {len(self.notes) - room + 1} more such notes"]
+            else [*self.notes[: room - 1], f"and {len(self.notes) - room + 1} more notes like these"]
         )
         for note in reversed(notes):
             text = self.figure.text(
@@ -155,13 +155,13 @@ class _Frame(Sheet):
         return self._legend(y) + 0.3 * margin
 
     def _legend(self, y: float) -> float:
-        """At the bottom, in as many columns as fit; returns where it ends."""
+        """Draw the legend at the bottom, in as many columns as fit. Returns where it ends."""
         handles, labels = self._legend_entries()
         own = 0 if self.single else len(self.runs)
         legend = self._placed_legend(handles, labels, y)
         extent = legend.get_window_extent(renderer(self.figure))
         if extent.height > 0.33 * self.figure.bbox.height and own:
-            # The runs' names matter most; what the points mean is on the help page too.
+            # The runs' names matter most, because the help page also explains the points.
             legend.remove()
             legend = self._placed_legend(handles[:own], labels[:own], y)
             extent = legend.get_window_extent(renderer(self.figure))
@@ -169,7 +169,7 @@ class _Frame(Sheet):
 
     def _placed_legend(self, handles: list[Line2D | Patch], labels: list[str], y: float) -> Legend:
         for columns in range(len(handles), 0, -1):
-            # Real labels come after: the constructor drops those that begin with an underscore.
+            # The real labels are set afterwards, because the constructor drops those that begin with an underscore.
             legend = self.figure.legend(
                 handles, ["-"] * len(labels), loc="lower center", bbox_to_anchor=(0.5, y), ncol=columns, fontsize=9.5,
                 frameon=False,
@@ -219,13 +219,13 @@ class _Frame(Sheet):
 
     @staticmethod
     def _prepare(text: Text) -> None:
-        """A label is shown as it is written: no formulas, and a box where no font has the character."""
+        """Show a label as it was written, without formulas, and with a box for a character that no font has."""
         text.set_parse_math(False)
         text.set_fontfamily(families())
         text.set_in_layout(False)
 
     def _shortened(self, text: Text, content: str, share: float) -> str:
-        """The content, cut where it would be wider than that share of the figure."""
+        """The content, cut so that it is not wider than this share of the figure."""
         content = drawable(content)
         while len(content) > 4 and self._width_of(text, content) > share:
             content = cut(

@@ -20,10 +20,10 @@ from .words import why_nothing
 
 @dataclass
 class Sheet:
-    """One figure while it is drawn.
+    """One figure that is being drawn.
 
-    what, axis     as :func:`.figure.draw` has them
-    width, height  in units of a hundredth of an inch: pixels at scale 1
+    what, axis     as in :func:`.figure.draw`
+    width, height  in hundredths of an inch, which are pixels at scale 1
     """
 
     figure: Figure
@@ -46,7 +46,7 @@ class Sheet:
 
 
 class Panels(Sheet):
-    """What is drawn on a sheet of its own accord."""
+    """Draws the panels on a sheet."""
 
     def draw(self) -> None:
         if self.what != OVERVIEW:
@@ -86,7 +86,7 @@ class Panels(Sheet):
         for side, spine in axes.spines.items():
             spine.set_visible(side in ("left", "bottom"))
             spine.set_color(theme.muted)
-        # About seven units a character.
+        # A character is about seven units wide.
         long = 7 * len(quantity.title) < self.width * share - 70
         axes.set_title(quantity.title if long else quantity.short_title, fontsize=10.5, loc="left", color=theme.text)
         axes.set_ylabel(quantity.label, fontsize=10, color=theme.text)
@@ -116,7 +116,7 @@ class Panels(Sheet):
             self._say(axes, "guidance is off:\nmeasured, not corrected" if off else "no step was corrected")
 
     def _reasons(self, axes: Axes, quantity: Quantity) -> None:
-        """Words in the place of lines that no run has."""
+        """Say why there are no lines, if no run has any."""
         reasons = [why_nothing(run, quantity.values) for run in self.runs]
         if len(set(reasons)) == 1:
             self._say(axes, f"nothing to plot:\n{reasons[0]}")
@@ -135,7 +135,7 @@ class Panels(Sheet):
         )  # fmt: skip
 
     def _series(self, axes: Axes, number: int, run: TracedRun, quantity: Quantity) -> bool:
-        """A run's median, the spread over its batch, and which steps were corrected; whether there was anything."""
+        """Draw a run's median, the spread over its batch, and which steps were corrected. Returns whether it drew."""
         if not run.steps:
             return False
         place = self.places(run)
@@ -221,7 +221,7 @@ class Panels(Sheet):
             threshold = threshold_of(run)
             if threshold is not None:
                 colour = self.theme.corrected if self.single else self.theme.runs[number]
-                # Apart by their dashes' phase too, where two runs share a threshold.
+                # The phase of the dashes differs too, so that equal thresholds of two runs are both visible.
                 dashes = (4.0 * number, (4, 4 * max(len(self.runs) - 1, 1)))
                 axes.axhline(
                     threshold, color=colour, linestyle=dashes, linewidth=1.4, zorder=2.5, gid=f"threshold/{number}"
@@ -229,7 +229,7 @@ class Panels(Sheet):
         _log_axis(axes.yaxis, axes.set_yscale)
 
     def _scale_at_the_right(self, axes: Axes) -> None:
-        """The estimated S beside the correction, on an axis of its own."""
+        """Draw the estimated S in the correction's panel, on its own axis."""
         theme, (run,) = self.theme, self.runs
         _, median, _ = _over_batch(np.array([step.data_std for step in run.steps], dtype=np.float64))
         places = self.places(run)
@@ -259,7 +259,7 @@ def threshold_of(run: TracedRun) -> float | None:
 
 
 def _over_batch(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Least, median and greatest finite value of each step, [steps, B] to [steps] each; NaN where there is none."""
+    """Least, median and greatest finite value of each step, [steps, B] -> [steps] each; NaN if there is none."""
     rows = [row[np.isfinite(row)] for row in values]
     pick = [(row.min(), np.median(row), row.max()) if row.size else (math.nan,) * 3 for row in rows]
     least, median, greatest = np.array(pick).T
@@ -267,7 +267,7 @@ def _over_batch(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _log_axis(axis: Axis, set_scale: Callable[[str], None], many: bool = True) -> None:
-    """Plain numbers on a logarithmic axis, at least a few of them however short it is."""
+    """Label a logarithmic axis with plain numbers, and with at least a few of them however short it is."""
     set_scale("log")
     low, high = sorted(axis.get_view_interval())
     decades = math.log10(high / low)

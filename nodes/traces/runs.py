@@ -1,4 +1,4 @@
-"""Traces side by side, and what each is called."""
+"""Several traces together, and their labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEPARATOR = "  \N{MIDDLE DOT}  "
 
 @dataclass(frozen=True)
 class TracedRun:
-    """A trace, read once, with its label."""
+    """A trace with its label. The trace is read only once."""
 
     label: str
     trace: erk.Trace
@@ -27,9 +27,9 @@ class TracedRun:
 
 
 def label_runs(traces: Sequence[erk.Trace], given: Sequence[str] = ()) -> tuple[str, list[TracedRun]]:
-    """Returns what all runs share, as a title, and the runs, each labelled by what sets it apart.
+    """Returns a title of what all runs share, and the runs, each labelled by what distinguishes it.
 
-    `given` are labels in the order of the traces; an empty one, or one too few, is made up.
+    `given` are labels in the order of the traces. A label is generated for each one that is empty or missing.
     """
     steps = [trace.steps for trace in traces]
     facts = [_facts(trace, records) for trace, records in zip(traces, steps, strict=True)]
@@ -51,7 +51,7 @@ def label_runs(traces: Sequence[erk.Trace], given: Sequence[str] = ()) -> tuple[
 
 
 def split_labels(text: str) -> list[str]:
-    """One label a line; or, where there is one line only, separated by commas."""
+    """Labels from a text: one per line or, if there is only one line, separated by commas."""
     return [label.strip() for label in (text.splitlines() if "\n" in text.strip() else text.split(","))]
 
 
@@ -71,7 +71,7 @@ def _facts(trace: erk.Trace, steps: list[erk.StepRecord]) -> dict[str, str]:
 
 
 def as_json(runs: Sequence[TracedRun]) -> str:
-    """One run: its trace as :meth:`erk.Trace.to_json` has it. Several: {"runs": [...]}, each with its label."""
+    """One run gives its trace, as :meth:`erk.Trace.to_json`. Several give {"runs": [...]}, each with its label."""
     if len(runs) == 1:
         return runs[0].trace.to_json()
     data: list[dict[str, Any]] = [{"label": run.label, **run.trace.as_dict()} for run in runs]

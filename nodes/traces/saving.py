@@ -1,4 +1,4 @@
-"""Traces as files in ComfyUI's output folder, and nowhere else."""
+"""Traces as files, always inside ComfyUI's output folder."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from ... import erk
 from .runs import TracedRun, as_json
 
 FORMATS = {"none": (), "CSV": (".csv",), "JSON": (".json",), "both": (".csv", ".json")}
-"""What `save` offers, and the files it makes."""
+"""The choices of `save`, and the files that each writes."""
 
 DEFAULT_PREFIX = "erk_guid/stiffness"
 
 _FORBIDDEN = frozenset('<>:"|?*') | {chr(code) for code in (*range(32), 127)}
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{digit}" for name in ("com", "lpt") for digit in range(1, 10))}
 _LONGEST = 200
-"""Bytes of one name; file systems take 255, and a counter and an ending come behind it."""
+"""Longest name in bytes. File systems allow 255, and a counter and an ending are added to the name."""
 
 _RUN_COLUMNS = ("solver", "mode", "model", *erk.SETTINGS)
 
 
 def as_csv(runs: Sequence[TracedRun]) -> str:
-    """A header, then one row for each run, step and sample; a value that is not finite is an empty cell."""
+    """A header, then one row for each run, step and sample. A value that is not finite is an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = [field.name for field in fields(erk.StepRecord)]
@@ -58,9 +58,9 @@ def _cell(value: Any) -> Any:
 
 
 def check_prefix(prefix: str) -> str:
-    r"""The prefix with "/" between its parts; ``\`` counts as "/" on every system.
+    r"""The prefix with "/" between its parts. ``\`` counts as "/" on every system.
 
-    Raises ValueError for a name that could lead out of the output folder, or that some system could not store.
+    Raises ValueError for a name that could lead out of the output folder, or that some systems cannot store.
     """
 
     def refuse(why: str) -> ValueError:
@@ -73,7 +73,7 @@ def check_prefix(prefix: str) -> str:
     odd = sorted(set(prefix) & _FORBIDDEN)
     if odd:
         dates = " (for the date write %year%-%month%-%day%)" if "%date:" in prefix else ""
-        raise refuse(f"contains {', '.join(map(repr, odd))}, which no file name may{dates}")
+        raise refuse(f"contains {', '.join(map(repr, odd))}, which is not allowed in file names{dates}")
     slashed = prefix.replace("\\", "/")
     parts = [part for part in slashed.split("/") if part not in ("", ".")]
     if slashed.startswith("/"):
@@ -90,18 +90,18 @@ def check_prefix(prefix: str) -> str:
         try:
             length = len(part.encode())
         except UnicodeEncodeError:
-            raise refuse("contains half of a surrogate pair, which no file name may") from None
+            raise refuse("contains half of a surrogate pair, which is not allowed in file names") from None
         if length > _LONGEST:
-            raise refuse(f"has a part of {length} bytes, and {_LONGEST} are the most")
+            raise refuse(f"has a part of {length} bytes, but at most {_LONGEST} are allowed")
     return "/".join(parts)
 
 
 def save_runs(runs: Sequence[TracedRun], kind: str, prefix: str, width: int, height: int) -> list[ui.SavedResult]:
-    """Write the runs in the formats of `kind`, a key of FORMATS; returns what the page is told of the files.
+    """Write the runs in the formats of `kind`, a key of FORMATS. Returns the files' entries for the page.
 
-    All files get the same number, one that no file has yet.
+    All files get the same number, which no file has yet.
 
-    Raises ValueError for a prefix that cannot be, and OSError, in one sentence, where the disk refuses.
+    Raises ValueError for an invalid prefix, and OSError with a one-sentence message if a file cannot be written.
     """
     texts = {ending: (as_csv if ending == ".csv" else as_json)(runs) for ending in FORMATS[kind]}
     if not texts:
@@ -123,7 +123,7 @@ def save_runs(runs: Sequence[TracedRun], kind: str, prefix: str, width: int, hei
 
 
 def _require_inside(output: str, folder: Path) -> None:
-    """A link in the output folder may lead elsewhere; ComfyUI's own check sees through it in newer versions only."""
+    """Refuse a link that leads out of the output folder. Only newer versions of ComfyUI check this themselves."""
     if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(output)):
         raise ValueError(
             f"ERK-Guid: filename_prefix leads to {str(folder)!r}, which is a link out of ComfyUI's output folder: "
@@ -132,7 +132,7 @@ def _require_inside(output: str, folder: Path) -> None:
 
 
 def _write(folder: Path, name: str, counter: int, texts: dict[str, str]) -> list[str]:
-    """All files under one number. Exclusive creation: a file made meanwhile by another node moves the number on."""
+    """Write all files with the same number. If another node has just created one of them, try the next number."""
     for number in range(counter, counter + 1000):
         names = [f"{name}_{number:05}_{ending}" for ending in texts]
         made: list[Path] = []

@@ -1,4 +1,4 @@
-"""Which node handed a trace out: a trace itself knows nothing of ComfyUI."""
+"""Which node created a trace. A trace itself knows nothing about ComfyUI."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SOURCES: WeakKeyDictionary[erk.Trace, str] = WeakKeyDictionary()
 
 
 def trace_of(node: str | None) -> erk.Trace:
-    """A new trace, handed out by that node."""
+    """A new trace, created by this node."""
     trace = erk.Trace()
     if node is not None:
         _SOURCES[trace] = node
@@ -18,5 +18,5 @@ def trace_of(node: str | None) -> erk.Trace:
 
 
 def source_of(trace: erk.Trace | None) -> str | None:
-    """Id of the node that handed it out; None where nobody told."""
+    """Id of the node that created the trace; None if it is not known."""
     return None if trace is None else _SOURCES.get(trace)

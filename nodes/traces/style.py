@@ -1,4 +1,4 @@
-"""What a plot of traces can show, and how it looks."""
+"""What a plot of traces can show, and what it looks like."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of a plot; those of runs are Okabe and Ito's, told apart by colour-blind people too."""
+    """Colours of a plot. The runs' colours are Okabe and Ito's, which colour-blind people can distinguish too."""
 
     background: str
     text: str
@@ -15,9 +15,9 @@ class Theme:
     grid: str
     runs: tuple[str, str, str, str]
     corrected: str
-    """Corrected steps, where there is one run only."""
+    """The colour of corrected steps, if there is only one run."""
     scale: str
-    """The estimated scale of the data, where it stands beside another quantity."""
+    """The colour of the data's estimated scale, if another quantity is in the same panel."""
 
 
 THEMES = {
@@ -33,13 +33,13 @@ THEMES = {
     ),
 }  # fmt: skip
 
-# Line, marker and width also differ: readable in grey, and where one run lies on another.
+# Line, marker and width differ too, so that runs can be distinguished in grey and where they overlap.
 STYLES = (("solid", "o", 2.4), ((0, (6, 2)), "s", 1.9), ((0, (5, 1.5, 1, 1.5)), "^", 1.6), ((0, (1.5, 1.5)), "D", 1.5))
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a panel shows: a field of StepRecord, and its words."""
+    """What a panel shows: a field of StepRecord, and its texts."""
 
     values: str
     title: str

@@ -1,4 +1,4 @@
-"""Texts in a plot: short numbers, fonts for every script, and how large a text comes out."""
+"""Texts in a plot: short numbers, fonts for every script, and the size of a drawn text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 
 def renderer(figure: Figure) -> RendererAgg:
-    """What measures texts."""
+    """The renderer, which measures texts."""
     assert isinstance(figure.canvas, FigureCanvasAgg)
     return figure.canvas.get_renderer()
 
@@ -30,7 +30,8 @@ def cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: max(length - 1, 1)].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
 
 
-# Fonts that have what DejaVu Sans, which comes with matplotlib, has not; the first ones that are installed serve.
+# Fonts for characters that are not in DejaVu Sans, the font that comes with matplotlib. Those that are installed are
+# tried in this order.
 _MORE_FONTS = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Source Han Sans SC", "Microsoft YaHei", "PingFang SC",
     "Hiragino Sans",
@@ -45,7 +46,7 @@ def families() -> list[str]:
 
 
 def drawable(text: str) -> str:
-    """The text with a box for each character that no font at hand has."""
+    """The text, with a box for each character that is in none of the installed fonts."""
     fonts = [
         font_manager.get_font(font_manager.findfont(font_manager.FontProperties(family=name))) for name in families()
     ]

@@ -1,4 +1,4 @@
-"""What plots say in words: numbers of things, and why a value is missing."""
+"""The words in plots: counts, and why a value is missing."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def why_nothing(run: TracedRun, values: str) -> str:
     if values == "data_std" and mode != "calibrated":
         return f"mode {mode} makes no estimate of S" if mode else "no estimate of S"
     if len(run.steps) == 1 and all(math.isnan(value) for value in getattr(run.steps[0], values)):
-        return "one step only, so there are no two states to compare"
+        return "one step only, so there are not two states to compare"
     if values == "data_std":
         return "no step allows an estimate of S"
     return "no finite value in any step" if values == "correction" else "no finite value above 0 in any step"
 
 
 def what_is_odd(run: TracedRun, values: str) -> str:
-    """Which steps have values that are not finite where they should be, in words; empty where all is well.
+    """Which steps have values that are not finite but should be, in words. Empty if there are none.
 
-    A solver that looks back has no pair at its first step, and one with its pair inside the step none
-    at the last: NaN is right there. An S that no data could have is NaN at any step.
+    NaN is normal at the first step of a solver whose pair looks back, and at the last step of a solver whose
+    pair is inside the step. S is NaN at any step where no data could explain the pair.
     """
     odd = [
         step.index
