@@ -1,8 +1,8 @@
-"""The page docs/compatibility.md, from what the tests saw in a real ComfyUI: `python -m devtools.make.compatibility`.
+"""Makes docs/compatibility.md from what the tests saw in a real ComfyUI: `python -m devtools.make.compatibility`.
 
-The tests of kinds of model, guidances and sampling situations tell here what ran (:func:`tell`). With
-ERK_GUID_RECORD=1 that is written to docs/compatibility.json; otherwise it must be what stands there already, so the
-page cannot claim what no test has seen.
+The tests of kinds of model, guidances and sampling situations report here what ran (:func:`tell`). With
+ERK_GUID_RECORD=1 the reports are written to docs/compatibility.json. Otherwise they must equal what is there already,
+so the page cannot claim anything that no test has seen.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from ..comfyui import ROOT
 RECORD, PAGE = ROOT / "docs" / "compatibility.json", ROOT / "docs" / "compatibility.md"
 
 INTRODUCTION = """\
-# What runs, as the tests saw it
+# What has been tested
 
-Made by `python -m devtools.make.compatibility` from what the tests recorded (`ERK_GUID_RECORD=1 ERK_GUID_LONG=1
-python dev.py test tests/server`); they fail where this page says more than they see.
+`python -m devtools.make.compatibility` made this page from what the tests recorded (`ERK_GUID_RECORD=1
+ERK_GUID_LONG=1 python dev.py test tests/server`). The tests fail if this page claims more than they see.
 
 Every line was run over HTTP in a ComfyUI {version} server, on a CPU in float32. The models are real architectures
-with random weights, made small and loaded by ComfyUI's stock loaders: the lines show that a kind of model can be
-sampled, not how good its pictures are.
+with random weights. They were made small, and ComfyUI's stock loaders load them. So the lines show that a kind of
+model can be sampled, but not how good its pictures are.
 """
 
 SECTIONS = {
     "architectures": (
         "Kinds of model",
-        "With each solver and mode: the run succeeds; the latent is finite, has the right shape and is not the noise "
-        "that went in; mode `off` equals ComfyUI's own solver (no number further away than 0.2 % of the latent's "
-        "scale), the guided modes do not; and the sampler and the network are called exactly as often as with "
-        "ComfyUI's own. ComfyUI has no `abm`: its calls are compared "
-        "with those of ComfyUI's `deis`, which makes one a step as well; its mode `off` must differ from that, and its "
-        "guided modes from its `off`. `UNETLoader` is the node Load Diffusion Model. Missing for their size alone: "
-        "Qwen-Image, Z-Image, Lumina 2, ACE-Step, AuraFlow, Chroma and HiDream, whose width ComfyUI's loaders fix, so "
-        "that even one block takes hundreds of megabytes.",
+        "The following holds with each solver and mode. The run succeeds. The latent is finite, has the right shape "
+        "and is not the noise that went in. Mode `off` equals ComfyUI's own solver (no number is further away than "
+        "0.2 % of the latent's scale), and the guided modes do not. The sampler and the network are called exactly as "
+        "often as with ComfyUI's own solver. ComfyUI has no `abm`, so its calls are compared with those of ComfyUI's "
+        "`deis`, which also makes one call per step. Mode `off` of `abm` must differ from `deis`, and the guided modes "
+        "of `abm` must differ from its `off`. `UNETLoader` is the node Load Diffusion Model. Qwen-Image, Z-Image, "
+        "Lumina 2, ACE-Step, AuraFlow, Chroma and HiDream are missing only because of their size: ComfyUI's loaders "
+        "fix their width, so that even one block needs hundreds of megabytes.",
         ("model", "prediction", "latent", "loader", "solvers", "modes", "note"),
     ),
     "sampling": (
@@ -47,15 +47,15 @@ SECTIONS = {
     ),
     "guidance": (
         "With other guidance",
-        "The run succeeds and is finite, mode `off` equals ComfyUI's own solver, and each guided mode differs from it "
-        "(`abm`: as above). Whether the error falls is another question, [measured on exact "
-        "problems](../bench/results/COMBINATIONS.md).",
+        "The run succeeds and its result is finite. Mode `off` equals ComfyUI's own solver, and each guided mode "
+        "differs from it (`abm`: as above). Whether the error falls is another question. It has been [measured on "
+        "exact problems](../bench/results/COMBINATIONS.md).",
         ("guidance", "model", "solvers", "modes", "note"),
     ),
     "situations": (
         "Sampling situations",
-        "What was checked, in the tests' words. What is said of ComfyUI's own solvers holds for `abm` in the sense "
-        "above.",
+        "The last column says what was checked, in the tests' words. What it says about ComfyUI's own solvers is meant "
+        "for `abm` as explained above.",
         ("situation", "model", "solvers", "modes", "seen"),
     ),
 }
@@ -63,9 +63,9 @@ SECTIONS = {
 
 
 def tell(section: str, key: str, row: dict[str, Any]) -> None:
-    """Record a row, or check that no more is recorded than was seen. Raises AssertionError if it is.
+    """Record a row, or check that the record claims no more than was seen. Raises AssertionError if it does.
 
-    The short selection of tests may run fewer solvers than are recorded, and records nothing. A solver that is newer
+    The short selection of tests may run fewer solvers than are recorded, and it records nothing. A solver that is newer
     than the record is missing there.
     """
     row, long = json.loads(json.dumps(row)), os.environ.get("ERK_GUID_LONG") == "1"
@@ -81,7 +81,8 @@ def tell(section: str, key: str, row: dict[str, Any]) -> None:
     if recorded is not None and (not long or set(recorded["solvers"]) <= set(row["solvers"])):
         row["solvers"] = recorded["solvers"]
     assert recorded == row, (
-        f"docs/compatibility.json says {recorded} of {section}/{key}, but {row} was seen: record and render it anew."
+        f"docs/compatibility.json says {recorded} about {section}/{key}, but {row} was seen: record and render it "
+        "again."
     )
 
 

@@ -1,7 +1,7 @@
-"""Writes examples_workflows/ from their descriptions: `python -m devtools.make.workflows [NAME ...]`, COMFYUI_PATH set.
+"""Writes examples_workflows/ from their descriptions: `python -m devtools.make.workflows [NAME ...]`.
 
-A workflow that runs without model files gets what it made as its picture; the others get a picture of their graph,
-taken in ComfyUI's page (see page.py for what that needs).
+COMFYUI_PATH must be set. The picture of a workflow that runs without model files is its own result. The picture of any
+other workflow shows its graph in ComfyUI's page. devtools/page.py says what that needs.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ["FOLDER", "WORKFLOWS", "Workflow", "load", "to_prompt", "ui_graph"]
 
 FOLDER = ROOT / "examples_workflows"
 SIDE = 400
-"""Of the pictures, which are square, as the templates' cards are."""
+"""Side of the pictures in pixels. They are square, like the templates' cards."""
 
 
 def to_prompt(graph: dict[str, Any], object_info: dict[str, Any]) -> dict[str, Any]:
-    """A saved graph as the HTTP API takes it."""
+    """A saved graph in the form that the HTTP API accepts."""
     from comfy_cli.workflow_to_api import convert_ui_to_api
 
     return convert_ui_to_api(graph, object_info)
@@ -43,10 +43,10 @@ def model_files(graph: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def sheet(workflow: Workflow, pictures: dict[str, list[Image]]) -> Image:
-    """One square picture of a workflow's results, by the key of the node that shows them.
+    """One square picture of a workflow's results, which are given by the key of the node that shows them.
 
-    The first picture; the strips of three nodes below one another; or the last node's picture, with the first
-    one's, from which it started, in the corner.
+    Results of one node: its first picture. Of three nodes: their strips, one below the other. Of two nodes: the second
+    node's picture, with the first node's picture, from which it started, in the corner.
     """
     from PIL import Image
 
@@ -69,7 +69,7 @@ def sheet(workflow: Workflow, pictures: dict[str, list[Image]]) -> Image:
 
 
 def results(server: Server, workflow: Workflow, outputs: dict[str, Any]) -> dict[str, list[Image]]:
-    """The pictures that a run gave, by the key of their node."""
+    """The pictures that a run made, by the key of their node."""
     from PIL import Image
 
     ids = {node.key: str(number) for number, node in enumerate(workflow.nodes, start=1)}
@@ -80,7 +80,7 @@ def results(server: Server, workflow: Workflow, outputs: dict[str, Any]) -> dict
 
 
 def _graph_picture(page: Page, workflow: Workflow, graph: dict[str, Any]) -> Image:
-    """The graph up to its sampler under the model's name: there is no result to show without the model."""
+    """The graph up to its sampler, under the model's name, because there is no result without the model."""
     from PIL import Image, ImageDraw, ImageFont
 
     head = 76
@@ -98,7 +98,7 @@ def _graph_picture(page: Page, workflow: Workflow, graph: dict[str, Any]) -> Ima
 
 
 def _save_picture(workflow: Workflow, picture: Image) -> None:
-    """As good as goes into 55 kB: people clone the pack, pictures and all."""
+    """Save the picture as well as 55 kB allow, because everybody who clones the pack also downloads its pictures."""
     for quality in (88, 80, 70, 60):
         data = io.BytesIO()
         picture.save(data, "JPEG", quality=quality, optimize=True)
@@ -120,7 +120,7 @@ def main(names: list[str]) -> int:
                 _save_picture(
                     workflow, sheet(workflow, results(server, workflow, server.run(to_prompt(graph, object_info))))
                 )
-            # Empty files of the right names, so that the page does not mark them as missing in the pictures.
+            # Create empty files with the right names, so that the page does not mark them as missing in the pictures.
             for file in model_files(graph):
                 path = server.base / "models" / file["directory"] / file["name"]
                 path.parent.mkdir(parents=True, exist_ok=True)

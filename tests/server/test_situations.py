@@ -172,7 +172,7 @@ def test_split_schedule(model_server, kind):
     told(
         "SplitSigmas",
         f"demo, {kind}",
-        "two pieces are one run; deis and abm start their history anew and stay within 1 %",
+        "two pieces equal one run; deis and abm start with a new history and stay within 1 %",
     )
 
 
@@ -242,7 +242,7 @@ def test_leftover_noise(model_server, kind):
     told(
         "KSampler Advanced, leftover noise",
         f"demo, {kind}",
-        "two samplers are one run; deis and abm start their history anew: deis stays within 10 %, abm within 5 %",
+        "two samplers equal one run; deis and abm start with a new history: deis stays within 10 %, abm within 5 %",
         modes=["calibrated", "off"],
     )
 

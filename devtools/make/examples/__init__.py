@@ -1,4 +1,4 @@
-"""The graphs of examples_workflows/, described, one a file."""
+"""The descriptions of the graphs in examples_workflows/, one per file."""
 
 from __future__ import annotations
 

@@ -26,12 +26,13 @@ WORKFLOW = stacked(
     "erk_guid_autoguidance", "Autoguidance",
     note_group(
         "## Autoguidance and ERK-Guid together\n\n"
-        "Autoguidance moves away from what a weaker model of the same kind would do with the same prompt; here SD 3.5 "
-        "Medium is the weaker one of SD 3.5 Large (same latents, same text encoders). **Dual Model CFG Guider** does "
-        "it when its *negative* is the positive again; *cfg* is the strength.\n\n"
-        "Autoguidance changes the model's prediction, ERK-Guid what the solver makes of it: they add up.\n\n"
-        "**Look at** the plot with *cfg* 1 (no guidance, half the model calls), 2 and 4: what guidance does to the "
-        "stiffness.\n\n"
+        "Autoguidance moves away from what a weaker model of the same kind would do with the same prompt. Here the "
+        "model is SD 3.5 Large and the weaker one is SD 3.5 Medium, with the same latents and text encoders. **Dual "
+        "Model CFG Guider** does this when the positive prompt is also connected to its *negative*. *cfg* is the "
+        "strength.\n\n"
+        "Autoguidance changes the model's prediction. ERK-Guid corrects the solver. So they work together.\n\n"
+        "**Look at** the plot with *cfg* 1 (no guidance, half the model calls), 2 and 4. It shows what guidance does "
+        "to the stiffness.\n\n"
         "**Then** set *mode* in **Sampler ERK-Guid** to *off* and queue again with the same seed."
         + where_files_go(SD35_LARGE, SD35_MEDIUM),
         520,
@@ -39,7 +40,7 @@ WORKFLOW = stacked(
     frame(
         "Two models", NOTE,
         Node("model", "CheckpointLoaderSimple", {"ckpt_name": SD35_LARGE}, title="The model"),
-        Node("weaker", "CheckpointLoaderSimple", {"ckpt_name": SD35_MEDIUM}, title="A weaker one of its kind"),
+        Node("weaker", "CheckpointLoaderSimple", {"ckpt_name": SD35_MEDIUM}, title="A weaker model of the same kind"),
     ),
     frame(
         "Prompt and size", WIDE,

@@ -45,16 +45,17 @@ WORKFLOW = Workflow(
         (
             note_group(
                 "## Off, paper, calibrated: the same noise at 8, 16 and 32 steps\n\n"
-                "One seed, one solver (Heun, the one that the paper tests most; two model calls a step), nine runs. "
-                "Each row is one number of steps; its strip shows *off*, *paper*, *calibrated* from left to right.\n\n"
+                "These are nine runs with one seed and one solver: Heun, which the paper tests most and which makes "
+                "two model calls per step. Each row has one number of steps. Its strip shows *off*, *paper*, "
+                "*calibrated* from left to right.\n\n"
                 "**Look at**\n"
-                "- the fine grain of the tiles, zoomed in: it is part of these pictures, *off* loses much of it in the "
-                "last step at any number of steps, *calibrated* keeps it;\n"
-                "- the plots: at which steps the modes correct, and by how much. *off* corrects nothing; its stiffness "
-                "is measured all the same.\n\n"
-                "Mode *paper* uses the strengths that the paper chose for another model (ImageNet at 512 pixels); here "
-                "they bring little, and do harm at 32 steps; with *strengths* set to *custom* you can try others. With "
-                "a checkpoint in the demo model's place, the graph compares the modes on it.",
+                "- the fine grain of the tiles, zoomed in. It is part of these pictures. *off* loses much of it in the "
+                "last step at any number of steps. *calibrated* keeps it.\n"
+                "- the plots. They show at which steps the modes correct, and by how much. *off* corrects nothing, but "
+                "its stiffness is still measured.\n\n"
+                "Mode *paper* uses the strengths that the paper chose for another model (ImageNet at 512 pixels). Here "
+                "they bring little, and do harm at 32 steps. Set *strengths* to *custom* to try others. To compare the "
+                "modes on your own model, put a checkpoint in the demo model's place.",
                 460,
             ),
             frame(

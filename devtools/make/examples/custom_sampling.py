@@ -21,11 +21,12 @@ WORKFLOW = stacked(
     "erk_guid_custom_sampler", "SamplerCustomAdvanced",
     note_group(
         "## ERK-Guid in a custom sampling graph\n\n"
-        "**Sampler ERK-Guid** gives a SAMPLER for SamplerCustom and SamplerCustomAdvanced, with any guider and any "
-        "sigmas. Here: a flow model, DEIS, the simple schedule.\n\n"
-        "**Look at** the plot's last step: the schedules of flow models end with a long one, and most is corrected "
+        "**Sampler ERK-Guid** outputs a SAMPLER for SamplerCustom and SamplerCustomAdvanced. It works with any guider "
+        "and any sigmas. This graph uses a flow model, DEIS and the simple schedule.\n\n"
+        "**Look at** the plot's last step. The schedules of flow models end with a long step, and most is corrected "
         "there.\n\n"
-        "The visualizer needs the sampler's *latent* as well: the trace is filled only when the sampler runs.",
+        "Also connect the sampler's *latent* to the visualizer, because the trace is recorded only when the sampler "
+        "runs.",
         340,
     ),
     frame("Model", NOTE, demo_node(kind="flow", pictures="circuit", batch=4, side=384)),

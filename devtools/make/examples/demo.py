@@ -20,10 +20,11 @@ WORKFLOW = stacked(
     "erk_guid_demo", "Demo, no download",
     note_group(
         "## ERK-Guid in one graph, without any download\n\n"
-        "**Demo Model** stands for a checkpoint: its pictures are mosaics whose exact denoiser is known.\n\n"
-        "1. Queue. **KSampler (ERK-Guid)** samples; the plot shows the stiffness at each step and the correction.\n"
-        "2. Set *mode* to *off* and queue again: the same solver without the correction.\n"
-        "3. Lower *steps* to 8: the larger the steps, the more there is to correct.\n\n"
+        "**Demo Model** takes the place of a checkpoint. Its pictures are mosaics whose exact denoiser is known.\n\n"
+        "1. Queue. **KSampler (ERK-Guid)** samples, and the plot shows the stiffness and the correction at each "
+        "step.\n"
+        "2. Set *mode* to *off* and queue again. This is the same solver without the correction.\n"
+        "3. Lower *steps* to 8. The larger the steps, the more there is to correct.\n\n"
         "To use your own model, put **Load Checkpoint** in the demo model's place.",
         380,
     ),

@@ -19,7 +19,7 @@ WORKFLOW = text_to_image(
     "erk_guid_flux1_dev", "FLUX.1 dev",
     text="## FLUX.1 dev\n\n"
     "The guidance is built into the model (*Flux Guidance*), so *cfg* is 1 and each step is one model call.\n\n"
-    "**Look at** 20 steps against 10: queue both with the same seed and connect both samplers to one visualizer, "
+    "**Compare** 20 steps with 10. Queue both with the same seed, and connect both samplers to one visualizer with "
     "*axis* set to *sigma*."
     + about_distilled("FLUX.1 schnell and LoRAs for 4 or 8 steps")
     + COMPARE + where_files_go(FLUX, CLIP_L, T5, FLUX_VAE),

@@ -7,11 +7,11 @@ WORKFLOW = second_sampling(
     "erk_guid_inpainting", "Inpainting",
     note_group(
         "## Inpainting\n\n"
-        "A mask on the latent: only the square in the middle is sampled anew, as another kind of mosaic; the rest "
-        "stays as it is. The start picture is sampled here, so that the graph runs without any file; with a model of "
-        "your own, put **Load Image** before **VAE Encode** and its *MASK* into **Set Latent Noise Mask**.\n\n"
-        "**Look at** the square's border, and at the plot: the stiffness is that of the whole latent, the kept part "
-        "included.",
+        "The latent has a mask. Only the square in the middle is sampled again, as another kind of mosaic. The rest "
+        "stays as it is. The start picture is sampled here, so that the graph runs without any file. With your own "
+        "model, put **Load Image** before **VAE Encode**, and connect its *MASK* to **Set Latent Noise Mask**.\n\n"
+        "**Look at** the square's border and at the plot. The stiffness is that of the whole latent, including the "
+        "part that is kept.",
         380,
     ),
     "circuit", ("masked", "LATENT"),

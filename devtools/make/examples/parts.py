@@ -1,4 +1,4 @@
-"""What several example workflows are made of: model files, nodes, groups."""
+"""The parts that several example workflows share: model files, nodes, groups."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NOTE, SMALL, WIDE, PLOT = 380, 320, 420, 560
 
 
 def file_of(directory: str, repository: str, path: str, name: str = "") -> ModelFile:
-    """A file of a repository of Hugging Face; `name`, where it is to be renamed."""
+    """A file in a repository on Hugging Face. `name` is given if the file should be renamed."""
     return ModelFile(
         name or path.rsplit("/", 1)[-1], directory, f"https://huggingface.co/{repository}/resolve/main/{path}"
     )
@@ -87,7 +87,7 @@ def frame(title: str, width: int, *nodes: Node) -> Group:
 def stacked(
     name: str, caption: str, text: Group, model: Group, *others: Group, pictures: tuple[str, ...] = ()
 ) -> Workflow:
-    """The usual arrangement: the note above the model, then group after group."""
+    """The usual arrangement: the note above the model, then one group after the other."""
     return Workflow(name, caption, ((text, model), *((group,) for group in others)), pictures)
 
 
@@ -150,8 +150,11 @@ def text_to_image(
     result: tuple[Node, ...] | None = None,
     note_height: int = 420,
 ) -> Workflow:
-    """The graph that all text-to-image models share. `conditioning` stands between the prompt and the sampler;
-    `negative` None: the prompt itself, zeroed."""
+    """The graph that all text-to-image models share.
+
+    The nodes of `conditioning` come between the prompt and the sampler. If `negative` is None, the prompt itself is
+    zeroed and used instead.
+    """
     prompts = [encode_node("positive", prompt, "Prompt", clip)]
     if negative is None:
         prompts.append(
@@ -177,18 +180,18 @@ def text_to_image(
 
 
 COMPARE = (
-    "\n\n**Then** set *mode* to *off* and queue again with the same seed: the same solver without the correction, at "
-    "the same number of model calls."
+    "\n\n**Then** set *mode* to *off* and queue again with the same seed. This is the same solver without the "
+    "correction, at the same number of model calls."
 )
 
 
 def about_distilled(what: str) -> str:
     """What to choose for models of this family that are distilled to a few steps."""
-    return f"\n\n{what} are distilled to few steps: they want solver *euler* with mode *off*."
+    return f"\n\n{what} are distilled to few steps. They need solver *euler* with mode *off*."
 
 
 def where_files_go(*files: ModelFile) -> str:
-    """Where the files go, for people whose page offers no download."""
+    """Where to put the files, for people whose page offers no download."""
     return "\n\n**Files**\n" + "\n".join(f"- [{file.name}]({file.url}) in `models/{file.directory}`" for file in files)
 
 
@@ -220,7 +223,7 @@ def second_sampling(
     mask: tuple[Node, ...],
     **settings: Any,
 ) -> Workflow:
-    """A graph that samples a picture and then samples it anew, so that it needs no file."""
+    """A graph that samples a picture and then samples it again, so that it needs no file."""
     start = ksampler_node(
         "start", "start_demo", ("start_demo", "positive"), ("start_demo", "negative"), ("start_demo", "LATENT"),
         "KSampler (ERK-Guid): start picture", seed=11, steps=16, cfg=3.0, solver="abm", scheduler="karras", denoise=1.0,

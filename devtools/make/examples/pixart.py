@@ -6,12 +6,12 @@ from .parts import COMPARE, PIXART, SDXL_VAE, T5, latent_node, separate, text_to
 WORKFLOW = text_to_image(
     "erk_guid_pixart_sigma", "PixArt-Sigma",
     text="## PixArt-Sigma\n\n"
-    "A small transformer (0.6 billion weights) with a large text encoder; as a noise model of the old kind its sigma "
-    "runs from well above 100 down to 0.01, so the first steps are long.\n\n"
-    "**Look at** the plot's first steps against its last ones, and try the scheduler *karras* for comparison."
+    "This is a small transformer (0.6 billion weights) with a large text encoder. It is an older kind of noise model: "
+    "its sigma runs from well above 100 down to 0.01, so the first steps are long.\n\n"
+    "**Compare** the plot's first steps with its last ones, and try the scheduler *karras* as well."
     + COMPARE
     + where_files_go(PIXART, T5, SDXL_VAE)
-    + "\n\nThe model is offered for download as `diffusion_pytorch_model.safetensors`: save it under the name above.",
+    + "\n\nThe model's file is called `diffusion_pytorch_model.safetensors` there. Save it under the name above.",
     note_height=480,
     loaders=separate(unet_node(PIXART), Node("clip", "CLIPLoader", {"clip_name": T5, "type": "pixart"}), SDXL_VAE),
     clip=("clip", "CLIP"), vae=("vae", "VAE"), model="model", latent=latent_node(),

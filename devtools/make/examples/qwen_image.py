@@ -17,9 +17,10 @@ from .parts import (
 WORKFLOW = text_to_image(
     "erk_guid_qwen_image", "Qwen-Image",
     text="## Qwen-Image\n\n"
-    "**ModelSamplingAuraFlow** sets the shift, which decides how the steps are spread: a larger one puts more of them "
-    "where the picture's layout is decided, and makes the last ones longer.\n\n"
-    "**Look at** lettering and fine lines, and in the plot at what a change of *shift* does to the stiffness per step."
+    "**ModelSamplingAuraFlow** sets the shift, which decides how the steps are distributed. A larger shift puts more "
+    "steps where the picture's layout is decided, and makes the last steps longer.\n\n"
+    "**Look at** lettering and fine lines. Also look in the plot at what a change of *shift* does to the stiffness of "
+    "each step."
     + about_distilled("Lightning LoRAs for 4 or 8 steps")
     + COMPARE
     + where_files_go(QWEN, QWEN_TEXT, QWEN_VAE),

@@ -5,8 +5,8 @@ from .parts import CLIP, COMPARE, SD35_LARGE, VAE, checkpoint_node, latent_node,
 WORKFLOW = text_to_image(
     "erk_guid_sd35", "SD 3.5",
     text="## Stable Diffusion 3.5 Large\n\n"
-    "A flow model: sigma runs from 1 to 0, and the schedule ends with a long last step.\n\n"
-    "**Look at** the plot's correction at the last steps; it is most of what *calibrated* does on flow models."
+    "This is a flow model: sigma runs from 1 to 0, and the schedule ends with a long last step.\n\n"
+    "**Look at** the plot's correction at the last steps. It is most of what *calibrated* does on flow models."
     + COMPARE
     + where_files_go(SD35_LARGE),
     loaders=checkpoint_node(SD35_LARGE), clip=CLIP, vae=VAE, model="model", latent=latent_node("EmptySD3LatentImage"),

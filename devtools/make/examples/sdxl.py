@@ -15,8 +15,8 @@ from .parts import (
 WORKFLOW = text_to_image(
     "erk_guid_sdxl", "SDXL",
     text="## SDXL base\n\n"
-    "**Look at** fine structure (hair, leaves, lettering) at 12 steps against 25: few steps is where a solver's error "
-    "shows, and where there is most to correct."
+    "**Compare** fine structure (hair, leaves, lettering) at 12 and at 25 steps. With few steps a solver's error "
+    "shows, and there is most to correct."
     + about_distilled("SDXL Turbo and Lightning, and LCM LoRAs,")
     + COMPARE + where_files_go(SDXL),
     loaders=checkpoint_node(SDXL), clip=CLIP, vae=VAE, model="model", latent=latent_node(),

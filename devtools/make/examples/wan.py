@@ -17,9 +17,9 @@ from .parts import (
 WORKFLOW = text_to_image(
     "erk_guid_wan22_video", "Wan 2.2 video",
     text="## Wan 2.2 video (5B, text to video)\n\n"
-    "A video is one latent with a time axis; the samplers treat it as any other.\n\n"
-    "**Look at** flicker in fine structure, and at the plot: with shift 8 most steps are spent on motion and layout, "
-    "and the last ones are long. Lower *length* for a first try."
+    "A video is one latent with a time axis. The samplers treat it like any other latent.\n\n"
+    "**Look at** flicker in fine structure, and at the plot. With shift 8 most steps are used for motion and layout, "
+    "and the last steps are long. Lower *length* for a first try."
     + about_distilled("LoRAs for 4 steps")
     + COMPARE + where_files_go(WAN, WAN_TEXT, WAN_VAE),
     note_height=480,

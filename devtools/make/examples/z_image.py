@@ -16,9 +16,9 @@ from .parts import (
 WORKFLOW = text_to_image(
     "erk_guid_z_image", "Z-Image",
     text="## Z-Image\n\n"
-    "The base model, sampled with CFG. (Z-Image Turbo is distilled to few steps: it wants solver *euler* with mode "
-    "*off*.)\n\n"
-    "**Look at** skin and fabric at 12 steps against 25."
+    "This is the base model, sampled with CFG. (Z-Image Turbo is distilled to few steps. It needs solver *euler* with "
+    "mode *off*.)\n\n"
+    "**Compare** skin and fabric at 12 and at 25 steps."
     + COMPARE + where_files_go(Z_IMAGE, Z_IMAGE_TEXT, Z_IMAGE_VAE),
     note_height=480,
     loaders=separate(
