@@ -1,1 +1,1 @@
-"""What dev.py and the tests run: a real ComfyUI with the pack in it. Never imported by the pack."""
+"""Tools for dev.py and the tests, around a real ComfyUI with the pack in it. The pack never imports them."""

@@ -27,22 +27,22 @@ PACK = (
     "__init__.py", "erk", "nodes", "js", "locales", "examples_workflows",
     "requirements.txt", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md",
 )  # fmt: skip
-"""What of this checkout is the pack; the rest is for its makers."""
+"""The parts of this checkout that are the pack. The rest is for developers."""
 
 
 class ComfyUIError(Exception):
-    """The server, or a prompt, failed; the text says how."""
+    """The server or a prompt failed. The text says how."""
 
 
 def comfyui_path() -> Path:
     path = os.environ.get("COMFYUI_PATH")
     if not path or not (Path(path) / "main.py").is_file():
-        raise ComfyUIError(f"COMFYUI_PATH is {path!r}, which has no ComfyUI: run this through dev.py, which sets it.")
+        raise ComfyUIError(f"COMFYUI_PATH is {path!r}, where no ComfyUI is: run this through dev.py, which sets it.")
     return Path(path)
 
 
 def install_pack(custom_nodes: Path) -> Path:
-    """Copy the pack as an installation would have it, under its usual folder name."""
+    """Copy the pack as an installation would, under its usual folder name."""
     target = custom_nodes / FOLDER
     target.mkdir(parents=True)
     for name in PACK:
@@ -55,7 +55,7 @@ def install_pack(custom_nodes: Path) -> Path:
 
 
 def needs_cpu_flag() -> bool:
-    """ComfyUI must be told when there is no accelerator, or it fails on CUDA's initialisation."""
+    """Whether ComfyUI needs its flag for machines without an accelerator. Without it, CUDA's initialisation fails."""
     import torch
 
     return not (torch.cuda.is_available() or torch.backends.mps.is_available() or torch.xpu.is_available())
@@ -110,11 +110,12 @@ class Server:
         return status, json.loads(text) if text else None
 
     def queue(self, prompt: dict[str, Any], client_id: str | None = None) -> str:
-        """Queue a prompt in API format; returns its id. Raises ComfyUIError if it, or one of its outputs, is
-        refused.
+        """Queue a prompt in API format. Returns its id.
+
+        Raises ComfyUIError if the prompt, or one of its outputs, is refused.
         """
         status, answer = self.post("/prompt", {"prompt": prompt, "client_id": client_id or uuid.uuid4().hex})
-        # ComfyUI runs what is valid of a prompt and leaves the rest out.
+        # ComfyUI runs the valid part of a prompt and leaves the rest out.
         if status != 200 or answer.get("node_errors"):
             raise ComfyUIError(f"ComfyUI refused the prompt ({status}): {json.dumps(answer)[:2000]}")
         return answer["prompt_id"]
@@ -127,7 +128,7 @@ class Server:
             if prompt_id in history and history[prompt_id]["status"]["status_str"] in ("success", "error"):
                 return history[prompt_id]
             if self.process.poll() is not None:
-                raise ComfyUIError(f"ComfyUI ended while it sampled:\n{self.tail()}")
+                raise ComfyUIError(f"ComfyUI ended while it was sampling:\n{self.tail()}")
             time.sleep(0.1)
         raise ComfyUIError(f"ComfyUI did not finish within {timeout:.0f} s:\n{self.tail()}")
 
@@ -155,11 +156,11 @@ def serve(
     port: int = 0, start_timeout: float = 180, prepare: Callable[[Path], None] | None = None, *,
     base: Path | None = None, python: Path | None = None,
 ) -> Iterator[Server]:  # fmt: skip
-    """A ComfyUI on 127.0.0.1 with the pack, in a folder of its own; gone when the block is left.
+    """A ComfyUI on 127.0.0.1 with the pack, in its own folder. Both are removed at the end of the block.
 
-    prepare  called with that folder before the start, to put models or further nodes into it
-    base     a folder that has its own custom_nodes: what is installed there is used, and the folder is kept
-    python   another interpreter than the running one
+    prepare  called with that folder before the start, to add models or more nodes
+    base     a folder with its own custom_nodes; what is installed there is used, and the folder is kept
+    python   an interpreter to use instead of the running one
     """
     port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="erk-guid-", ignore_cleanup_errors=True) as scratch:
@@ -176,7 +177,7 @@ def serve(
         ]  # fmt: skip
         if needs_cpu_flag():
             command.append("--cpu")
-        # A session of its own: Ctrl-C reaches this process alone, which then ends the server in order.
+        # The server gets its own session. So Ctrl-C reaches only this process, which then ends the server properly.
         apart: dict[str, Any] = (
             {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {"start_new_session": True}
         )
@@ -205,7 +206,7 @@ def _await_start(server: Server, timeout: float) -> None:
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """End a server and whatever it started."""
+    """End a server and all processes that it started."""
     if os.name == "nt":
         process.terminate()
     else:
@@ -222,7 +223,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def exit_on_sigterm() -> None:
-    """Let SIGTERM unwind the stack as Ctrl-C does, so that the server is ended."""
+    """Let SIGTERM unwind the stack as Ctrl-C does, so that the server ends too."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

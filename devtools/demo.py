@@ -1,6 +1,6 @@
 """`python dev.py demo`: a real server, a shipped workflow, pictures, a stiffness plot, and an error table.
 
-On standard output: the path of each file it made, one a line. Everything else goes to standard error.
+It prints the path of each file it made on standard output, one per line. Everything else goes to standard error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def say(text: str, end: str = "\n") -> None:
 
 
 def watch(server: Server, prompt: dict[str, Any]) -> dict[str, Any]:
-    """Queue a prompt and draw its progress from the server's own events; returns its outputs."""
+    """Queue a prompt and show its progress from the server's own events. Returns its outputs."""
     import websocket  # websocket-client
 
     client = uuid.uuid4().hex
@@ -85,8 +85,8 @@ def main() -> int:
         demonstrate(arguments.output)
     except ImportError as error:
         say(
-            f"The demo needs the package {error.name}: `pip install -r requirements-dev.txt` in ComfyUI's environment "
-            f"brings it."
+            f"The demo needs the package {error.name}: run `pip install -r requirements-dev.txt` in ComfyUI's "
+            "environment."
         )
         return 1
     except (ComfyUIError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The pack inside this process, through ComfyUI's own loader: for tests and benchmarks without a server."""
+"""Loads the pack into this process with ComfyUI's own loader, for tests and benchmarks without a server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .comfyui import ROOT, comfyui_path, needs_cpu_flag
 
 @cache
 def load_comfyui() -> Path:
-    """Make `comfy` importable; on a machine without an accelerator, tell it so before it looks."""
+    """Make `comfy` importable. On a machine without an accelerator, set its CPU flag before it looks for one."""
     path = comfyui_path()
     sys.path.insert(0, str(path))
     import comfy.cli_args

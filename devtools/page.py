@@ -1,6 +1,6 @@
-"""ComfyUI's real page in a headless Chromium, in either renderer: what it makes of a graph, and pictures of it.
+"""ComfyUI's real page in a headless Chromium, with either renderer. It shows how the page handles a graph.
 
-Needs Playwright for Python and a Chromium on PATH, or named by ERK_GUID_CHROMIUM.
+It needs Playwright for Python, and a Chromium on PATH or at ERK_GUID_CHROMIUM.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ Renderer = Literal["classic", "nodes2"]
 
 
 class NoBrowserError(Exception):
-    """What is missing, in words."""
+    """There is no browser. The text says what is missing."""
 
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Any]:
-    """A running browser. Raises NoBrowserError where there is none."""
+    """A running browser. Raises NoBrowserError if there is none."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
         raise NoBrowserError("Playwright is missing: pip install -r requirements-dev.txt") from None
     path = os.environ.get("ERK_GUID_CHROMIUM") or next(filter(None, map(shutil.which, _CHROMIUMS)), None)
     if path is None or not Path(path).exists():
-        raise NoBrowserError(f"no Chromium on PATH, nor at ERK_GUID_CHROMIUM ({path})")
+        raise NoBrowserError(f"There is no Chromium on PATH or at ERK_GUID_CHROMIUM ({path})")
     with sync_playwright() as playwright:
         as_root = hasattr(os, "geteuid") and os.geteuid() == 0
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"] if as_root else [])
@@ -56,8 +56,9 @@ def chromium() -> Iterator[Any]:
 
 
 class Page:
-    """ComfyUI's page of a running server, as a person has it before them. Errors and warnings of its console are kept
-    in `errors`.
+    """ComfyUI's page of a running server, as a person sees it.
+
+    `errors` keeps the errors and warnings of its console.
     """
 
     def __init__(
@@ -69,8 +70,8 @@ class Page:
         self.page = browser.new_page(viewport={"width": size[0], "height": size[1]})
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.errors.append(f"{error} {error.stack}"))
-        # Before the page is opened, so that it asks nothing of a new user; settings are the server's, and outlive a
-        # page.
+        # Set these before the page opens, so that it does not ask a new user anything. The server keeps them, so they
+        # also hold for later pages.
         server.post("/settings", {**_SETTINGS, "Comfy.VueNodes.Enabled": renderer == "nodes2"})
         self.open()
 
@@ -79,7 +80,7 @@ class Page:
             self.errors.append(f"{message.text} {message.location.get('url', '')}")
 
     def open(self) -> None:
-        """Load, or load again."""
+        """Load the page, or load it again."""
         self.page.goto(self.server.address)
         self.page.wait_for_function(_READY, timeout=120_000)
         self.page.wait_for_timeout(1000)
@@ -88,11 +89,11 @@ class Page:
         return self.page.evaluate(script, argument)
 
     def settle(self) -> None:
-        """Let the page lay itself out."""
+        """Wait until the page has finished its layout."""
         self.page.wait_for_timeout(700)
 
     def load(self, graph: dict[str, Any], name: str | None = None) -> None:
-        """A saved workflow."""
+        """Load a saved workflow."""
         self.run("([graph, name]) => app.loadGraphData(graph, true, true, name)", [graph, name])
         self.settle()
 
@@ -100,7 +101,7 @@ class Page:
         return self.run("async () => (await app.graphToPrompt()).output")
 
     def nodes(self) -> list[dict[str, Any]]:
-        """The nodes as laid out: id, type, whether the page knows the type, position, size."""
+        """The nodes as the page has laid them out: id, type, whether the page knows the type, position, size."""
         return self.run(
             """() => app.rootGraph.nodes.map((node) => ({
                 id: node.id, type: node.type, known: node.type in LiteGraph.registered_node_types,
@@ -109,7 +110,7 @@ class Page:
         )
 
     def graph_picture(self, margin: int = 30) -> Any:
-        """The whole graph as it stands on the page, as a PIL image."""
+        """The whole graph as it looks on the page, as a PIL image."""
         from PIL import Image
 
         x, y, width, height = self.run(
@@ -125,7 +126,7 @@ class Page:
                     [left, top] = [Math.min(left, x - margin), Math.min(top, y - margin)];
                     [right, bottom] = [Math.max(right, x + width + margin), Math.max(bottom, y + height + margin)];
                 }
-                // Beside and below the page's own bars.
+                // Leave room for the page's own bars.
                 const [side_bar, top_bar, bottom_bar] = [80, 110, 70];
                 const high = innerHeight - top_bar - bottom_bar;
                 const scale = Math.min((innerWidth - side_bar) / (right - left), high / (bottom - top));

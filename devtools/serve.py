@@ -17,10 +17,10 @@ def main() -> int:
         print("Starting ComfyUI ...", file=sys.stderr, flush=True)
         with serve(arguments.port) as server:
             print(server.address, flush=True)
-            print("Open that address in a browser; Ctrl-C ends the server.", file=sys.stderr, flush=True)
+            print("Open this address in a browser. Ctrl-C stops the server.", file=sys.stderr, flush=True)
             server.on_line = lambda line: print(line, file=sys.stderr, flush=True)
             server.process.wait()
-            print(f"ComfyUI ended by itself:\n{server.tail()}", file=sys.stderr)
+            print(f"ComfyUI stopped unexpectedly:\n{server.tail()}", file=sys.stderr)
             return 1
     except ComfyUIError as error:
         print(error, file=sys.stderr)

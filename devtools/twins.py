@@ -1,7 +1,7 @@
-"""Which samplers of ComfyUI do the arithmetic that this pack's solvers do with mode off.
+"""Which samplers of ComfyUI have the same arithmetic as this pack's solvers with mode off.
 
-Tests hold each pair to being equal. A solver without a twin is compared with the twin of one that calls the model as
-often.
+Tests check that each pair is equal. A solver without a twin is compared with the twin of a solver that makes the same
+number of model calls.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ TWINS: dict[str, tuple[str, dict[str, Any]]] = {
     "deis": ("deis", {}),
     "euler": ("euler", {}),
 }
-"""Solver: ComfyUI's sampler and its options."""
+"""For each solver, ComfyUI's sampler and its options."""
 
 
 def counterpart(solver: str) -> str | None:
-    """The solver itself where ComfyUI has it, else the first it has that makes as many calls a step; None where it has
-    none.
+    """The solver itself if ComfyUI has it, or else the first one that makes the same number of calls per step.
+
+    None if there is no such solver.
     """
     alike = [name for name in TWINS if erk.SOLVERS[name].calls == erk.SOLVERS[solver].calls]
     return solver if solver in TWINS else next(iter(alike), None)

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * ERK-Guid on the page: a chart of the stiffness, growing step by step, on every node that samples with an erk_*
- * sampler and on the visualizers connected to it. The only module here that knows ComfyUI's page.
+ * ERK-Guid on the page: a chart of the stiffness that grows step by step. It is on every node that samples with an
+ * erk_* sampler, and on the visualizers connected to it. Only this module uses ComfyUI's page.
  */
 
 import { api } from "../../scripts/api.js";
@@ -15,13 +15,13 @@ import { ChartOnNode, ChartUnderNode } from "./live/widget.js";
 /** @typedef {import("./live/runs.js").StepMessage} StepMessage */
 
 const VISUALIZER = "StiffnessVisualizerERKGuid";
-/** The id of a graph that was made from a prompt: every such graph has it. */
+/** The id that every graph made from a prompt has. */
 const NO_ID = "00000000-0000-0000-0000-000000000000";
 const SETTING = "ERK-Guid.LiveChart";
 /** @type {"all" | "erk" | "off"} */
 let wanted = "all";
 
-/** Whether the page has its graph: a setting may be read before that. */
+/** Whether the page has its graph. A setting may be read before that. */
 let ready = false;
 
 const runs = new Runs();
@@ -32,7 +32,7 @@ const outerCharts = new Map();
 
 /** @param {GraphNode} node */
 const isWanted = (node) => wanted === "all" || (wanted === "erk" && isOurs(node));
-/** Older pages have no subgraphs and no word for the graph that holds them all. */
+/** Older pages have no subgraphs, and no `rootGraph`. */
 const root = () => app.rootGraph ?? app.graph;
 const workflowOnDisplay = () => String(root()?.id ?? "");
 
@@ -45,7 +45,7 @@ function drawOnNode(shown) {
     if (!chart) {
         chart = new ChartOnNode(node, app.canvas, () => {
             charts.delete(node);
-            // Loading another workflow removes every node too; the runs are then kept for when this one comes back.
+            // Loading another workflow also removes every node. Then the runs are kept until this workflow comes back.
             queueMicrotask(() => {
                 const gone = root()?.nodes.length && !findNode(root(), shown.node);
                 if (gone || shown.workflow === NO_ID) runs.drop(shown.workflow, shown.node);
@@ -59,7 +59,7 @@ function drawOnNode(shown) {
 }
 
 /**
- * Show on the subgraph nodes around a node what was last sampled inside them.
+ * Show what was last sampled inside the subgraph nodes around a node, on those subgraph nodes.
  *
  * @param {string} id
  */
@@ -117,7 +117,7 @@ function redrawAll() {
     }
 }
 
-/** Another graph of the workflow is on display: the one inside a subgraph node, or the one around it. */
+/** Called when the page shows another graph of the workflow: the one inside a subgraph node, or the one around it. */
 function redrawOuterNodes() {
     for (const chart of outerCharts.values()) chart.detach();
     outerCharts.clear();
@@ -125,7 +125,7 @@ function redrawOuterNodes() {
 }
 
 /**
- * The node that is executing, and whether it has sent a step: one that ends without has sampled with another sampler.
+ * The node that is executing, and whether it has sent a step. A node that ends without a step used another sampler.
  */
 let executing = { node: /** @type {string | null} */ (null), hasSent: false };
 
@@ -136,7 +136,7 @@ api.addEventListener("erk_guid.step", ({ detail }) => {
     const workflow = message.workflow ?? workflowOnDisplay();
     for (const id of new Set([message.node, ...message.views])) {
         const node = workflow === workflowOnDisplay() ? findNode(root(), id) : null;
-        // The page may show another graph by now, in which the id is another node's.
+        // The page may show another graph by now, where the id belongs to another node.
         if (node && id === message.node && message.type && classOf(node) !== message.type) continue;
         drawOnNode(runs.add(message, workflow, id));
     }
@@ -158,7 +158,7 @@ for (const type of ["execution_interrupted", "execution_error"]) {
     });
 }
 
-/** What the server was last told, so that it is told again only after a change or a new connection. */
+/** The last choice sent to the server. It is sent again only after a change or a new connection. */
 let told = "all";
 
 async function tellServer() {
@@ -172,7 +172,7 @@ async function tellServer() {
         });
         if ((await answer.json()).connected) told = show;
     } catch (error) {
-        console.warn("ERK-Guid: the server was not told where the live chart is wanted; the page itself obeys.", error);
+        console.warn("ERK-Guid: the server did not get the live chart's setting; the page itself follows it.", error);
     }
 }
 

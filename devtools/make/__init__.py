@@ -1,1 +1,1 @@
-"""What makes the shipped files: example workflows, pictures, texts, and the page of what runs."""
+"""Tools that make shipped files: example workflows, pictures, texts, and the compatibility page."""

@@ -1,8 +1,6 @@
 """Makes the pictures of the help pages and the README's plot: `python -m devtools.make.help_pictures`.
 
-With COMFYUI_PATH set.
-
-Everything is sampled here, with the demo model, through ComfyUI's own functions.
+COMFYUI_PATH must be set. Everything is sampled here with the demo model, through ComfyUI's own functions.
 """
 
 from __future__ import annotations
@@ -57,7 +55,7 @@ def main() -> int:
         print(path.relative_to(ROOT))
 
     def sheet(name: str, columns: dict[str, Any], side: int = 192) -> None:
-        """Pictures under their names, side by side."""
+        """Draw pictures side by side, each with its name above it."""
         canvas = Image.new("RGB", (len(columns) * (side + 8) - 8, side + 22), "#1b1d21")
         draw = ImageDraw.Draw(canvas)
         for i, (label, latent) in enumerate(columns.items()):

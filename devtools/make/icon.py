@@ -1,6 +1,7 @@
 """Draws the pack's icon for the Comfy Registry: `python -m devtools.make.icon`.
 
-A solution that bends hard in one place; the plain solver's step flies off along the tangent, the corrected one lands.
+The icon shows a solution that bends sharply at one place. The plain solver's step leaves it along the tangent, and the
+corrected step ends on it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ INK, PLAIN, CORRECTED, GROUND = "#f2f2ee", "#7d8590", "#e66a1f", "#1b1d21"
 
 
 def curve(x: float) -> float:
-    """A steep fall in the middle; picture coordinates, 0 to 1."""
+    """A curve with a steep fall in the middle, in picture coordinates from 0 to 1."""
     return 0.24 + 0.52 / (1 + math.exp(-22 * (x - 0.5)))
 
 

@@ -1,4 +1,7 @@
-"""Makes the pictures of the live chart in ComfyUI's page: `python -m devtools.make.live_pictures`, COMFYUI_PATH set."""
+"""Makes the pictures of the live chart in ComfyUI's page: `python -m devtools.make.live_pictures`.
+
+COMFYUI_PATH must be set.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _RUN = """() => new Promise((resolve) => {
 
 
 def _graph() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """The demo workflow with its sampler and its visualizer side by side; and these two."""
+    """The demo workflow with its sampler and its visualizer side by side, then these two nodes."""
     graph = load("erk_guid_demo")
     sampler, visualizer = (
         next(node for node in graph["nodes"] if node["type"] == kind)
@@ -38,7 +41,7 @@ def _graph() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
 
 
 def picture(server: Server, browser: Any, renderer: Renderer) -> Any:
-    """Two runs, the second of more steps; the pointer on one of its points."""
+    """A picture of two runs, the second with more steps, and with the pointer on one of its points."""
     from PIL import Image
 
     page = Page(browser, server, renderer, (1500, 1300))
@@ -60,7 +63,7 @@ def picture(server: Server, browser: Any, renderer: Renderer) -> Any:
             [sampler["id"], steps],
         )
         page.run(_RUN)
-    # The notice of the finished run goes by itself.
+    # The page's notice about the finished run disappears after a while.
     page.page.wait_for_timeout(6000)
     mark = page.page.locator(".erk-guid-live [data-step='10']").first.bounding_box()
     page.page.mouse.move(mark["x"] + mark["width"] / 2, mark["y"] + mark["height"] / 2)

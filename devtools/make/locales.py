@@ -1,7 +1,7 @@
-"""The texts in locales/: what the page needs of them, and the English ones, taken from the nodes.
+"""The texts in locales/: what the page needs, and the English texts, which come from the nodes.
 
-`python -m devtools.make.locales` writes locales/en/nodeDefs.json, from a running ComfyUI; with `--missing` it lists
-what the other languages lack. The page shows that in English.
+`python -m devtools.make.locales` writes locales/en/nodeDefs.json from a running ComfyUI. With `--missing` it lists the
+texts that are not translated in the other languages. The page shows those in English.
 """
 
 from __future__ import annotations
@@ -14,22 +14,20 @@ from typing import Any
 from ..comfyui import ROOT, serve
 
 LANGUAGES = ("en", "zh", "zh-TW", "ja", "ko", "de", "fr")
-"""German is not among the languages of frontend 1.47: ComfyUI serves the texts, and a page that has German shows
-them.
-"""
+"""Frontend 1.47 does not offer German. ComfyUI serves the German texts anyway, for pages that offer it."""
 
 FILES = ("nodeDefs", "settings", "main")
 
 
 def key(name: str) -> str:
-    """A name as the page looks it up: dots would be levels."""
+    """A name as the page looks it up. Dots would mean levels."""
     return name.replace(".", "_")
 
 
 def english(object_info: dict[str, Any], nodes: list[str]) -> dict[str, Any]:
     """The nodes' own texts in the form of nodeDefs.json.
 
-    An output called by its type has no name of its own: the page translates types itself.
+    An output that is named after its type has no name here, because the page translates types itself.
     """
     return {key(node): _node(object_info[node]) for node in nodes}
 
@@ -59,7 +57,7 @@ def ours(object_info: dict[str, Any]) -> list[str]:
 
 
 def missing(language: str) -> list[str]:
-    """Texts that are there in English and not in this language, as file/node/..."""
+    """Texts that exist in English but not in this language, as file/node/..."""
 
     def paths(data: Any, path: str) -> Iterator[str]:
         if not isinstance(data, dict):

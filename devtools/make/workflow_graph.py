@@ -1,7 +1,7 @@
-"""From a short description of a graph to the JSON that ComfyUI's page saves.
+"""Turns a short description of a graph into the JSON that ComfyUI's page saves.
 
-A description names nodes, their inputs and how they are grouped; positions follow from the grouping, and
-slots, their order and their types from the server's /object_info, so that a workflow always fits the nodes.
+A description names nodes, their inputs and their groups. Positions follow from the groups. Slots, their order and
+their types come from the server's /object_info, so that a workflow always fits the nodes.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 _WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
 
-# What the page itself needs, in pixels, in its classic renderer and in Nodes 2.0; a smaller node would grow when it is
-# loaded and cover its neighbour.
+# The heights that the page needs, in pixels, in its classic renderer and in Nodes 2.0. A smaller node would grow when
+# it is loaded, and cover its neighbour.
 _HEIGHTS = {
     "BasicScheduler": 120, "CFGGuider": 110, "CLIPLoader": 120, "CLIPTextEncode": 160, "CheckpointLoaderSimple": 130,
     "ConditioningZeroOut": 40, "CreateVideo": 110, "DemoModelERKGuid": 280, "DualCLIPLoader": 150,
@@ -26,18 +26,18 @@ _HEIGHTS = {
     "VAEEncode": 60, "VAELoader": 90, "Wan22ImageToVideoLatent": 170,
 }  # fmt: skip
 _TITLE = 30
-"""Height of a node's title, which stands above its position."""
+"""Height of a node's title, which is above its position."""
 _GROUP_TITLE = 50
 _PADDING = 20
 _GAP = 60
-"""Between groups."""
+"""Distance between groups."""
 _BETWEEN = 20
-"""Between the nodes of a column, and between columns."""
+"""Distance between the nodes of a column, and between columns."""
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A file that a loader needs: its name, the folder below models/, and where to get it."""
+    """A file that a loader needs: its name, its folder in models/, and where to get it."""
 
     name: str
     directory: str
@@ -46,7 +46,7 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Node:
-    """A node and its inputs: a value, a ModelFile, or for a link ("key of a node", "name of its output")."""
+    """A node and its inputs. An input is a value, a ModelFile, or a link ("key of a node", "name of its output")."""
 
     key: str
     type: str
@@ -63,7 +63,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Group:
-    """Columns of nodes in a frame; without a title, no frame."""
+    """Columns of nodes in a frame. Without a title there is no frame."""
 
     title: str | None
     columns: tuple[Column, ...]
@@ -74,9 +74,9 @@ class Workflow:
     name: str
     caption: str
     stacks: tuple[tuple[Group, ...], ...]
-    """From left to right, as the data flows; in each, groups below one another."""
+    """Stacks from left to right, as the data flows. The groups of a stack are one below the other."""
     pictures: tuple[str, ...] = ()
-    """Keys of the SaveImage nodes whose pictures make the template's; empty where the graph needs model files."""
+    """Keys of the SaveImage nodes that make the template's picture. Empty if the graph needs model files."""
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -127,8 +127,9 @@ def _layout(workflow: Workflow) -> tuple[dict[str, tuple[list[int], list[int]]],
 
 
 def _inputs(info: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any], bool, bool]]:
-    """Name, type, options, whether it is a widget, whether it is optional; in the page's order: sockets, then
-    widgets.
+    """Name, type, options, whether it is a widget, whether it is optional.
+
+    The inputs come in the page's order: first sockets, then widgets.
     """
     declared = []
     for part in ("required", "optional"):
@@ -153,7 +154,7 @@ def _default(kind: str, options: dict[str, Any]) -> Any:
 def ui_graph(workflow: Workflow, object_info: dict[str, Any]) -> dict[str, Any]:
     """The workflow as ComfyUI's page saves it.
 
-    Raises ValueError for an input that the node does not have, and for one that it needs and does not get.
+    Raises ValueError for an input that the node does not have, and for a required input that is missing.
     """
     ids = {node.key: number for number, node in enumerate(workflow.nodes, start=1)}
     types = {node.key: node.type for node in workflow.nodes}
@@ -171,7 +172,7 @@ def ui_graph(workflow: Workflow, object_info: dict[str, Any]) -> dict[str, Any]:
             entry["title"] = node.title
         nodes.append(entry)
         info = object_info.get(node.type)
-        if info is None:  # lives in the page alone
+        if info is None:  # the node exists only in the page
             entry |= {"widgets_values": list(node.inputs.values()), "color": "#432", "bgcolor": "#653"}
             continue
         widgets: list[Any] = []

@@ -1,11 +1,11 @@
 // @ts-check
-/** Axes of a chart: where a value or a step lies, which ticks it has, and how a number is written. */
+/** A chart's axes: the position of a value or a step, the ticks, and how a number is written. */
 
 /** @typedef {{ left: number, right: number, top: number, bottom: number }} Plot */
 /** @typedef {{ position: number, label: string }} Tick */
 
 /**
- * A logarithmic axis around some values: ticks at powers of ten, at 1, 2 and 5 where there are few of those.
+ * A logarithmic axis around some values. It has ticks at powers of ten, and between them if those are few.
  *
  * @param {number[]} values positive
  * @param {number} from position of the axis's low end
@@ -50,8 +50,8 @@ function logTicks(low, high, most) {
 }
 
 /**
- * Every run fills the width, whatever its number of steps: so two of them stand at about the same noise level at the
- * same place.
+ * Every run fills the width, whatever its number of steps. So two runs have about the same noise level at the same
+ * place.
  *
  * @param {number} step
  * @param {number} total
@@ -84,7 +84,7 @@ export function stepTicks(total, plot) {
 }
 
 /**
- * A number in few characters, three digits at most.
+ * A number in few characters, with at most three digits.
  *
  * @param {number} value
  */

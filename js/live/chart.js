@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * The chart as an element of the page: draws what it is given into the room it has, and tells a step's values on hover.
+ * The chart as an element of the page. It draws a run into the space it has, and shows a step's values on hover.
  */
 
 import { layout, nearest } from "./layout.js";
@@ -12,7 +12,7 @@ import { CLASS, CSS } from "./style.js";
 /** @typedef {import("./runs.js").Shown} Shown */
 
 /**
- * @typedef {HTMLDivElement & { chart?: Chart }} ChartElement `chart` is what is drawn, for whoever wants to read it
+ * @typedef {HTMLDivElement & { chart?: Chart }} ChartElement `chart` is what is drawn, for other code to read
  */
 
 export class LiveChart {
@@ -23,7 +23,7 @@ export class LiveChart {
         this.element.className = CLASS;
         /** @type {Shown | null} */
         this.shown = null;
-        /** @type {number | null} where the pointer is, across the chart */
+        /** @type {number | null} the pointer's horizontal position in the chart */
         this.pointer = null;
         this.frame = 0;
         this.resizes = new ResizeObserver(() => this.redraw());
@@ -45,7 +45,7 @@ export class LiveChart {
         this.redraw();
     }
 
-    /** Draw with the next frame, however often it is asked for until then. */
+    /** Draw once in the next frame, however often this is called before then. */
     redraw() {
         this.frame ||= requestAnimationFrame(() => {
             this.frame = 0;

@@ -1,5 +1,5 @@
 // @ts-check
-/** Where everything of a chart lies. Pure: runs and a size in, geometry and text out. */
+/** The position of everything in a chart. Pure functions: from runs and a size to geometry and text. */
 
 import { logScale, short, stepPosition, stepTicks } from "./axis.js";
 import { isComplete } from "./runs.js";
@@ -13,14 +13,14 @@ import { isComplete } from "./runs.js";
  * @typedef {object} Point
  * @property {number} step
  * @property {number} sigma
- * @property {number | null} value null where the step has no estimate
+ * @property {number | null} value null if the step has no estimate
  * @property {[number, number] | null} spread least and greatest of the batch
  * @property {boolean} active
  * @property {number | null} believed how far the correction is believed, 0 to 1
  * @property {Record<string, number>} held how many of the batch are left plain, by reason
  * @property {number} x
  * @property {number} y
- * @property {[number, number] | null} band where the spread ends, as y
+ * @property {[number, number] | null} band the ends of the spread, as y
  */
 
 /**
@@ -40,14 +40,14 @@ import { isComplete } from "./runs.js";
  * @property {string} progress
  * @property {Tick[]} yTicks
  * @property {Tick[]} xTicks
- * @property {[string, string]} sigmas noise levels at the two ends of the step axis; empty where they find no room
+ * @property {[string, string]} sigmas noise levels at the two ends of the step axis; empty if there is no room for them
  * @property {Point[]} points
  * @property {Point[]} previous
  * @property {{ value: number, y: number } | null} threshold
  * @property {Entry[]} legend
  */
 
-/** Width of a character of the chart's font, for laying out a text before it is drawn. */
+/** Width of a character in the chart's font, used to lay out a text before it is drawn. */
 export const CHARACTER = 5.3;
 /** Room for a mark of the legend. */
 export const MARK = 16;
@@ -183,7 +183,7 @@ function legendTexts(current, previous) {
 }
 
 /**
- * Set the legend's entries side by side, in as many rows as they need; y is the row.
+ * Place the legend's entries side by side, in as many rows as they need. y is the row.
  *
  * @param {{ kind: Entry["kind"], text: string }[]} entries
  * @param {number} left
@@ -202,7 +202,7 @@ function flow(entries, left, right) {
 }
 
 /**
- * The point nearest to a place across the chart.
+ * The point nearest to a horizontal position in the chart.
  *
  * @param {Point[]} points
  * @param {number} x

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * What the sampling runs told of themselves, kept by the node that shows them: the newest run and the one before.
- * Pure data; no page, no ComfyUI.
+ * What the sampling runs have reported. For each node that shows them, the newest run and the one before are kept.
+ * This is pure data, without the page or ComfyUI.
  */
 
 /**
@@ -11,7 +11,7 @@
  * @property {string} run
  * @property {string | null} prompt_id
  * @property {string | null} workflow id of the workflow that was queued
- * @property {string} node id of the node that samples; "7:3" is node 3 in the subgraph node 7
+ * @property {string} node id of the sampling node; "7:3" is node 3 in the subgraph node 7
  * @property {string | null} type class of that node
  * @property {string[]} views ids of the visualizers connected to the run's trace
  * @property {string} title of the solver
@@ -21,10 +21,10 @@
  * @property {number} steps
  * @property {number} sigma
  * @property {number} sigma_next
- * @property {number | null} stiffness median over the batch; null where the step has none
+ * @property {number | null} stiffness median over the batch; null if the step has none
  * @property {[number, number] | null} spread least and greatest of the batch
  * @property {boolean} active
- * @property {number | null} [believed] how far the correction is believed, 0 to 1, of mode calibrated
+ * @property {number | null} [believed] how far the correction is believed, 0 to 1, in mode calibrated
  * @property {Record<string, number>} [held] how many of the batch are left plain, by reason: repeated, strayed
  */
 
@@ -49,8 +49,8 @@
  * @property {Record<string, number | null>} settings of the mode, by name
  * @property {number | null} threshold
  * @property {number} total number of steps of the whole run
- * @property {Step[]} steps in the order of their number
- * @property {boolean} stopped ended before its last step
+ * @property {Step[]} steps in the order of their numbers
+ * @property {boolean} stopped whether the run ended before its last step
  */
 
 /**
@@ -62,7 +62,7 @@
  * @property {Run | null} previous
  */
 
-/** Nodes whose runs are kept; beyond it the ones that were longest without news go. */
+/** How many nodes' runs are kept. If there are more, those that were not updated for the longest time are dropped. */
 const LIMIT = 64;
 
 export class Runs {
@@ -86,7 +86,7 @@ export class Runs {
     }
 
     /**
-     * Take in a step for one of the nodes that show it.
+     * Add a step for one of the nodes that show it.
      *
      * @param {StepMessage} message
      * @param {string} workflow
@@ -134,10 +134,10 @@ export class Runs {
     }
 
     /**
-     * A prompt was interrupted or failed: what has not come of its runs will not come any more.
+     * Called when a prompt was interrupted or failed. No more steps of its runs will arrive.
      *
      * @param {string} prompt
-     * @returns {Shown[]} what changed by it
+     * @returns {Shown[]} what this changed
      */
     stop(prompt) {
         const changed = [];

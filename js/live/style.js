@@ -1,12 +1,12 @@
 // @ts-check
 /**
- * The chart's look. Text and ground are the page's own theme variables; the data's colours are Okabe and Ito's, told
- * apart by colour-blind people too, the lighter of them on dark ground.
+ * The chart's look. Text and background use the page's theme variables. The data's colours are Okabe and Ito's, which
+ * colour-blind people can distinguish too. The lighter ones are used on a dark background.
  */
 
 export const CLASS = "erk-guid-live";
 
-/** The chart of a sampler inside a subgraph node, which hangs below that node. */
+/** The class of a chart that is shown below a subgraph node, for a sampler inside it. */
 export const UNDER = "erk-guid-live-under";
 export const GAP = 6;
 

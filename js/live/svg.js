@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * A chart as SVG. Colours are CSS variables (style.js), so the drawing follows the page's theme by itself, and it is
- * sharp at every zoom.
+ * A chart as SVG. Colours are CSS variables (style.js), so the drawing follows the page's theme. It is sharp at every
+ * zoom.
  */
 
 import { short } from "./axis.js";
@@ -12,10 +12,10 @@ import { CHARACTER, MARK, nearest } from "./layout.js";
 /** @typedef {import("./layout.js").Point} Point */
 
 const TEXT = 10;
-/** More marks than this would run into one another. */
+/** Pixels per mark. With less room, marks would overlap. */
 const ROOM_PER_MARK = 5;
 
-/** @type {Record<string, string>} why a step is left plain, in words */
+/** @type {Record<string, string>} why a step was left plain, in words */
 const HELD = { repeated: "the model repeated its output", strayed: "left its trajectory" };
 
 /**
@@ -95,7 +95,7 @@ function kindOf(point) {
 }
 
 /**
- * Told apart by shape as well as by colour: a filled diamond, a ring, a cross.
+ * A filled diamond, a ring or a cross, so that they differ in shape as well as in colour.
  *
  * @param {"active" | "plain" | "missing"} kind
  * @param {number} x
@@ -135,7 +135,7 @@ function curve(points, kind) {
 }
 
 /**
- * The stretches in which every step has an estimate.
+ * The sections in which every step has an estimate.
  *
  * @param {Point[]} points
  * @returns {Point[][]}

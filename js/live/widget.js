@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * Puts a chart on a node and takes it away again, so that neither the node nor a saved workflow keeps anything of it.
+ * Puts a chart on a node and removes it again, so that nothing of it stays in the node or in a saved workflow.
  */
 
 import { LiveChart } from "./chart.js";
@@ -14,13 +14,13 @@ const TYPE = "ERK_GUID_LIVE";
 /** The handlers that ComfyUI wraps when a DOM widget is added, and those wrapped here. */
 const HANDLERS = /** @type {const} */ (["onAdded", "onRemoved", "onResize", "onSerialize"]);
 
-/** A chart as a DOM widget, and the handlers of its node as they were before. */
+/** A chart as a DOM widget, and its node's original handlers. */
 class Attached {
     /**
      * @param {GraphNode} node
      * @param {Canvas} canvas
      * @param {object} options of the widget
-     * @param {Partial<Pick<GraphNode, "onSerialize" | "onRemoved">>} handlers run after the node's own
+     * @param {Partial<Pick<GraphNode, "onSerialize" | "onRemoved">>} handlers called after the node's own
      */
     constructor(node, canvas, options, handlers) {
         this.node = node;
@@ -28,11 +28,11 @@ class Attached {
         this.chart = new LiveChart();
         this.removed = false;
 
-        /** @type {Record<string, any>} what a node had of its own, before anything was wrapped */
+        /** @type {Record<string, any>} the node's own handlers, before anything was wrapped */
         this.before = {};
         for (const name of HANDLERS) if (Object.hasOwn(node, name)) this.before[name] = node[name];
-        // Undo makes a node again with the same id. Nodes 2.0 takes its widget of the same name for the old one, and
-        // would go on showing that one's element.
+        // Undo creates a node with the same id again. If the new widget had the same name, Nodes 2.0 would take it for
+        // the old one and keep showing the old element.
         this.widget = node.addDOMWidget(`${NAME}_${++made}`, TYPE, this.chart.element, {
             serialize: false,
             hideOnZoom: false,
@@ -52,7 +52,7 @@ class Attached {
     restoreHandlers() {
         const { node } = this;
         for (const name of HANDLERS) {
-            // Somebody may have wrapped a handler after us; then ours stays in the chain and does nothing.
+            // Other code may have wrapped a handler after us. Then ours stays in the chain and does nothing.
             if (this.wrapped[name] && node[name] !== this.wrapped[name]) continue;
             if (name in this.before) node[name] = this.before[name];
             else delete node[name];
@@ -70,7 +70,7 @@ export class ChartOnNode extends Attached {
     /**
      * @param {GraphNode} node
      * @param {Canvas} canvas
-     * @param {() => void} onRemoved called when the node itself goes
+     * @param {() => void} onRemoved called when the node itself is removed
      */
     constructor(node, canvas, onRemoved) {
         const heightBefore = node.size[1];
@@ -94,14 +94,14 @@ export class ChartOnNode extends Attached {
         this.firstLayout = new ResizeObserver(([entry]) => {
             if (!entry.contentRect.height) return;
             this.firstLayout.disconnect();
-            // The node's own size follows its content by one or two frames.
+            // The node's own size changes one or two frames after its content.
             setTimeout(() => (this.added ??= Math.max(0, node.size[1] - this.heightBefore)), 300);
         });
         this.firstLayout.observe(this.chart.element);
     }
 
     /**
-     * The node's height as it would be without the chart: what the user gave it since is kept.
+     * The node's height without the chart. If the user has changed the height since, the change is kept.
      *
      * @param {number} height
      */
@@ -117,7 +117,7 @@ export class ChartOnNode extends Attached {
         this.dispose();
         node.removeWidget(this.widget);
         this.restoreHandlers();
-        // Sizes of nodes in a graph that is not on display belong to the page's next look at it.
+        // The page sets the sizes in a graph that is not shown when it shows that graph again.
         if (node.graph === this.canvas.graph && !node.flags.collapsed) node.setSize([node.size[0], height]);
         this.canvas.setDirty(true, true);
     }
@@ -129,14 +129,14 @@ export class ChartOnNode extends Attached {
 }
 
 /**
- * Below a subgraph node, for a sampler inside it. Such a node makes its list of widgets from its inputs and takes no
- * others, so the chart hangs under it and leaves its size alone. For a node of the graph on display.
+ * Below a subgraph node, for a sampler inside it. Such a node makes its list of widgets from its inputs and accepts no
+ * others. So the chart is placed below the node and does not change its size. The node's graph must be on display.
  */
 export class ChartUnderNode extends Attached {
     /**
      * @param {GraphNode} node
      * @param {Canvas} canvas
-     * @param {() => void} onRemoved called when the node itself goes
+     * @param {() => void} onRemoved called when the node itself is removed
      */
     constructor(node, canvas, onRemoved) {
         super(
@@ -152,15 +152,15 @@ export class ChartUnderNode extends Attached {
         );
         this.chart.element.classList.add(UNDER);
         this.chart.element.dataset.under = String(node.id);
-        // Older pages take it into the list, and would lay it out inside the node.
+        // Older pages add it to the list, and would lay it out inside the node.
         const at = node.widgets?.indexOf(this.widget) ?? -1;
         if (at >= 0) node.widgets?.splice(at, 1);
-        // The classic canvas places the element by these.
+        // The classic canvas uses these to place the element.
         place(this.widget, "y", () => node.size[1] + GAP);
         place(this.widget, "computedHeight", () => HEIGHT.least);
 
-        // Nodes 2.0 shows none but the listed widgets: there the element is put below the node's own, now and whenever
-        // that has been made anew, as by changing the renderer.
+        // Nodes 2.0 shows only the listed widgets. There the element is put below the node's own element, now and
+        // whenever that is created again, for example after a change of the renderer.
         this.changes = new MutationObserver(() => this.putBelow());
         this.leaving = new ResizeObserver(() => this.putBelow());
         this.leaving.observe(this.chart.element);
@@ -217,7 +217,7 @@ function place(widget, property, value) {
  */
 
 /**
- * Run our handlers after the ones that are there. Returns the functions put in place.
+ * Run our handlers after the existing ones. Returns the functions that were installed.
  *
  * @param {GraphNode} node
  * @param {Partial<Pick<GraphNode, "onSerialize" | "onRemoved">>} handlers
@@ -238,14 +238,14 @@ function wrap(node, handlers) {
     return wrapped;
 }
 
-/** Whether the page draws nodes on its canvas; else it is Nodes 2.0. */
+/** Whether the page draws nodes on its canvas. Otherwise it is Nodes 2.0. */
 function isClassic() {
     return !(/** @type {any} */ (globalThis).LiteGraph?.vueNodesMode);
 }
 
 /**
- * On the classic canvas an element lies over the graph and would swallow the wheel and the buttons: zooming, panning,
- * moving the node and its menu go on to the canvas. Nodes 2.0 does so itself.
+ * On the classic canvas an element covers the graph and would catch the wheel and the buttons. So these events are
+ * passed on to the canvas, for zooming, panning, moving the node and opening its menu. Nodes 2.0 does this itself.
  *
  * @param {HTMLElement} element
  * @param {Canvas} canvas
