@@ -26,8 +26,11 @@ KINDS = {
     "flow": comfy.model_base.ModelType.FLOW,
     "flow1": comfy.model_base.ModelType.FLOW,
 }
-"""eps: sigma-space, ComfyUI's discrete levels 0.029 to 14.6 (SD 1.5, SDXL). edm: sigma-space, continuous, 0.002 to 80.
-flow: x = (1 - sigma) data + sigma noise, with a shift of 3 (SD 3); flow1: without a shift."""
+"""The kinds of model.
+
+eps: sigma-space, ComfyUI's discrete levels 0.029 to 14.6 (SD 1.5, SDXL). edm: sigma-space, continuous, 0.002 to 80.
+flow: x = (1 - sigma) data + sigma noise, with a shift of 3 (SD 3). flow1: the same without a shift.
+"""
 
 SETTINGS = {
     "eps": {},
@@ -38,10 +41,10 @@ SETTINGS = {
 
 
 class Predictor(Protocol):
-    """What a model is made of: a :class:`bench.instruments.problem.Problem` or anything with these three.
+    """What a model is made of: a :class:`bench.instruments.problem.Problem`, or anything else with these three members.
 
-    Two more are used where it has them: ``negative_condition(batch)``, class weights of the negative prompt in place
-    of none, and ``interval``, not None where ``guided(sigma, flow)`` says at which levels CFG acts.
+    Two more members are optional. ``negative_condition(batch)`` gives the class weights of the negative prompt. If
+    ``interval`` is not None, ``guided(sigma, flow)`` says at which levels CFG acts.
     """
 
     cfg: float
@@ -61,7 +64,7 @@ class _Config(comfy.supported_models_base.BASE):
 
 
 class _Weightless(torch.nn.Module):
-    """Stands where ComfyUI looks for a network's parameters and dtype."""
+    """Takes the place where ComfyUI looks for a network's parameters and dtype."""
 
     dtype = torch.float32
 
@@ -71,9 +74,9 @@ class _Weightless(torch.nn.Module):
 
 
 class ProblemModel(comfy.model_base.BaseModel):
-    """The denoiser behind ComfyUI's model interface; class weights travel in the CONDITIONING tensor [B, 1, classes].
+    """The denoiser with ComfyUI's model interface. The class weights are in the CONDITIONING tensor [B, 1, classes].
 
-    calls  how often a sampler asked for a prediction; ComfyUI hands both parts of CFG over in one call
+    calls  how often a sampler asked for a prediction; ComfyUI passes both parts of CFG in one call
     """
 
     def __init__(self, predictor: Predictor, kind: str) -> None:
@@ -85,7 +88,7 @@ class ProblemModel(comfy.model_base.BaseModel):
         self.flow = KINDS[kind] is comfy.model_base.ModelType.FLOW
         self.calls = 0
 
-    # Not apply_model: the wrappers that other nodes put around the model live there.
+    # This overrides _apply_model, because the wrappers of other nodes are called in apply_model.
     def _apply_model(
         self, x: Tensor, t: Tensor, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs
     ):
@@ -97,7 +100,7 @@ class ProblemModel(comfy.model_base.BaseModel):
 class Bench:
     """One problem on one kind of model, ready to be sampled.
 
-    noise  [B, *shape] float32 start noises, the same for every sampler
+    noise  [B, *shape] float32 initial noise, the same for every sampler
     """
 
     def __init__(self, predictor: Predictor, kind: str, noise: Tensor) -> None:
@@ -113,7 +116,7 @@ class Bench:
             if hasattr(predictor, "negative_condition")
             else 0 * wanted
         )
-        # One row serves the whole batch where all rows are alike, as in a real graph.
+        # If all rows are equal, one row is used for the whole batch, as in a real graph.
         alike = self.cfg == 1.0 and bool((wanted == wanted[:1]).all())
         self._positive, self._negative = ([[t[:1] if alike else t, {}]] for t in (wanted, unwanted))
         if getattr(predictor, "interval", None) is not None:
@@ -124,14 +127,14 @@ class Bench:
         return self.model.flow
 
     def _cfg_in_interval(self, arguments: dict[str, Any]) -> Tensor:
-        """CFG where the predictor wants it, elsewhere the positive alone; all as x - D, as ComfyUI has it here."""
+        """CFG where the predictor asks for it, otherwise only the positive. All are x - D, as in ComfyUI's hook."""
         positive, negative = arguments["cond"], arguments["uncond"]
         if not self.model.predictor.guided(float(arguments["sigma"].max()), self.flow):
             return positive
         return negative + arguments["cond_scale"] * (positive - negative)
 
     def sigmas(self, schedule: str, steps: int) -> Tensor:
-        """A schedule by ComfyUI's own function, [steps + 1]."""
+        """A schedule from ComfyUI's own function, [steps + 1]."""
         return comfy.samplers.calculate_sigmas(self.model.model_sampling, schedule, steps)
 
     def sample(
@@ -164,5 +167,5 @@ class Bench:
         return samples, self.model.calls - before
 
     def start(self, sigmas: Tensor) -> Tensor:
-        """What a sampler is handed at sigmas[0], [B, *shape]: ComfyUI's own scaling of the noise."""
+        """What a sampler receives at sigmas[0], [B, *shape]: the noise, scaled by ComfyUI itself."""
         return self.sample(lambda model, x, *arguments, **options: x, torch.stack([sigmas[0], sigmas.new_zeros(())]))[0]

@@ -1,7 +1,7 @@
-"""Mode calibrated against mode off, and the stock samplers, on models that are no problem of the suite.
+"""Compares mode calibrated with mode off and the stock samplers, on models outside the suite.
 
-Shared by the benchmarks of other people's networks, of other people's data sets, and of distilled students: the rows
-that they write, and the tables made of them.
+The benchmarks of other people's networks, of other people's data sets, and of distilled students share this module. It
+has the rows that they write, and the tables made from them.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from .tables import EXACT, WORSE_BY, geometric_mean, number, percent, ratio, sha
 
 MODES = ("off", "calibrated")
 BOUND = 1.10
-"""A cell above this ratio is listed."""
+"""Cells above this ratio are listed."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One run.
 
-    budget           model calls allowed (of a student: its steps); ``calls`` were made, in ``steps`` steps
-    mode             of this pack's samplers; "stock" for ComfyUI's own
-    mean, median, most  over the samples, of the RMS distance to the converged solution
-    worse            share of samples further from it than the same solver with mode off; NaN for stock
-    noise            what the benchmark measures beside the error; NaN where nothing is
+    budget           allowed model calls (for a student: its steps); ``calls`` were made, in ``steps`` steps
+    mode             the mode of this pack's samplers, or "stock" for ComfyUI's own
+    mean, median, most  of the samples' RMS distances to the converged solution
+    worse            share of samples further from it than with mode off of the same solver; NaN for stock
+    noise            what the benchmark measures besides the error; NaN if there is nothing
     scale            RMS of the converged samples about their mean
     reference_error  estimated mean error of the converged solution itself
     """
@@ -64,11 +64,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Case:
-    """A model with its schedules: where samplers are compared.
+    """A model with its schedules, on which samplers are compared.
 
-    levels     the schedule of a number of steps, [steps + 1]
-    reference  where the ODE ends from the same start
-    noise      what to measure of the samples beside their error
+    levels     the schedule for a number of steps, [steps + 1]
+    reference  the ODE's end point from the same start
+    noise      what to measure on the samples besides their error
     """
 
     problem: str
@@ -81,8 +81,9 @@ class Case:
     def runs(
         self, budget: int, steps_of: Callable[[str], int], with_stock: bool = True
     ) -> Iterator[tuple[Row, Tensor]]:
-        """Every sampler with the steps that ``steps_of`` gives it, and its samples; those with fewer than two are left
-        out.
+        """Every sampler with the number of steps from ``steps_of``, and its samples.
+
+        Samplers with fewer than two steps are left out.
         """
         off: dict[str, Tensor] = {}
         for sampler, mode, options in runs(MODES, peers() if with_stock else ()):
@@ -124,7 +125,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Mode calibrated of a solver against the same solver with mode off, in one cell."""
+    """A solver with mode calibrated, compared with the same solver with mode off, in one cell."""
 
     row: Row
     off: Row
@@ -189,7 +190,7 @@ def _noise(rows: Sequence[Row]) -> str:
 
 
 def explain(rows: Sequence[Row]) -> str:
-    """What the tables' numbers are, in Markdown."""
+    """An explanation of the tables' numbers, in Markdown."""
     worst = max(row.reference_error / row.scale for row in rows)
     return (
         f"Error: per sample, the root mean square distance to the converged end point of the ODE; a run's error is the "
@@ -204,7 +205,7 @@ def explain(rows: Sequence[Row]) -> str:
 
 
 def losses(made: Sequence[Comparison], group: Callable[[Row], str], unit: str = "calls") -> list[str]:
-    """Every cell in which calibrated errs more than off, the worst first. unit: of the rows' budgets."""
+    """Every cell in which calibrated has a larger error than off, the worst first. unit: that of the rows' budgets."""
     lost = sorted((c for c in made if c.judged and c.ratio > 1), key=lambda c: -c.ratio)
     body = [
         (
@@ -230,7 +231,7 @@ def losses(made: Sequence[Comparison], group: Callable[[Row], str], unit: str = 
 
 
 def against_stock(rows: Sequence[Row], group: Callable[[Row], str]) -> list[str]:
-    """The best of this pack's samplers against the best stock sampler of each cell; empty where none was run."""
+    """The best of this pack's samplers against the best stock sampler of each cell. Empty if none was run."""
     if not any(row.mode == "stock" for row in rows):
         return []
     best: dict[tuple, dict[str, Row]] = {}
@@ -264,7 +265,7 @@ def against_stock(rows: Sequence[Row], group: Callable[[Row], str]) -> list[str]
 def plot(
     made: Sequence[Comparison], group: Callable[[Row], str], path: Path, title: str, unit: str = "model calls"
 ) -> None:
-    """Ratios by budget, a panel a group; solved cells left out."""
+    """Ratios by budget, one panel per group, without solved cells."""
     points = [plots.Ratio(c.row.sampler, "calibrated", group(c.row), c.row.budget, c.ratio) for c in made if c.judged]
     if points:
         plots.ratio_by_calls(points, path, title, "error, calibrated / off  (geometric mean)", unit)

@@ -1,7 +1,7 @@
-"""Colour crops of photographs, 32 x 32, the photograph being the class: the data of a learned benchmark.
+"""Colour crops of photographs, 32 x 32: the data of a learned benchmark. The class of a crop is its photograph.
 
-The photographs lie in the wheels of scikit-image and scikit-learn. Nothing of them is in this repository: an
-installed scikit-image serves, and else its pinned wheel is fetched once into a folder that git ignores.
+The photographs are in the wheels of scikit-image and scikit-learn. This repository contains none of them. An installed
+scikit-image is used if there is one. Otherwise its pinned wheel is fetched once into a folder that git ignores.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ PHOTOGRAPHS: dict[str, str] = {
     "china.jpg": "8378025ad2519d649d02e32bd98990db4ab572357d9f09841c2fbfbb4fefad29",
     "flower.jpg": "a77f6ec41e353afdf8bdff2ea981b2955535d8d83294f8cfa49cf4e423dd5638",
 }
-"""File: its SHA-256. The class of a crop is the place of its photograph in this list."""
+"""The SHA-256 of each file. The class of a crop is the index of its photograph in this list."""
 CLASSES = len(PHOTOGRAPHS)
 
 _SHARES = [2 ** -(1.0 + k / 8) for k in range(9)]
-"""Side of a crop over the photograph's shorter side. The even ones are trained on, the odd ones are held out."""
+"""Side of a crop divided by the photograph's shorter side. Even indices are for training, odd ones are held out."""
 
 
 def draw(
@@ -54,9 +54,9 @@ def draw(
     held_out: bool = False,
     classes: Sequence[int] = range(CLASSES),
 ) -> tuple[Tensor, Tensor]:
-    """Random places, scales and mirrorings: crops [count, 3, 32, 32] in [-1, 1], and their classes [count].
+    """Crops at random places and scales, and mirrored at random: [count, 3, 32, 32] in [-1, 1], and classes [count].
 
-    held_out  at scales that training never sees, so that no crop of one kind is one of the other
+    held_out  use the scales that training never sees, so that no held-out crop was trained on
     classes   the photographs to draw from
     """
     labels = torch.tensor(classes)[torch.randint(len(classes), (count,), generator=generator)]
@@ -84,11 +84,11 @@ def _pyramid(label: int, held_out: bool) -> list[Tensor]:
 
 
 def _read(name: str) -> bytes:
-    """A photograph's file. Raises RuntimeError where it is not the one that the network was trained on."""
+    """A photograph's file. Raises RuntimeError if it is not the one that the network was trained on."""
     data = _found(name)
     if hashlib.sha256(data).hexdigest() != PHOTOGRAPHS[name]:
         raise RuntimeError(
-            f"{name} is another file than the one that the network was trained on: use scikit-image 0.25.2, or none."
+            f"{name} is not the file that the network was trained on: install scikit-image 0.25.2, or uninstall it."
         )
     return data
 

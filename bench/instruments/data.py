@@ -1,4 +1,4 @@
-"""What the problems' distributions are made from: points, pictures, covariances."""
+"""The data for the problems' distributions: points, pictures, covariances."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def axis_gaussian() -> GaussianMixture:
 
 
 def round_gaussian() -> GaussianMixture:
-    """One standard deviation in every direction: a local Gaussian model is no approximation."""
+    """The same standard deviation in every direction, for which a local Gaussian model is exact."""
     mean = torch.linspace(-0.5, 0.5, 64, dtype=torch.float64)
     return GaussianMixture(
         torch.zeros(1),
@@ -62,7 +62,7 @@ def spiral(width: float) -> KernelDensity:
 
 
 def tree(width: float, depth: int = 5) -> KernelDensity:
-    """A tree that forks ``depth`` times, branches getting shorter: many decisions on the way to the data."""
+    """A tree that forks ``depth`` times, with ever shorter branches. It needs many decisions on the way to the data."""
     points: list[np.ndarray] = []
 
     def grow(start: np.ndarray, angle: float, length: float, level: int) -> None:
@@ -150,7 +150,7 @@ def photograph_patches(count: int, side: int = 16) -> Tensor:
 
 
 def patch_gaussian() -> GaussianMixture:
-    """The Gaussian of 6000 patches' mean and covariance; no direction is narrower than 0.02."""
+    """The Gaussian with the mean and covariance of 6000 patches. No direction is narrower than 0.02."""
     patches = photograph_patches(6000)
     mean = patches.mean(0)
     covariance = (patches - mean).T @ (patches - mean) / len(patches)
@@ -159,9 +159,7 @@ def patch_gaussian() -> GaussianMixture:
 
 
 def line_art(width: float) -> Tiles:
-    """Four by four tiles of 8x8: 240 pictures of strokes, and as many blank sheets as make a third of the tiles
-    blank.
-    """
+    """Four by four tiles of 8x8, from 240 pictures of strokes and 120 blank ones. So a third of the tiles are blank."""
     pictures, labels = drawings.line_art(240)
     blank = torch.full((120, pictures.shape[1]), drawings.WHITE, dtype=torch.float64)
     points, classes = torch.cat([pictures, blank]), torch.cat([labels, torch.arange(120) % 3])
@@ -169,7 +167,7 @@ def line_art(width: float) -> Tiles:
 
 
 def flat_areas() -> GaussianMixture:
-    """Sixteen layouts of three shapes on 3x16x16; a shape's colour is Gaussian, the background exactly white."""
+    """Sixteen layouts of three shapes on 3x16x16. A shape's colour is Gaussian, and the background is exactly white."""
     masks = drawings.flat_areas(16)
     count, shapes = masks.shape[:2]
     generator = seeded(8)
@@ -191,7 +189,7 @@ def even_colour() -> GaussianMixture:
 
 
 def gratings() -> GaussianMixture:
-    """Twelve plane waves on 16x16, each of Gaussian amplitude and so of any phase, with nothing else in the picture."""
+    """Twelve plane waves on 16x16. Each has a Gaussian amplitude and so any phase. The pictures hold nothing else."""
     waves = drawings.gratings()
     count, dim = waves.shape[:2]
     variances = torch.full((count, 2), 0.7**2 * dim / 2, dtype=torch.float64)
@@ -201,10 +199,10 @@ def gratings() -> GaussianMixture:
 
 
 def one_grating() -> KernelDensity:
-    """A single picture: the denoiser is a constant and an exponential step exact."""
+    """A single picture. The denoiser is a constant, and an exponential step is exact."""
     return KernelDensity(drawings.gratings(count=1)[:, :, 0] * 16 / math.sqrt(2), 0.0)
 
 
 def sphere(n: int) -> Sphere:
-    """In 64 dimensions, every coordinate's deviation 1 in the mean square."""
+    """A sphere in 64 dimensions. The mean square of each coordinate's deviation is 1."""
     return Sphere(rotations(1, 64, n, seeded(9))[0], 8.0)

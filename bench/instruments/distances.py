@@ -1,4 +1,4 @@
-"""How far a set of samples is from a set of data, as distributions."""
+"""How far the distribution of a set of samples is from that of a set of data."""
 
 from __future__ import annotations
 

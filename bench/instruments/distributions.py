@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Distribution(Protocol):
-    """A distribution over flat vectors of ``dim`` numbers, whose parts belong to classes."""
+    """A distribution over flat vectors of ``dim`` numbers. Its parts belong to classes."""
 
     dim: int
     classes: int
@@ -25,13 +25,13 @@ class Distribution(Protocol):
 
         x             [B, dim]; its dtype is the dtype of the arithmetic
         alpha, sigma  [B, 1]
-        condition     [B, classes] weights of the classes; a row of zeros, or None: unconditional
+        condition     [B, classes] weights of the classes; a row of zeros, or None, means unconditional
         """
         ...
 
 
 class _Constants:
-    """Tensors of one distribution in each dtype they are asked for."""
+    """The tensors of a distribution, in each dtype that is requested."""
 
     def __init__(self, **tensors: Tensor) -> None:
         self._tensors = tensors
@@ -44,7 +44,7 @@ class _Constants:
 
 
 def _log_prior(log_weights: Tensor, labels: Tensor, condition: Tensor | None) -> Tensor:
-    """Log prior of each component given the class weights: [B, K], or [K] without a condition."""
+    """Log prior of each component, given the class weights: [B, K], or [K] without a condition."""
     if condition is None:
         return log_weights
     weights = torch.where(condition.sum(1, keepdim=True) > 0, condition, torch.ones_like(condition))
@@ -64,7 +64,7 @@ class KernelDensity:
         labels = torch.zeros(len(points), dtype=torch.long) if labels is None else labels
         self.classes = int(labels.max()) + 1
         self.points, self.labels, self.width = points, labels, width
-        # Distances enter as differences of large numbers: around the mean they are smaller.
+        # Distances are differences of large numbers. Relative to the mean, these numbers are smaller.
         centre = points.mean(0)
         offsets = points - centre
         self._constants = _Constants(
@@ -154,9 +154,9 @@ class GaussianMixture:
 
 
 class Sphere:
-    """Uniform on a sphere around 0 that fills some of the dimensions; the others are exactly 0.
+    """Uniform on a sphere around 0 in some of the dimensions. The others are exactly 0.
 
-    basis   [dim, n] orthonormal: where the sphere lies, in n dimensions
+    basis   [dim, n] orthonormal, spans the sphere's n dimensions
     radius  of the sphere
     """
 
@@ -175,7 +175,7 @@ class Sphere:
         basis = self._constants.at(x.dtype)["basis"]
         inside = x @ basis
         length = inside.norm(dim=1, keepdim=True)
-        # Given x the directions follow a von Mises-Fisher distribution of this concentration.
+        # Given x, the directions follow a von Mises-Fisher distribution with this concentration.
         share = bessel_ratio(self._order, alpha * self.radius * length / sigma**2)
         return (self.radius * share * inside / length) @ basis.T
 
@@ -183,8 +183,9 @@ class Sphere:
 def bessel_ratio(order: float, z: Tensor) -> Tensor:
     """I_{order+1}(z) / I_order(z) of modified Bessel functions of the first kind, z >= 0 of any shape, order > -1.
 
-    Up to 500 by Gauss's continued fraction, from below, which forgets where it began as exp(-levels^2 / z);
-    above by Hankel's asymptotic series (DLMF 10.33.1 and 10.40.1). Right to rounding for orders up to 50.
+    Up to z = 500 this uses Gauss's continued fraction, from below. The influence of its starting value decays as
+    exp(-levels^2 / z). Above, it uses Hankel's asymptotic series (DLMF 10.33.1 and 10.40.1). It is exact up to rounding
+    for orders up to 50.
     """
     far = z > 500.0
     near = z.clamp(1e-30, 500.0)
@@ -208,10 +209,10 @@ def bessel_ratio(order: float, z: Tensor) -> Tensor:
 
 
 class Tiles:
-    """Independent squares of one distribution, side by side in a picture; a class holds for all of them.
+    """Independent squares of one distribution, side by side in a picture. They all have the same class.
 
     tile           distribution of one square
-    shape          of one square, [C, h, w]
+    shape          shape of one square, [C, h, w]
     rows, columns  how many squares
     """
 

@@ -1,7 +1,6 @@
-"""Pictures with exactly even areas and hard edges, drawn here: what problems of bench/instruments/problems.py are made
-of.
+"""Draws pictures with exactly uniform areas and hard edges, for problems of bench/instruments/problems.py.
 
-Values are -1 for black and 1 for white. Nothing is smoothed: an ink pixel is black and paper is white to the last bit.
+Values are -1 for black and 1 for white. Nothing is smoothed: ink is black and paper is white to the last bit.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def _near_segment(side: int, start: Tensor, end: Tensor, reach: float) -> Tensor
 
 
 def line_art(count: int, side: int = 8, seed: int = 5) -> tuple[Tensor, Tensor]:
-    """Binary pictures: black strokes on white paper, no two alike.
+    """Binary pictures of black strokes on white paper. No two are equal.
 
     Returns pictures [count, side * side] and their classes [count]: 0 straight strokes, 1 circles, 2 corners.
     """
@@ -59,7 +58,7 @@ def line_art(count: int, side: int = 8, seed: int = 5) -> tuple[Tensor, Tensor]:
 
 
 def flat_areas(layouts: int, side: int = 16, shapes: int = 3, seed: int = 6) -> Tensor:
-    """Areas that have one colour each: ``shapes`` rectangles and discs on a background that is not drawn on.
+    """Areas of one colour each: ``shapes`` rectangles and discs on a background.
 
     Returns masks [layouts, shapes, side, side] of 0 and 1. Those of one layout do not overlap, and none is empty.
     """
@@ -85,7 +84,7 @@ def flat_areas(layouts: int, side: int = 16, shapes: int = 3, seed: int = 6) -> 
 
 
 def gratings(side: int = 16, count: int = 12, seed: int = 7) -> Tensor:
-    """Plane waves of whole numbers of periods: [count, side * side, 2], an orthonormal cosine and sine of each."""
+    """Plane waves with whole numbers of periods: an orthonormal cosine and sine of each, [count, side * side, 2]."""
     generator = torch.Generator().manual_seed(seed)
     y, x = _places(side)
     known = [(a, b) for a in range(side // 2) for b in range(-side // 2 + 1, side // 2) if a > 0 or b > 0]

@@ -1,8 +1,8 @@
 """What the benchmarks' learned denoisers share: preconditioning, noise levels, training, files.
 
-Karras et al. 2022 (EDM, table 1), written for x = alpha * data + sigma * noise, so that one network serves
-sigma-space models (alpha = 1) and flow models (alpha = 1 - sigma): at equal sigma/alpha it sees the same
-input and gives the same answer, exactly.
+This is Karras et al. 2022 (EDM, table 1), written for x = alpha * data + sigma * noise. So one network works for
+sigma-space models (alpha = 1) and flow models (alpha = 1 - sigma). At equal sigma/alpha it gets exactly the same
+input and gives exactly the same output.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ WEIGHTS = Path(__file__).parent / "weights"
 AVERAGE = 0.999
 """Decay of the exponential average of the weights."""
 KEPT_EVERY = 250
-"""Steps after which the state of a training is kept."""
+"""Number of steps after which the state of a training is saved."""
 
 
 class Denoiser(nn.Module):
-    """D(x, sigma) around a network F that a subclass brings.
+    """D(x, sigma) around a network F that a subclass provides.
 
     sigma_data  standard deviation of the data's pixels
     """
@@ -37,9 +37,7 @@ class Denoiser(nn.Module):
         self.sigma_data = sigma_data
 
     def network(self, x: Tensor, ratio: Tensor, condition: Tensor | None) -> Tensor:
-        """F of EDM. x [B, ...] of unit variance, ratio = sigma/alpha [B, 1]: a flow model starts where it is
-        infinite.
-        """
+        """F of EDM. x [B, ...] has unit variance. ratio = sigma/alpha [B, 1] is infinite where a flow model starts."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, sigma: Tensor, alpha: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -81,8 +79,8 @@ class Model:
 def level_features(ratio: Tensor, frequencies: int) -> Tensor:
     """Sines and cosines of the noise level, [B, 1] -> [B, 2 * frequencies].
 
-    Smooth in sigma up to where a flow model starts, as real models are: a kink or a steep rise would cost every
-    solver its order.
+    They are smooth in sigma up to the start of a flow model, as in real models. A kink or a steep rise would reduce
+    every solver's order.
     """
     bounded = ratio / (1 + ratio / 20) + 1e-3
     angle = bounded.log() * torch.logspace(-1.0, 0.5, frequencies, dtype=ratio.dtype)
@@ -90,7 +88,7 @@ def level_features(ratio: Tensor, frequencies: int) -> Tensor:
 
 
 def noise_levels(count: int) -> Tensor:
-    """Mostly where there is something to learn, a part over the whole range, [count, 1]."""
+    """Random noise levels, [count, 1]: most are where there is something to learn, some over the whole range."""
     learned = (-1.0 + 1.3 * torch.randn(count, 1)).exp()
     anywhere = (math.log(2e-3) + math.log(1000 / 2e-3) * torch.rand(count, 1)).exp()
     return torch.where(torch.rand(count, 1) < 0.85, learned, anywhere)
@@ -106,9 +104,9 @@ def train(
 ) -> Denoiser:
     """The denoiser's exponential average after training it: EDM's loss and weighting, Adam, a cosine schedule.
 
-    draw    a batch: data [B, ...] and its class weights [B, classes], or None
+    draw    draws a batch: data [B, ...] and its class weights [B, classes], or None
     watch   called with the step and the average every thousandth step and after the last
-    resume  file in which the state is kept now and then; where it exists training goes on from it, to the same weights
+    resume  file in which the state is saved regularly; if it exists, training continues from it to the same weights
     """
     average = copy.deepcopy(denoiser).requires_grad_(False)
     optimiser = torch.optim.Adam(denoiser.parameters(), lr=rate, betas=(0.9, 0.99))
@@ -163,7 +161,7 @@ def save(path: Path, dtype: torch.dtype, **networks: nn.Module) -> None:
 
 
 def load(path: Path, maker: str, parts: Sequence[str], networks: Sequence[nn.Module]) -> None:
-    """Give networks their trained weights, in float32. Raises FileNotFoundError where ``maker`` has not been run."""
+    """Load trained weights into networks, in float32. Raises FileNotFoundError if ``maker`` has not been run."""
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: python -m bench.{maker} makes it.")
     tensors = load_file(path)

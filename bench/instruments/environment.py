@@ -1,4 +1,4 @@
-"""What a measurement was made with: written beside the rows, and told on the pages."""
+"""What a measurement was made with. It is written next to the rows, and the pages show it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from devtools.inprocess import load_comfyui
 from .packages import Package
 
 RESULTS = Path(__file__).parents[1] / "results"
-"""What is measured is written here, and committed."""
+"""Results are written to this folder, and committed."""
 
 
 def record(path: Path, command: str, packages: Iterable[Package] = (), **told: float) -> None:
-    """Write command and versions to a JSON file, those of packages that only this benchmark reads included.
+    """Write the command and the versions to a JSON file, including packages that only this benchmark reads.
 
-    told  numbers that the page tells and no row has
+    told  numbers that the page shows and no row has
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     used = {**versions(), **{package.name: package.version for package in packages}}
@@ -47,7 +47,7 @@ def versions() -> dict[str, str]:
 
 
 def sentence(path: Path) -> str:
-    """The record as a line of Markdown; empty where there is none."""
+    """The record as a line of Markdown, or an empty text if there is no record."""
     if not path.exists():
         return ""
     made = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""A small learned denoiser of 8x8 digits, and the classifier whose features its samples are judged by."""
+"""A small learned denoiser of 8x8 digits, and a classifier whose features are used to judge its samples."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def save(denoiser: Denoiser, classifier: Classifier) -> None:
 
 
 def load() -> tuple[Denoiser, Classifier]:
-    """Both networks, trained. Raises FileNotFoundError where they have not been."""
+    """Both trained networks. Raises FileNotFoundError if they have not been trained."""
     networks = Denoiser(), Classifier()
     edm.load(WEIGHTS, "make.digits", ("denoiser", "classifier"), networks)
     return networks

@@ -1,5 +1,6 @@
-"""Packages that only a benchmark reads: fetched by version and checksum into a folder that git ignores, never
-installed.
+"""Packages that only a benchmark reads. They are fetched by version and checksum, but never installed.
+
+The folder that they are fetched into is ignored by git.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ CACHE = Path(__file__).parents[2] / ".packages"
 
 
 class FetchError(Exception):
-    """One sentence on what went wrong and what to do about it."""
+    """A package could not be fetched. The text is one sentence about the cause and what to do."""
 
 
 @dataclass(frozen=True)
 class Package:
     """A wheel on PyPI, the same on every machine.
 
-    sha256  of the wheel's file
-    tag     of the wheel: Python, ABI and platform; of a wheel with compiled parts only the data is of use here
+    sha256  checksum of the wheel's file
+    tag     the wheel's Python, ABI and platform; only the data in a wheel with compiled parts is used here
     """
 
     name: str
@@ -36,7 +37,7 @@ class Package:
         return f"{self.name}-{self.version}-{self.tag}.whl"
 
     def wheel(self, cache: Path = CACHE) -> Path:
-        """The wheel's path, after fetching it where it is not there yet. Raises FetchError."""
+        """The wheel's path. It is fetched if it is not there yet. Raises FetchError."""
         path = cache / self.file
         if path.exists() and _digest(path) == self.sha256:
             return path

@@ -1,8 +1,7 @@
-"""Samplers of recent papers that ComfyUI does not have, as peers: written from their formulas, as k-diffusion
-functions.
+"""Samplers of recent papers that ComfyUI does not have, for comparison. They are written from the papers' formulas.
 
-They are not ComfyUI's and are not counted as stock in any table: their rows have the mode "peer". Every one makes one
-model call a step, STORK-2 one more at its start.
+They are k-diffusion functions. No table counts them as stock samplers: their rows have the mode "peer". Each makes one
+model call per step, and STORK-2 makes one more at its start.
 """
 
 from __future__ import annotations
@@ -49,11 +48,11 @@ def sample_cab2(model, x, sigmas, extra_args=None, callback=None, disable=None, 
 
         y' = y + h [(1 + r/2) e_i - r/2 e_{i-1}] + theta h [e_i - e~],   r = h/h_{i-1},   h = s_{i+1} - s_i
 
-    e is the noise estimate and e~ what its two predecessors extrapolate to at s_i. Step 0 is Euler's and step 1 plain
-    AB-2; flow models take both in (x, sigma), since s is infinite at their start. Step 1 has the authors' equal-step
-    weights there.
+    e is the noise estimate, and e~ is the extrapolation of its two predecessors to s_i. Step 0 is an Euler step and
+    step 1 is plain AB-2. Flow models make both in (x, sigma), because s is infinite at their start. There, step 1 has
+    the authors' weights for equal steps.
 
-    theta  strength of the correction; the authors' own by default, 0.9 on sigma-space models, 0.2 on flow models
+    theta  strength of the correction; by default the authors' own, 0.9 on sigma-space models and 0.2 on flow models
     """
     is_flow = _is_flow(model)
     theta = (0.2 if is_flow else 0.9) if theta is None else theta
@@ -95,7 +94,7 @@ def _gauss_legendre() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _integral_of_log_tan(angle: float) -> float:
-    """Of log tan from 0 to ``angle`` in [0, pi/2), by parts: what is left to integrate numerically is smooth."""
+    """The integral of log tan from 0 to ``angle`` in [0, pi/2), by parts, so that the numerical part is smooth."""
     if angle == 0.0:
         return 0.0
     nodes, weights = _gauss_legendre()
@@ -144,18 +143,17 @@ def sample_reab2(model, x, sigmas, extra_args=None, callback=None, disable=None)
 
 @cache
 def _gegenbauer_moments(stages: int) -> tuple[float, float]:
-    """What a step of the Runge-Kutta-Gegenbauer method makes of t and t^2 over [0, 1] where the slope depends on t
-    alone.
+    """How a step of the Runge-Kutta-Gegenbauer method integrates t and t^2 over [0, 1], with a slope that depends on t.
 
-    Skaras, Saxton, Meyer and Aslam 2021 (J. Comput. Phys. 425, 109879), with the method's own abscissae: the times at
-    which it is exact for a constant slope. The first moment is 1/2, the second near 1/4: order 2.
+    Skaras, Saxton, Meyer and Aslam 2021 (J. Comput. Phys. 425, 109879). The abscissae are the method's own: the times
+    at which it is exact for a constant slope. The first moment is 1/2 and the second near 1/4, so the order is 2.
     """
 
     def b(j: int) -> float:
         return (1.0, 1 / 3)[j] if j < 2 else 4 * (j - 1) * (j + 4) / (3 * j * (j + 1) * (j + 2) * (j + 3))
 
     first = 6 / ((stages + 4) * (stages - 1))
-    # Of the stages j - 2 and j - 1: their time, and what they made of t and t^2.
+    # The times of the stages j - 2 and j - 1, and their integrals of t and t^2.
     older, newer = np.zeros(3), np.array([first, 0.0, 0.0])
     for j in range(2, stages + 1):
         mu = (2 * j + 1) * b(j) / (j * b(j - 1))
@@ -171,15 +169,17 @@ def _gegenbauer_moments(stages: int) -> tuple[float, float]:
 def sample_stork2(model, x, sigmas, extra_args=None, callback=None, disable=None, stages: int = 50) -> Tensor:
     """STORK-2 for flow models (Tan, Wang, Bertozzi and Ryu 2025, arXiv 2505.24210).
 
-    A stabilized Runge-Kutta-Gegenbauer step of 50 stages whose slopes are not the model's but its Taylor polynomial
-    of degree 2 in sigma, from divided differences of the last three velocities. As that depends on sigma alone, the
-    50 stages come to two moments. The first interval is halved, by Euler and AB-2, and the second is AB-2: one call
-    more than steps. Two things are as the cited method has them and not as the authors' released scheduler does: the
-    stages' times are the Gegenbauer method's own (the released ones are the Legendre method's, and of order 1), and
-    the first derivative allows for unequal steps.
+    This is a stabilized Runge-Kutta-Gegenbauer step of 50 stages. Its slopes are not the model's own. They come from
+    the model's Taylor polynomial of degree 2 in sigma, from divided differences of the last three velocities. This
+    depends only on sigma, so the 50 stages reduce to two moments. The first interval is halved, with Euler and AB-2,
+    and the second is AB-2. So there is one call more than steps.
 
-    For flow models only: on others the paper expands the noise estimate in VP time over equal steps, which says
-    nothing of ComfyUI's schedules.
+    Two things follow the cited method and not the authors' released scheduler. The stages' times are the Gegenbauer
+    method's own (the released ones are the Legendre method's, which give order 1). The first derivative allows for
+    unequal steps.
+
+    It is only for flow models. On other models the paper expands the noise estimate in VP time over equal steps, which
+    does not apply to ComfyUI's schedules.
     """
     if not _is_flow(model):
         raise ValueError("STORK-2 is written here for flow models only.")
@@ -213,7 +213,7 @@ def sample_stork2(model, x, sigmas, extra_args=None, callback=None, disable=None
 
 
 class Peer(NamedTuple):
-    """A sampler, the kinds of model that it is written for, and what it is."""
+    """A sampler, the kinds of model that it is written for, and its description."""
 
     sample: Callable[..., Tensor]
     kinds: tuple[str, ...]

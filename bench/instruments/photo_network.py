@@ -1,6 +1,4 @@
-"""A small class-conditional U-Net for crops of photographs, and the classifier whose features its samples are judged
-by.
-"""
+"""A small class-conditional U-Net for crops of photographs, and a classifier whose features judge its samples."""
 
 from __future__ import annotations
 
@@ -40,7 +38,7 @@ class _Block(nn.Module):
 
 
 class Denoiser(edm.Denoiser):
-    """D(x, sigma) of 32 x 32 colour pictures, given class weights; a row of zeros is the unconditional model."""
+    """D(x, sigma) of 32 x 32 colour pictures, given class weights. A row of zeros means the unconditional model."""
 
     def __init__(self) -> None:
         super().__init__(SIGMA_DATA)
@@ -80,7 +78,7 @@ class Denoiser(edm.Denoiser):
 
 
 class Classifier(nn.Module):
-    """Which photograph a crop comes from; its last hidden layer is the feature space of the Frechet distance."""
+    """Predicts a crop's photograph. Its last hidden layer is the feature space of the Frechet distance."""
 
     FEATURES = 24
 
@@ -108,7 +106,7 @@ def save(denoiser: edm.Denoiser, classifier: Classifier, path: Path = WEIGHTS) -
 
 
 def load() -> tuple[Denoiser, Classifier]:
-    """Both networks, trained. Raises FileNotFoundError where they have not been."""
+    """Both trained networks. Raises FileNotFoundError if they have not been trained."""
     networks = Denoiser(), Classifier()
     edm.load(WEIGHTS, "make.photographs", ("denoiser", "classifier"), networks)
     networks[0].to(memory_format=torch.channels_last)

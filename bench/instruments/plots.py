@@ -1,5 +1,6 @@
-"""The benchmarks' plots: matplotlib's object interface on the Agg canvas, colours that colour-blind people tell
-apart.
+"""The benchmarks' plots, with matplotlib's object interface on the Agg canvas.
+
+Colour-blind people can distinguish their colours.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 from torch import Tensor
 
-# Okabe & Ito's palette without its yellow, which vanishes on white.
+# Okabe & Ito's palette without its yellow, which is hard to see on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 STYLES = {"calibrated": "-", "paper": "--", "paper_tuned": ":"}
@@ -29,7 +30,7 @@ INK, GRID = "#222222", "#DDDDDD"
 
 @dataclass(frozen=True)
 class Ratio:
-    """Error of one mode over that of mode off, in one cell."""
+    """The error of one mode divided by that of mode off, in one cell."""
 
     sampler: str
     mode: str
@@ -52,7 +53,7 @@ def new_figure(width: float, height: float, columns: int, rows: int = 1, **optio
 
 
 def save(figure: Figure, path: Path) -> None:
-    """As PNG, without a date or a version in it: equal results give equal files."""
+    """Save as PNG, without a date or a version, so that equal results give equal files."""
     figure.savefig(path, metadata={"Software": None})
 
 
@@ -61,7 +62,7 @@ def plain(value: float, _position: int = 0) -> str:
 
 
 def ratio_axis(ax: Axes, low: float, high: float) -> None:
-    """A logarithmic y axis for ratios, with ticks that read as numbers."""
+    """A logarithmic y axis for ratios, with plain numbers as ticks."""
     ax.set_yscale("log")
     ax.set_ylim(low, high)
     ax.set_yticks(
@@ -88,7 +89,7 @@ def calls_axis(ax: Axes, calls: Sequence[int], label: str = "model calls") -> No
 def ratio_by_calls(
     points: Sequence[Ratio], path: Path, title: str, label: str, calls_label: str = "model calls"
 ) -> None:
-    """Geometric mean over the cells of a mode's ratio to mode off, against model calls; a panel a family."""
+    """A mode's ratio to mode off against model calls, as geometric means over the cells, with one panel per family."""
     families = list(dict.fromkeys(point.family for point in points))
     samplers = list(dict.fromkeys(point.sampler for point in points))
     modes = [mode for mode in STYLES if any(point.mode == mode for point in points)]
@@ -158,8 +159,9 @@ def contact_sheet(
 
 
 def _tile(pictures: Tensor, across: int, bounds: tuple[float, float]) -> np.ndarray:
-    """[N, C, H, W] -> [rows * height, across * width, 3], each picture framed in white; enlarged, so that every pixel
-    is as wide.
+    """[N, C, H, W] -> [rows * height, across * width, 3]. Each picture has a white frame.
+
+    Pictures are enlarged so that all their pixels have the same width.
     """
     low, high = bounds
     framed = torch.nn.functional.pad(((pictures.float() - low) / (high - low)).clamp(0, 1), (1, 1, 1, 1), value=1.0)
@@ -170,7 +172,7 @@ def _tile(pictures: Tensor, across: int, bounds: tuple[float, float]) -> np.ndar
 
 
 def races(cells: Sequence[tuple[str, int, float]], mode: str, path: Path) -> None:
-    """One dot a cell: best error of this pack's samplers over the best stock error. cells: (family, calls, ratio)."""
+    """One dot per cell: this pack's best error divided by the best stock error. cells: (family, calls, ratio)."""
     families = list(dict.fromkeys(family for family, _, _ in cells))
     budgets = sorted({calls for _, calls, _ in cells})
     figure, (ax,) = new_figure(7.6, 4.2, 1)
@@ -181,7 +183,7 @@ def races(cells: Sequence[tuple[str, int, float]], mode: str, path: Path) -> Non
             if not values:
                 continue
             place = at + (i - (len(families) - 1) / 2) * 0.4
-            # Spread by rank, so that dots of like height stand beside one another.
+            # Spread by rank, so that dots of similar height are next to each other.
             spread = [place + 0.14 * (((7 * k) % 11) / 5 - 1) for k in range(len(values))]
             ax.plot(
                 spread, values, linestyle="", marker=MARKERS[i], markersize=4.5, color=COLOURS[i], alpha=0.7,

@@ -1,4 +1,4 @@
-"""A distribution as a sampling problem whose denoiser is known exactly, with CFG, rounding and all.
+"""A distribution as a sampling problem whose denoiser is known exactly, with CFG and rounding.
 
 The posterior mean
 
@@ -22,20 +22,21 @@ from .distributions import Distribution
 class Problem:
     """A distribution as a sampling problem.
 
-    name          as in the results
-    shape         of one latent, such as (1, 8, 8)
-    distribution  what is sampled
-    note          what it is, for people
-    groups        what it counts as: "gaussian", "plane", "mixture", "image", "cfg", "flat" (exactly even areas),
-                  "edges", "manifold", "rounded"; "exact": a check of what is exact there, the plain step or the
-                  calibrated rule, and no measure of anything
-    cfg           guidance scale; 1 for none. Above 1 sample i asks for class i modulo the classes
-    samples       how many start noises the benchmark follows
-    negative      under CFG, the negative is each sample's next class and not the unconditional
-    interval      under CFG, the levels of sigma / alpha between which it acts; elsewhere the sample's class alone does
-    min_steps     of the reference: many for data without a width, see :func:`bench.instruments.reference.converge`
-    rounded       the model's output, (x - D) / sigma in every kind of model, is rounded to bfloat16: what a sampler
-                  gets, and not what the reference is made of
+    name          the name in the results
+    shape         shape of one latent, such as (1, 8, 8)
+    distribution  the distribution that is sampled
+    note          a description
+    groups        the groups it belongs to: "gaussian", "plane", "mixture", "image", "cfg", "flat" (exactly uniform
+                  areas), "edges", "manifold", "rounded", "exact". The last is not a measurement. It only checks what is
+                  exact there: the plain step or the calibrated rule
+    cfg           guidance scale; 1 means none. Above 1, sample i asks for class i modulo the number of classes
+    samples       how many initial noises the benchmark uses
+    negative      with CFG, the negative is each sample's next class and not the unconditional
+    interval      with CFG, the levels of sigma / alpha between which it acts; elsewhere only the sample's class is used
+    min_steps     the reference's minimum number of steps; data without a width needs many, see
+                  :func:`bench.instruments.reference.converge`
+    rounded       whether the model's output, (x - D) / sigma in every kind of model, is rounded to bfloat16 for
+                  samplers; the reference is never rounded
     """
 
     name: str
@@ -51,7 +52,7 @@ class Problem:
     min_steps: int = 200
 
     def condition(self, batch: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Class weights of the samples, [B, classes]: one class each under CFG, else unconditional."""
+        """Class weights of the samples, [B, classes]: one class each with CFG, otherwise unconditional."""
         classes = self.distribution.classes
         if self.cfg == 1.0:
             return torch.zeros(batch, classes, dtype=dtype)
@@ -71,7 +72,7 @@ class Problem:
         return low * alpha <= sigma <= high * alpha
 
     def breaks(self, flow: bool) -> tuple[float, ...]:
-        """The levels where CFG sets in and ends: there the ODE has a jump."""
+        """The levels where CFG starts and ends. The ODE has a jump there."""
         return tuple(level / (1 + level) if flow else level for level in self.interval or ())
 
     def predict(self, x: Tensor, sigma: Tensor | float, flow: bool, condition: Tensor | None) -> Tensor:

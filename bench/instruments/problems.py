@@ -1,9 +1,9 @@
-"""The problems that the benchmarks sample: their exact denoisers let a sampler's error be measured and not guessed.
+"""The problems that the benchmarks sample. Their exact denoisers let a sampler's error be measured instead of guessed.
 
-Every distribution here is a mixture of Gaussians (or of points, Gaussians without a width) or uniform on a
-sphere. Their posterior mean is Bayes' rule with Gaussian conditioning, or a ratio of Bessel functions. What varies is
-where the Gaussians come from: designed covariances, curves in the plane, scikit-learn's digits, patches of its sample
-photographs, drawn line art and flat areas. Nothing is downloaded.
+Every distribution here is a mixture of Gaussians, a mixture of points (Gaussians without a width), or uniform on a
+sphere. The posterior mean is Bayes' rule with Gaussian conditioning, or a ratio of Bessel functions. The Gaussians come
+from designed covariances, curves in the plane, scikit-learn's digits, patches of its sample photographs, drawn line art
+and flat areas. Nothing is downloaded.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""The converged end point of a problem's ODE, and how far from converged it is.
+"""The converged end point of a problem's ODE, and how far it is from convergence.
 
-dx/dsigma = (x - D(x, sigma)) / sigma is the sampling ODE of sigma-space and flow models alike. It is
-solved by the classical Runge-Kutta method of order 4 in float64, in the variable t = asinh(sigma / c):
-steps are even in log sigma above c and even in sigma below it. The schedule does not stop at the
-model's smallest noise level but goes on to 2e-5, where the distance to sigma = 0 no longer counts;
-a reference that ends with one Euler step from sigma_min would be wrong by what the last step of a
-sampler is about.
+dx/dsigma = (x - D(x, sigma)) / sigma is the sampling ODE of both sigma-space and flow models. It is solved
+by the classical Runge-Kutta method of order 4 in float64, in the variable t = asinh(sigma / c). Steps are
+even in log sigma above c and even in sigma below it. The schedule does not stop at the model's smallest
+noise level. It continues to 2e-5, where the distance to sigma = 0 no longer matters. A reference that ends
+with one Euler step from sigma_min would have exactly the error that a sampler's last step is about.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from torch import Tensor
 
 SIGMA_END = 2e-5
 SIGMA_BEND = 3e-3
-"""Where the steps turn from even in log sigma to even in sigma: well below the width of any data here."""
+"""The level where the steps change from even in log sigma to even in sigma. It is far below the width of any data."""
 
 Denoise = Callable[[Tensor, float], Tensor]
 """(x [B, ...] float64, sigma) -> denoised [B, ...]"""
@@ -28,7 +27,7 @@ Denoise = Callable[[Tensor, float], Tensor]
 
 @dataclass(frozen=True)
 class Reference:
-    """Where the ODE ends.
+    """The end point of the ODE.
 
     samples  [B, ...] float64
     error    [B] estimate of the RMS error of each sample, from the run with half as many steps
@@ -57,16 +56,16 @@ def converge(
     """Double ``steps`` until the mean error estimate is below ``tolerance``, or ``max_steps`` is reached.
 
     start      [B, ...] the state at sigma_start, in any dtype
-    breaks     levels at which the denoiser has a jump: steps end there, and ``denoise`` is asked on either side
-    min_steps  for data without a width, where every run ends on some data point exactly: two runs that agree on a wrong
-               one show no error, which finer steps must rule out
+    breaks     levels at which the denoiser has a jump; steps end there, and ``denoise`` is called on both sides
+    min_steps  minimum number of steps, for data without a width. There every run ends exactly on some data point, so
+               two runs that agree on a wrong point show no error. Finer steps must rule that out
     """
     start = start.double()
     coarse = solve(denoise, start, sigma_start, steps, breaks)
     while True:
         steps *= 2
         fine = solve(denoise, start, sigma_start, steps, breaks)
-        # An error of order 4 falls to a sixteenth: the difference is 15 times what is left.
+        # An error of order 4 falls to a sixteenth, so the difference is 15 times the remaining error.
         error = rms(fine - coarse) / 15
         if (float(error.mean()) < tolerance and steps >= min_steps) or 2 * steps > max(max_steps, min_steps):
             return Reference(fine, error, steps)
@@ -80,8 +79,9 @@ def rms(difference: Tensor) -> Tensor:
 
 @torch.no_grad()
 def solve(denoise: Denoise, x: Tensor, sigma_start: float, steps: int, breaks: Sequence[float] = ()) -> Tensor:
-    """The end point from x at sigma_start, by a number of Runge-Kutta steps; steps end at the levels where the denoiser
-    jumps.
+    """The end point from x at sigma_start, by a number of Runge-Kutta steps.
+
+    Steps end at the levels where the denoiser jumps.
     """
     levels = [sigma_start, *sorted((b for b in breaks if SIGMA_END < b < sigma_start), reverse=True), SIGMA_END]
     length = log_like(sigma_start) - log_like(SIGMA_END)
@@ -95,7 +95,7 @@ def solve(denoise: Denoise, x: Tensor, sigma_start: float, steps: int, breaks: S
 def advance(
     denoise: Denoise, x: Tensor, sigma_start: float, sigma_end: float, steps: int, within: bool = False
 ) -> Tensor:
-    """The state at sigma_end > 0 from that at sigma_start; ``within``: the denoiser is asked between the two only."""
+    """The state at sigma_end > 0, from the one at sigma_start. ``within``: call the denoiser only between the two."""
 
     def rate(x: Tensor, t: float) -> Tensor:
         """dx/dt = dx/dsigma * dsigma/dt."""

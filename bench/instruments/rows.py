@@ -1,4 +1,4 @@
-"""Measurements as rows of a CSV file, one frozen dataclass a row."""
+"""Measurements as rows of a CSV file, one frozen dataclass per row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAKERS = {"int": int, "float": float, "str": str}
 
 
 def read(path: Path, row: type[Row]) -> list[Row]:
-    """The rows of a file; none where it does not exist. The dataclass has fields of type int, float and str."""
+    """The rows of a file, or none if it does not exist. The dataclass has fields of type int, float and str."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
@@ -31,7 +31,7 @@ def need(path: Path, row: type[Row]) -> list[Row]:
 
 
 class Writer(Generic[Row]):
-    """Begins a file with the rows to keep and appends to it, each row at once on the disk."""
+    """Begins a file with the rows to keep, and appends new rows. Each row is written to the disk at once."""
 
     def __init__(self, path: Path, row: type[Row], kept: Iterable[Row] = ()) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

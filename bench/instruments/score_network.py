@@ -1,13 +1,13 @@
 """Score networks that other people trained on galaxies, read from PyPI's `galaxygrad` without its code.
 
-The package (M. Sampson) holds mixer networks (Tolstikhin et al. 2021) in Equinox's format, a sequence of NumPy
-arrays behind one another, in the order of the layers. A network gives the score of the variance-preserving process
-with integrated beta t (Song et al. 2021):
+The package (M. Sampson) holds mixer networks (Tolstikhin et al. 2021) in Equinox's format. This is a sequence of
+NumPy arrays in the order of the layers. A network gives the score of the variance-preserving process with
+integrated beta t (Song et al. 2021):
 
     y = alpha * data + sqrt(1 - alpha^2) * noise,   alpha = exp(-t/2),   0 <= t <= 10
 
-so that its noise level, sigma/alpha in the convention of this pack, is sqrt(exp(t) - 1): 148 at t = 10, where
-the training ended. Nothing is clipped here: at a higher level the plane that holds the time goes on above 1.
+So its noise level, sigma/alpha in this pack's convention, is sqrt(exp(t) - 1). It is 148 at t = 10, where the
+training ended. Nothing is clipped here: at a higher level, the plane that holds the time is above 1.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TRAINED_UP_TO = 148.0
 
 
 def read_arrays(data: bytes) -> list[np.ndarray]:
-    """The arrays of an .eqx file, in its order. Raises ValueError where the file is cut off or holds something else."""
+    """The arrays of an .eqx file, in its order. Raises ValueError if the file is cut off or holds something else."""
     stream, arrays = io.BytesIO(data), []
     while stream.tell() < len(data):
         arrays.append(np.load(stream, allow_pickle=False))
@@ -40,7 +40,7 @@ def read_arrays(data: bytes) -> list[np.ndarray]:
 
 
 class _Mixer(nn.Module):
-    """One perceptron along the patches, one along the channels, each on the normalised whole and added to it."""
+    """One perceptron along the patches and one along the channels, each applied to the normalised input and added."""
 
     def __init__(self, channels: int, patches: int, patch_width: int, channel_width: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class _Mixer(nn.Module):
 class ScoreNetwork(nn.Module):
     """The score of noisy pictures with one channel.
 
-    arrays  of an .eqx file: convolution in, transposed convolution out, the blocks, the last norm, the end of time
+    arrays  those of an .eqx file: input convolution, output transposed convolution, blocks, last norm, end of time
     """
 
     def __init__(self, arrays: Sequence[np.ndarray]) -> None:
@@ -89,7 +89,7 @@ class ScoreNetwork(nn.Module):
         for parameter, array in zip(parameters, arrays, strict=False):
             value = torch.from_numpy(array.copy())
             if parameter is self.conv_out.weight:
-                # JAX convolves with the kernel as it stands, [out, in, y, x]; torch's is the gradient of a convolution.
+                # JAX convolves with the kernel as it is, [out, in, y, x]; torch's is the gradient of a convolution.
                 value = value.transpose(0, 1).flip(2, 3)
             if value.numel() != parameter.numel() or (value.ndim == parameter.ndim and value.shape != parameter.shape):
                 raise ValueError(
@@ -112,8 +112,8 @@ class ScoreNetwork(nn.Module):
 class Galaxies:
     """A network as a denoiser, for sampling through ComfyUI: see :class:`bench.instruments.comfy_model.Predictor`.
 
-    The network runs in float32, as it was trained; the rest in the dtype of x, so that a reference in float64 does not
-    suffer from D's being close to x at small sigma.
+    The network runs in float32, as it was trained. The rest runs in the dtype of x, so that a float64 reference keeps
+    its precision where D is close to x at small sigma.
     """
 
     cfg = 1.0
@@ -137,6 +137,6 @@ class Galaxies:
 
 
 def load(name: str, wheel: Path | None = None) -> ScoreNetwork:
-    """A network of FILES. Raises packages.FetchError where the package cannot be fetched."""
+    """A network from FILES. Raises packages.FetchError if the package cannot be fetched."""
     with zipfile.ZipFile(wheel or GALAXYGRAD.wheel()) as archive:
         return ScoreNetwork(read_arrays(archive.read(f"galaxygrad/{FILES[name]}")))

@@ -1,7 +1,7 @@
-"""ComfyUI's own samplers as peers: which can solve the ODE, with which options, and at what price.
+"""ComfyUI's own samplers, for comparison: which can solve the ODE, with which options, and with how many calls.
 
-A sampler takes part if it solves the sampling ODE of the guided model without noise at a number of model
-calls that is known beforehand. Samplers that draw noise by default take part with it turned off.
+A sampler takes part if it solves the guided model's sampling ODE without noise, and if its number of model
+calls is known beforehand. Samplers that draw noise by default take part with the noise turned off.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .problems import problem
 
 
 def _no_noise(sigma: Tensor, sigma_next: Tensor) -> float:
-    """A noise sampler for runs that draw none; without it some samplers build a Brownian tree in vain."""
+    """A noise sampler for runs without noise. Without it, some samplers build a Brownian tree that they do not need."""
     return 0.0
 
 
@@ -47,7 +47,7 @@ DETERMINISTIC: dict[str, dict[str, Any]] = {
     "deis": {},
     "res_multistep": {},
     "gradient_estimation": {},
-    # With this noise scaler and no noise the extended reverse SDE is the ODE (the node's solver type "ODE").
+    # With this noise scaler and without noise, the extended reverse SDE is the ODE (the node's solver type "ODE").
     "er_sde": {"s_noise": 0.0, "noise_sampler": _no_noise, "noise_scaler": lambda ratio: ratio},
     "seeds_2": _ETA_0,
     "seeds_3": _ETA_0,
@@ -64,7 +64,7 @@ ALIASES: dict[str, str] = {
     "res_multistep_ancestral": "res_multistep",
     "exp_heun_2_x0_sde": "exp_heun_2_x0",
 }
-"""At eta 0 the same arithmetic as another, which :func:`alias_differences` shows: not run twice."""
+"""At eta 0 these have the same arithmetic as another sampler, as :func:`alias_differences` shows. They are not run."""
 
 _GPU = "the same function as without _gpu; only the device of its noise differs, and there is no noise"
 _CFG_PP = "CFG++ is another ODE than that of the guided model: its end point is not the reference"
@@ -85,7 +85,7 @@ SKIPPED: dict[str, str] = {
     "gradient_estimation_cfg_pp": _CFG_PP,
     **{name: f"{other} at eta 0" for name, other in ALIASES.items()},
 }
-"""Name: why it does not take part."""
+"""For each name, why it does not take part."""
 
 
 NOTES: dict[str, str] = {
@@ -97,7 +97,7 @@ NOTES: dict[str, str] = {
     "sa_solver": "at tau 0, its node's eta 0",
     "sa_solver_pece": "the same",
 }
-"""Name: what to know of a sampler that takes part."""
+"""For each name, what to know about a sampler that takes part."""
 
 
 def peers() -> list[str]:
@@ -106,7 +106,7 @@ def peers() -> list[str]:
 
 
 def unjudged() -> list[str]:
-    """Samplers of this ComfyUI, or of another pack, that this file does not know: not measured."""
+    """Samplers of this ComfyUI, or of another pack, that this file does not know. They are not measured."""
     known = DETERMINISTIC.keys() | SKIPPED.keys()
     return [name for name in comfy.samplers.SAMPLER_NAMES if name not in known and not name.startswith("erk_")]
 
@@ -130,7 +130,7 @@ def runs(modes: Iterable[str], stock: Iterable[str] = ()) -> list[tuple[str, str
 
 @cache
 def _calls(sampler: str) -> tuple[int, int]:
-    """Model calls are a * steps + b, counted on a cheap problem: (a, b)."""
+    """(a, b), where the number of model calls is a * steps + b. It is counted on a cheap problem."""
     plane = problem("spiral-0.10")
     # Every peer is written for flow models.
     kind, schedule, function = (
@@ -138,13 +138,13 @@ def _calls(sampler: str) -> tuple[int, int]:
     )
     bench = Bench(plane, kind, plane.noise(1))
     options = DETERMINISTIC.get(sampler) or {}
-    # Seven and ten: dpm_fast plans in threes.
+    # Seven and ten steps, because dpm_fast plans in groups of three.
     seven, ten = (bench.sample(function, bench.sigmas(schedule, steps), options)[1] for steps in (7, 10))
     return (ten - seven) // 3, seven - 7 * ((ten - seven) // 3)
 
 
 def steps_within(sampler: str, budget: int) -> int:
-    """The most steps whose model calls fit the budget; less than 2 means that it cannot take part."""
+    """The largest number of steps whose model calls fit the budget. Below 2, the sampler cannot take part."""
     per_step, offset = _calls(sampler)
     return (budget - offset) // per_step
 
@@ -157,7 +157,7 @@ def alias_differences() -> dict[str, float]:
         bench = Bench(plane, kind, plane.noise(4))
         sigmas = bench.sigmas(schedule, 6)
         for name, other in ALIASES.items():
-            # Through the k-diffusion function itself: noise that is multiplied by zero is still drawn.
+            # Call the k-diffusion function itself, because noise that is multiplied by zero is still drawn.
             ours = bench.sample(name, sigmas, {"eta": 0.0})[0]
             theirs = bench.sample(other, sigmas)[0]
             differences[name] = max(differences[name], float(torch.dist(ours, theirs, float("inf"))))

@@ -1,9 +1,9 @@
-"""Step-distilled students of exact problems: what a distillation would give that worked perfectly.
+"""Step-distilled students of exact problems: the result of a perfect distillation.
 
-Distilled models (Salimans & Ho 2022; Song et al. 2023) no longer predict the posterior mean: their output is chosen so
-that few Euler steps land where the teacher's ODE goes. A solver of higher order, or a correction that models the
-denoiser, takes that output for what it is not. Here the teacher is a problem of bench/instruments/problems.py, and the
-student's output is computed by solving the teacher's ODE finely at every call.
+Distilled models (Salimans & Ho 2022; Song et al. 2023) no longer predict the posterior mean. Their output is chosen so
+that a few Euler steps end where the teacher's ODE ends. A solver of higher order, or a correction that models the
+denoiser, misinterprets that output. Here the teacher is a problem of bench/instruments/problems.py. The student's
+output is computed by solving the teacher's ODE with fine steps at every call.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from .problem import Problem
 from .reference import SIGMA_END, advance, log_like, solve
 
 DENSITY = 10.0
-"""Runge-Kutta steps for an e-fold of sigma: a unit of the variable in bench/instruments/reference.py. The error is far
-below any that is measured.
+"""Runge-Kutta steps per unit of the variable in bench/instruments/reference.py, which is an e-fold of sigma.
+
+Their error is far below any that is measured.
 """
 
 
 class _Student:
-    """A teacher's ODE, in the form that ComfyUI samples: see :class:`bench.instruments.comfy_model.Predictor`.
+    """A teacher's ODE in the form that ComfyUI samples: see :class:`bench.instruments.comfy_model.Predictor`.
 
-    The teacher's guidance is part of what was distilled: the student is sampled without.
+    The teacher's guidance is distilled into the student, so the student is sampled without guidance.
     """
 
     cfg = 1.0
@@ -37,8 +38,9 @@ class _Student:
         return torch.zeros(batch, 1)
 
     def predict(self, x: Tensor, sigma: Tensor | float, flow: bool, condition: Tensor | None = None) -> Tensor:
-        """[B, ...] -> [B, ...] of the same dtype. Raises ValueError for samples at different levels, or another kind of
-        model.
+        """[B, ...] -> [B, ...] of the same dtype.
+
+        Raises ValueError for samples at different levels, or for another kind of model.
         """
         levels = torch.as_tensor(sigma).flatten()
         if flow != self.flow or not bool((levels == levels[0]).all()):
@@ -58,9 +60,9 @@ class _Student:
 
 
 class EulerStudent(_Student):
-    """An Euler step between its levels lands where the teacher's ODE goes.
+    """A student for which an Euler step between its levels ends where the teacher's ODE ends.
 
-    levels  [n + 1] falling, the last 0. Between two of them the output is that of the upper one: constant in sigma
+    levels  [n + 1] falling, the last 0; between two of them, the output is that of the upper one, constant in sigma
     """
 
     def __init__(self, teacher: Problem, flow: bool, levels: Tensor) -> None:
@@ -72,7 +74,7 @@ class EulerStudent(_Student):
             raise ValueError(f"A student's levels fall to 0; these are {self.levels}.")
 
     def output(self, x: Tensor, sigma: float) -> Tensor:
-        # Levels come back from float32, and may be off by its rounding.
+        # The levels have been in float32, and may differ by its rounding.
         i = max((i for i, level in enumerate(self.levels[:-1]) if level >= sigma * (1 - 1e-5)), default=0)
         upper, lower = self.levels[i : i + 2]
         # x_lower = D + lower/upper (x - D), solved for D.
@@ -80,7 +82,7 @@ class EulerStudent(_Student):
 
 
 class ConsistencyStudent(_Student):
-    """The output is the end point of the teacher's ODE from x."""
+    """A student whose output is the end point of the teacher's ODE from x."""
 
     def output(self, x: Tensor, sigma: float) -> Tensor:
         return self.follow(x, sigma, 0.0) if sigma > SIGMA_END else self._teach(x, sigma)

@@ -1,4 +1,4 @@
-"""Means, ratios and Markdown tables of results, and what counts in them."""
+"""Means, ratios and Markdown tables of results, and the rules for what they count."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import Path
 from torch import Tensor
 
 EXACT = 1e-3
-"""Where mode off errs by less than this fraction of the data's scale it has solved the cell: a ratio there says
-nothing, and what counts is how much a mode adds."""
+"""Mode off has solved a cell if its error is less than this fraction of the data's scale.
+
+A ratio says nothing there, and what counts is how much error a mode adds.
+"""
 
 WORSE_BY = 1e-3
 """A sample counts as made worse if its error grew by more than this fraction (and by more than rounding, 1e-6)."""
@@ -27,7 +29,7 @@ def ratio(value: float, base: float) -> float:
 
 
 def geometric_mean(values: Iterable[float]) -> float:
-    """NaN where there is nothing to average, or something is infinite."""
+    """The geometric mean. NaN if there is nothing to average, or if something is infinite."""
     values = list(values)
     return statistics.geometric_mean(values) if values and all(math.isfinite(v) and v > 0 for v in values) else math.nan
 
