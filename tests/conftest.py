@@ -1,4 +1,4 @@
-"""A real ComfyUI server, started once for all tests that need one; and the pack in this process."""
+"""A real ComfyUI server, started once for all tests that need it, and the pack in this process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-# What needs ComfyUI is imported where it is used: the tests of erk need none.
+# Imports that need ComfyUI are made where they are used, because the tests of erk do not need it.
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,7 @@ def server():
 
 @pytest.fixture(scope="session")
 def model_server():
-    """A server with the tests' own nodes (tests/support/probe_nodes), where tiny models are written to."""
+    """A server with the tests' own nodes (tests/support/probe_nodes). Tests write their tiny models into its folder."""
     from devtools.comfyui import serve
 
     probe = Path(__file__).parent / "support" / "probe_nodes"

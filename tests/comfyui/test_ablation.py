@@ -1,4 +1,4 @@
-"""The ablation switches off what it says, and puts it back."""
+"""The ablation switches off what it says, and restores it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark's quick variant: the orderings that hold with a wide margin."""
+"""The benchmark's quick variant: the rankings that hold with a wide margin."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_page_without_rows_says_what_makes_them(tmp_path):
 
 @pytest.mark.parametrize("flow", [False, True])
 def test_a_denoiser_is_the_posterior_mean(flow):
-    """Against the plain definition E[data | x]: samples of the data, weighed by how well they explain x."""
+    """Compared with the plain definition E[data | x]: samples of the data, weighted by how well they explain x."""
     from sklearn.datasets import load_digits
 
     generator = torch.Generator().manual_seed(0)
@@ -70,8 +70,9 @@ def test_a_denoiser_is_the_posterior_mean(flow):
 
 
 class TestWhatAStepCosts:
-    """Counted, not timed: what guidance keeps and launches over ComfyUI's own sampler. The bounds are what was
-    measured, rounded up.
+    """What guidance keeps and launches in addition to ComfyUI's own sampler. It is counted, not timed.
+
+    The bounds are the measured values, rounded up.
     """
 
     @pytest.mark.parametrize(
@@ -93,6 +94,6 @@ class TestWhatAStepCosts:
         [("heun", 101), ("dpm_2", 103), ("dpmpp_2s", 104), ("deis", 85), ("abm", 117), ("euler", 84)],
     )
     def test_kernels(self, solver, most):
-        """Of a latent that is worked on in one piece."""
+        """For a latent that is processed in one piece."""
         *_, calibrated = measure(solver, torch.randn(1, *LATENTS["SDXL 1024"]), "SDXL 1024", "fp32", repeats=1)
         assert calibrated.mode == "calibrated" and 20 < calibrated.kernels < most

@@ -14,7 +14,7 @@ BUDGETS = (8, 12, 16, 24, 32, 64)
 
 
 def law(order: float, factor: float = 1.0) -> list[tuple[float, float]]:
-    """A power law, which interpolation of logarithms meets exactly."""
+    """A power law, which interpolation of logarithms reproduces exactly."""
     return [(float(calls), factor * calls**-order) for calls in BUDGETS]
 
 
@@ -39,7 +39,7 @@ def test_need():
 
 
 def test_a_loss_is_as_large_as_it_is():
-    """Theirs at 8 calls is as good as ours at 20: 0.4, at whatever number of calls of ours the question is asked."""
+    """Theirs at 8 calls is as good as ours at 20. So the answer is 0.4 for any number of our calls."""
     theirs = [(calls, error * (20 / 8) ** -3) for calls, error in law(3)]
     for calls in (8, 12, 16):
         made = need(theirs, law(3), calls)

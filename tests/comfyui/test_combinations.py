@@ -18,7 +18,7 @@ from bench.instruments.stock import erk_samplers
 
 @pytest.mark.parametrize("kind", ["eps", pytest.param("flow", marks=pytest.mark.long)])
 def test_the_reference_through_the_guider_is_the_one_by_formula(kind):
-    """CFG by ComfyUI's guider in float64 against the guided denoiser written down: two ways to one end point."""
+    """CFG by ComfyUI's guider in float64 and the guided denoiser from its formula reach the same end point."""
     guided = Guided("digits-cfg-2", kind)
     start = float(guided.bench.sigmas("karras" if kind == "eps" else "simple", 8)[0])
     ours = guided.converge(COMBINATIONS["CFG 2"](guided), start)
@@ -28,7 +28,7 @@ def test_the_reference_through_the_guider_is_the_one_by_formula(kind):
 
 
 def test_each_guidance_is_an_ode_of_its_own():
-    """No two of them answer alike, so none is left out by mistake."""
+    """No two of them give the same result, so none has been left out by mistake."""
     guided = Guided("mixture-cfg-2", "eps")
     sigmas = torch.tensor([5.0, 2.0, 1.0, 0.5])
     seen = {name: guided.sample(make(guided), "euler", sigmas)[0] for name, make in COMBINATIONS.items()}
@@ -49,7 +49,7 @@ def test_the_committed_tables_are_of_the_committed_rows():
 @pytest.mark.parametrize("sampler", sorted({row.sampler for row in read(CSV, Row)}))
 @pytest.mark.parametrize("combination", ["CFG 1", "CFG 2", "CFG 4", "CFG 7.5", "Autoguidance 2", "Autoguidance 3"])
 def test_calibrated_adds_up_with_cfg_and_autoguidance(combination, sampler):
-    """What README.md says, on the committed rows: the error falls under each of them, with every solver."""
+    """The committed rows show what README.md says: the error falls with each of them and every solver."""
     rows = [row for row in read(CSV, Row) if (row.combination, row.sampler) == (combination, sampler)]
     off = {(row.problem, row.kind, row.budget): row.mean for row in rows if row.mode == "off"}
     ratios = [row.mean / off[row.problem, row.kind, row.budget] for row in rows if row.mode == "calibrated"]

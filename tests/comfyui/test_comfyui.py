@@ -163,7 +163,7 @@ class TestDemoModel:
     """The demo's denoiser is the exact posterior mean."""
 
     def test_tweedie(self):
-        """D = (x + sigma^2 grad log p(x)) / alpha, with the density written down independently, in float64."""
+        """D = (x + sigma^2 grad log p(x)) / alpha, with an independent formula for the density, in float64."""
         mixture = pictures.TileMixture().double()
         for alpha, sigma in ((1.0, 3.0), (1.0, 0.2), (0.4, 0.6)):
             generator = torch.Generator().manual_seed(1)
@@ -196,7 +196,7 @@ class TestDemoModel:
         assert (own - picture).square().mean() < 0.01 * (other - picture).square().mean()
 
     def test_cfg_and_zero_out_mean_what_they_say(self):
-        """At cfg 1 the class alone counts; ConditioningZeroOut is "everything"."""
+        """At cfg 1 only the class counts. ConditioningZeroOut means "everything"."""
         model = demo.build_demo_model("eps")
         sigmas = sigmas_for(model, 8)
         plain, strong = sample(model, "euler", sigmas, cfg=1.0), sample(model, "euler", sigmas, cfg=6.0)
@@ -209,7 +209,7 @@ class TestDemoModel:
             sample(model, "erk_heun", sigmas_for(model, 2), size=40)
 
     def test_samples_are_pictures_of_the_class(self):
-        """Sampling with many steps lands on tiles of the class: nearer to one of its designs than to any other's."""
+        """With many steps, every tile is closer to a design of its class than to one of any other class."""
         model = demo.build_demo_model("eps")
         result = sample(model, "erk_deis", sigmas_for(model, 30), size=96, batch=4)
         mixture = model.model.diffusion_model
@@ -222,7 +222,7 @@ class TestDemoModel:
 @pytest.mark.parametrize("mode", erk.MODES)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_sampler_is_its_solver_on_the_model(name, mode, kind):
-    """What tests of ``erk`` show of a solver holds for the sampler: the same numbers, on eps, v and flow models."""
+    """What tests of ``erk`` show for a solver holds for the sampler: the same numbers on eps, v and flow models."""
     model = demo.build_demo_model(kind)
     sigmas, process = sigmas_for(model, 6), erk.FLOW if kind == "flow" else erk.SIGMA_SPACE
     results = []

@@ -1,7 +1,6 @@
-"""On CUDA devices: no step waits for it, half precision samples, and the result is the CPU's. Skipped where there is
-none.
+"""On a CUDA device no step waits for it, half precision works, and the result equals the CPU's. Skipped without one.
 
-What fake tensors show (:mod:`fake_cuda`) is tested everywhere: nothing is read back, and no devices are mixed.
+Fake tensors (:mod:`fake_cuda`) are tested everywhere: nothing is read back, and no devices are mixed.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ BOTH = pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
 def sample(
     solver: str, mode: str, process: erk.NoiseProcess, x: Tensor, trace: erk.Trace | None = None, checked: bool = False
 ) -> Tensor:
-    """A run of eight steps; ``checked``: anything that waits for the device after the first model call raises."""
+    """A run of eight steps. If ``checked``, anything that waits for the device after the first model call raises."""
     sigmas = schedule(process, 8).to(x.device)
 
     def model(x: Tensor, sigma: Tensor) -> Tensor:
@@ -86,7 +85,7 @@ def test_half_precision(solver, mode, process, dtype):
 @pytest.mark.parametrize("traced", [False, True])
 @pytest.mark.parametrize("shape", [(2, 4, 16, 16), (1, 2, 3, 8, 8), (2, 3, 40)], ids=["image", "video", "audio"])
 def test_nothing_is_read_back(solver, mode, process, traced, shape):
-    """As above with tensors that have nothing to be read; for inpainting too."""
+    """The same with tensors that have no values to read, with inpainting too."""
     dtype = {4: torch.float32, 5: torch.bfloat16, 3: torch.float16}[len(shape)]
     with FakeCuda():
         x = torch.empty(shape, device="cuda", dtype=dtype)
@@ -105,7 +104,7 @@ def test_nothing_is_read_back(solver, mode, process, traced, shape):
 
 @without_cuda
 def test_fake_tensors_show_what_waits():
-    """That the test above can fail."""
+    """Shows that the test above can fail."""
     with FakeCuda():
         x = torch.empty(3, device="cuda")
         with pytest.raises(DataDependentOutputException):

@@ -1,6 +1,4 @@
-"""Other people's score networks are read and evaluated as their format says; what a benchmark fetches is the pinned
-file.
-"""
+"""Other people's score networks are read and evaluated as their format says. Benchmarks fetch only the pinned file."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The default never bursts a picture: the demo model under CFG, as a new user's first graph has it.
+"""The default never makes values explode: the demo model with CFG, as in a new user's first graph.
 
-Nodes' own functions in a real ComfyUI; no server, which would add nothing but time here.
+This calls the nodes' own functions in a real ComfyUI. A server would only take more time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CFGS = (1.0, 3.0, 8.0, 12.0)
 
 
 def clipped(kind: str, scheduler: str, solver: str, steps: int, cfg: float, mode: str) -> torch.Tensor:
-    """Share of each picture's values that lie outside -1..1, [B]."""
+    """Share of each picture's values outside -1..1, [B]."""
     demo = pack_module("nodes.demo.model")
     model = demo.build_demo_model(kind)
     sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps)
@@ -54,8 +54,9 @@ def test_other_solvers_do_not_burst(kind, scheduler, solver, cfg):
 
 
 def test_the_first_graph_has_few_clipped_values():
-    """Karras at 8 steps and CFG 8, where calibrated clipped 0.99 of all values once, and off 0.46; 0.21 with either
-    today.
+    """Karras at 8 steps and CFG 8. There, calibrated once clipped 0.99 of all values, and off 0.46.
+
+    Today it is 0.21 with either.
     """
     assert clipped("eps", "karras", "abm", 8, 8.0, "calibrated").mean() < 0.25
 

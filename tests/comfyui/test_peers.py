@@ -47,7 +47,7 @@ def test_order_two(run, name, flow, bend):
 
 @pytest.mark.parametrize(("sampler", "flow"), [(sample_cab2, False), (sample_cab2, True), (sample_stork2, True)])
 def test_a_constant_denoiser_is_reached(run, sampler, flow):
-    """Where nothing bends, steps are exact, the last to 0 included."""
+    """On linear problems steps are exact, including the last one to 0."""
     target = torch.linspace(-1, 1, 6, dtype=torch.float64).view(2, 3)
     x = torch.randn((2, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     levels = [1.0, 0.9, 0.6, 0.5, 0.2, 0.0] if flow else [9.0, 5.0, 2.0, 1.5, 0.3, 0.0]
@@ -57,7 +57,7 @@ def test_a_constant_denoiser_is_reached(run, sampler, flow):
 
 @pytest.mark.parametrize("flow", [False, True])
 def test_reab_is_exact_for_unit_variance(run, flow):
-    """Its exponential part is that of data with deviation 1, to sigma 0 and from a flow model's start."""
+    """Its exponential part is exact for data with deviation 1, to sigma 0 and from a flow model's start."""
     process = erk.FLOW if flow else erk.SIGMA_SPACE
     levels = [1.0, 0.7, 0.2, 0.0] if flow else [9.0, 2.0, 0.3, 0.0]
     x = torch.full((1, 1), gaussian_std(process, levels[0], 1.0), dtype=torch.float64)
@@ -65,7 +65,7 @@ def test_reab_is_exact_for_unit_variance(run, flow):
 
 
 def test_gegenbauer_moments():
-    """Second order needs the first to be 1/2; with few or many stages the second is not the exact 1/3 but near 1/4."""
+    """Second order needs a first moment of 1/2. With few or many stages, the second is near 1/4, not the exact 1/3."""
     for stages, second in ((10, 0.2383), (50, 0.2494)):
         assert peers._gegenbauer_moments(stages) == pytest.approx((0.5, second), abs=1e-4)
 

@@ -1,6 +1,4 @@
-"""The network of photographs and what it is judged by. Its crops come from scikit-learn's two photographs: nothing is
-fetched.
-"""
+"""The network of photographs and its judge. Crops come from scikit-learn's two photographs: nothing is fetched."""
 
 from __future__ import annotations
 
@@ -59,7 +57,7 @@ def test_held_out_crops_are_none_that_were_trained_on():
 
 
 BOUNDS = {0.1: 0.055, 0.4: 0.12, 2.0: 0.215}
-"""Noise level: RMS error of the denoised crops. Measured, and a tenth."""
+"""For each noise level, a bound on the RMS error of the denoised crops: the measured value plus a tenth."""
 
 
 @pytest.mark.parametrize("sigma", BOUNDS)
@@ -98,7 +96,7 @@ def test_the_classifier_tells_the_photographs_apart(networks, held_out):
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
 @pytest.mark.parametrize("kind", ["eps", "flow"])
 def test_comfyui_samples_each_picture_with_its_class_and_guidance(networks, kind, cfg):
-    """ComfyUI's Euler, against the same steps from the prediction itself."""
+    """ComfyUI's Euler, compared with the same steps from the prediction itself."""
     noise = torch.randn((3, 3, crops.SIZE, crops.SIZE), generator=torch.Generator().manual_seed(0))
     model = edm.Model(networks[0], cfg, one_hot(torch.tensor([0, 3, 6])))
     bench = Bench(model, kind, noise)

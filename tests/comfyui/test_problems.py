@@ -1,4 +1,4 @@
-"""The benchmark's problems: posterior means against brute force, guidance against ComfyUI's, ends of the ODE."""
+"""The benchmark's problems: posterior means (against brute force), guidance (against ComfyUI's), ends of the ODE."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.instruments.reference import converge, rms
 
 
 def start(name: str, kind: str, sigma: float, batch: int = 3) -> torch.Tensor:
-    """Noisy samples of a problem, [batch, *shape] float64, roughly what a sampler sees at a level."""
+    """Noisy samples of a problem, [batch, *shape] float64: roughly what a sampler gets at a level."""
     what = problem(name)
     alpha = 1 - sigma if kind == "flow" else 1.0
     generator = torch.Generator().manual_seed(1)
@@ -42,7 +42,7 @@ def test_bessel_ratio_at_the_ends():
 
 @pytest.mark.parametrize(("alpha", "sigma"), [(1.0, 4.0), (0.4, 0.6)])
 def test_sphere_is_the_posterior_mean(alpha, sigma):
-    """Against a sum over points spread evenly on a sphere in three dimensions (a Fibonacci lattice)."""
+    """Compared with a sum over evenly distributed points on a sphere in three dimensions (a Fibonacci lattice)."""
     count = 40_000
     height = 1 - 2 * (torch.arange(count, dtype=torch.float64) + 0.5) / count
     turn = torch.arange(count, dtype=torch.float64) * math.pi * (3 - math.sqrt(5))
@@ -103,7 +103,7 @@ def test_drawings():
 @pytest.mark.parametrize("kind", ["eps", "flow"])
 @pytest.mark.parametrize("name", ["digits-negative", "digits-interval", "line-art-interval", "digits-cfg-4"])
 def test_the_reference_solves_what_comfyui_samples(name, kind):
-    """The guided output that a sampler gets, inside and outside the interval, is what the reference is made of."""
+    """The guided output that a sampler gets, inside and outside the interval, is the one that the reference uses."""
     what = problem(name)
     bench = Bench(what, kind, what.noise(4))
     levels = (0.9, 0.7, 0.4, 0.2) if kind == "flow" else (9.0, 3.0, 0.7, 0.2)
@@ -146,7 +146,7 @@ def test_rounded_models_are_rounded_and_their_reference_is_not(kind):
 
 
 def test_a_jump_costs_the_reference_no_order():
-    """Gaussian data, along which x goes as sqrt(S^2 + sigma^2), whose S changes at 0.7."""
+    """Gaussian data whose S changes at 0.7. On it, x is proportional to sqrt(S^2 + sigma^2)."""
 
     def denoise(x, sigma):
         variance = (0.3 if sigma > 0.7 else 1.5) ** 2
@@ -173,7 +173,7 @@ def test_ends_that_are_known(flow):
 
 
 def test_line_art_ends_on_its_pictures():
-    """Data without a width is where the ODE ends, to the last bit of the paper."""
+    """The ODE ends on data without a width, exact to the last bit of the white paper."""
     what = problem("line-art")
     x = start("line-art", "eps", 3.0, 1)
     made = converge(lambda x, s: what.denoise(x, s), x, 3.0, tolerance=math.inf)

@@ -1,5 +1,6 @@
-"""Students of exact problems are what distillation promises; other people's denoisers are asked rightly; tables say
-what rows hold.
+"""Students of exact problems do what distillation promises. Other people's denoisers are called correctly.
+
+The tables say what the rows hold.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ KINDS = [("eps", "sgm_uniform"), ("flow", "simple")]
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """The arithmetic here is small: threads would wait for one another."""
+    """The arithmetic here is small, so threads would only wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -88,7 +89,7 @@ def test_what_no_student_is_asked_is_refused():
 
 @pytest.mark.parametrize("sigma", [1.0, 1 - 1e-4, 0.5, 0.01])
 def test_an_ideal_denoiser_that_gives_noise_becomes_a_prediction_of_the_data(sigma):
-    """On two points: D is their mean, weighed by how near they are."""
+    """With two points, D is their mean, weighted by how close they are."""
     points = torch.tensor([[-0.5, 0.2], [0.7, 0.4]], dtype=torch.float64)
 
     def noise(x, level):

@@ -1,4 +1,4 @@
-"""The visualizer: what is drawn, in words and in pixels, what is saved and where, and the node in a real server."""
+"""The visualizer: what it draws in words and in pixels, what it saves and where, and the node in a real server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ save_trace = pack_module("nodes.traces.saving")
 trace_runs = pack_module("nodes.traces.runs")
 
 
-# The pack imports it, and matplotlib with it, only when a plot is made.
+# The pack imports it, and so matplotlib, only when a plot is made.
 drawing = import_module(f"{load_pack().__name__}.nodes.traces.figure")
 style = pack_module("nodes.traces.style")
 
@@ -53,7 +53,7 @@ QUANTITIES = {
 def make_trace(
     steps: int = 8, batch: int = 1, solver: str = "heun", mode: str = "calibrated", seed: int = 0, **more: Any
 ):
-    """A trace of made-up values of the sizes that real ones have."""
+    """A trace with invented values of realistic size."""
     generator = torch.Generator().manual_seed(seed)
     sigmas = [*torch.logspace(1.2, -1.5, steps).tolist(), 0.0]
     trace = erk.Trace()
@@ -79,7 +79,7 @@ def draw(
     theme: str = "light",
     labels=(),
 ):
-    """The figure and its pixels; a warning of matplotlib's is an error."""
+    """The figure and its pixels. A warning from matplotlib is an error."""
     title, runs = trace_runs.label_runs(traces, labels)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -92,7 +92,7 @@ def lines(figure: Any) -> dict[str, Any]:
 
 
 def words(figure: Any) -> str:
-    """Everything that is written on a figure."""
+    """All texts on a figure."""
     texts = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
     for axes in figure.axes:
         texts += [*axes.texts, axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label]
@@ -175,7 +175,7 @@ class TestDrawing:
     @pytest.mark.parametrize("size", [(320, 240), (480, 320), (700, 500), (1120, 800), (2000, 1500)])
     @pytest.mark.parametrize("count", [1, 2, 4])
     def test_nothing_is_cut_or_overlaps(self, size, count):
-        """Title, panels, legend and notes lie inside the figure, one below the other."""
+        """Title, panels, legend and notes are inside the figure, one below the other."""
         traces = [make_trace(8 + i, 2, seed=i) for i in range(count)]
         traces[0]._measured[3].values[:] = math.nan
         figure, _ = draw(*traces, size=size, labels=["a label that goes on " * 6] + ["run"] * (count - 1))
@@ -296,7 +296,7 @@ class TestDegenerate:
     @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(data=st.data())
     def test_any_values_at_all(self, data):
-        """Never an exception nor a warning; and what is saved is what the trace holds."""
+        """There is never an exception or a warning, and the files hold what the trace holds."""
         traces = []
         for _ in range(data.draw(st.integers(1, 3))):
             trace = make_trace(
@@ -328,7 +328,7 @@ def check_json(text: str, traces: list[Any]) -> None:
 
 
 def check_csv(text: str, traces: list[Any]) -> None:
-    """Row by row against the traces; every number to the last bit."""
+    """Every row equals the trace, every number to the last bit."""
     rows = list(csv.DictReader(io.StringIO(text)))
     expected = [
         (i, trace, step, b)
@@ -350,7 +350,7 @@ def check_csv(text: str, traces: list[Any]) -> None:
 
 @pytest.fixture
 def output(tmp_path, monkeypatch):
-    """An output folder with a folder beside it that nothing may come into."""
+    """An output folder, next to a folder into which nothing may be written."""
     folder = tmp_path / "output"
     folder.mkdir()
     (tmp_path / "beside").mkdir()
@@ -554,7 +554,7 @@ class TestServer:
             assert row["stiffness"] == ("" if value is None else repr(value))
 
     def test_custom_samplers_are_waited_for(self, server: Server):
-        """Both traces of Sampler ERK-Guid are full when the plot is made, whichever sampler runs last."""
+        """Both traces of Sampler ERK-Guid are complete when the plot is made, whichever sampler runs last."""
         prompt = two_samplers()
         wires = {"model": ["demo", 0], "positive": ["demo", 1], "negative": ["demo", 2], "latent_image": ["demo", 4]}
         for name, steps in (("a", 5), ("b", 7)):

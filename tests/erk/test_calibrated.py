@@ -1,4 +1,4 @@
-"""The calibrated rule: exact where its model is, better where it is not, harmless everywhere."""
+"""The calibrated rule: exact where its model is exact, better where it is not, harmless everywhere."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SOLVERS = pytest.mark.parametrize("name", erk.SOLVERS)
 
 @dataclass(frozen=True)
 class Kutta3(Solver):
-    """Kutta's third-order method: a solver the package does not have, to see that it is calibrated all the same."""
+    """Kutta's third-order method, which the package does not have. It must be calibrated too."""
 
     name: ClassVar[str] = "kutta_3"
     title: ClassVar[str] = "Kutta 3"
@@ -60,20 +60,19 @@ def solve(solver, mode, model, x, sigmas, process, **options):
 
 @pytest.fixture
 def trusting(monkeypatch):
-    """Every claim is believed from the start: the rule without its judgement."""
+    """The rule without its judgement: every claim is believed from the start."""
     monkeypatch.setattr(CalibratedRule, "_trust", lambda self, x: x.new_ones(len(x)))
     monkeypatch.setattr("erk.guidance.calibrated.rule.STRAYED", math.inf)
 
 
 CORRECTED = pytest.mark.parametrize("name", [name for name, solver in erk.SOLVERS.items() if not solver.corrects])
-"""Solvers that take a state as it is. A predictor-corrector makes it anew, and its last word on a step is its own
-corrector's.
-"""
+"""Solvers that accept a state as it is. A predictor-corrector's own corrector changes it afterwards."""
 
 
 def second_state(solver, mode, model, x, sigmas, process):
-    """The result, and the state after the first step: a multistep solver's first step is an Euler step with no pair to
-    claim from.
+    """The result, and the state after the first step.
+
+    A multistep solver's first step is an Euler step, and there is no pair to make a claim from.
     """
     states = []
     result = solve(solver, mode, model, x, sigmas, process, report=lambda i, x, denoised: states.append(x.clone()))
@@ -93,14 +92,14 @@ def test_claims_are_exact_on_a_gaussian(solver, scale, process, shape, trusting)
         result, second = second_state(solver, mode, gaussian(process, scale), x, sigmas, process)
         exact = second * scale / gaussian_std(process, float(sigmas[1]), scale)
         error[mode] = float((result - exact).norm() / exact.norm())
-    # deis remembers its first point too, from which an Euler step led away that nothing has corrected.
+    # deis also remembers its first point. The Euler step from there was not corrected.
     assert error["calibrated"] < (0.15 if solver.memory else 1e-3) * error["off"] + 2e-5, error
 
 
 @BOTH
 @CORRECTED
 def test_claims_are_exact_where_each_band_has_a_variance_of_its_own(name, process, trusting):
-    """A Gaussian whose variance falls with the frequency: one number would not do."""
+    """A Gaussian whose variance falls with the frequency, so that one number is not enough."""
     x = start((2, 2, 8, 8), process)
     spectrum = spectrum_of(x)
     variance = spectrum.spread(torch.logspace(0, -3, spectrum.bands).expand(4, -1))  # S^2 of each coefficient
@@ -123,7 +122,7 @@ def test_claims_are_exact_where_each_band_has_a_variance_of_its_own(name, proces
 @SOLVERS
 @pytest.mark.parametrize("shape", [(4, 3, 16, 16), (4, 1, 40)], ids=["image", "packed"])
 def test_trust_is_earned_on_a_gaussian(name, process, shape):
-    """Where the model is true its claims prove right, and most of the error goes."""
+    """Where the model is true, its claims prove right and most of the error is removed."""
     x, sigmas, trace = start(shape, process), schedule(process, 10), erk.Trace()
     exact = x * 0.7 / gaussian_std(process, float(sigmas[0]))
     off = run(gaussian(process), x, sigmas, name, process, "off")
@@ -135,7 +134,7 @@ def test_trust_is_earned_on_a_gaussian(name, process, shape):
 @BOTH
 @SOLVERS
 def test_nothing_is_corrected_before_a_claim_has_been_judged(name, process):
-    """Only the second claim can be believed; the first is made at the first or second step."""
+    """Only the second claim can be believed. The first is made at the first or second step."""
     x, sigmas, trace = start((2, 3, 8, 8), process), schedule(process, 8), erk.Trace()
     run(bent, x, sigmas, name, process, "calibrated", trace=trace)
     claiming = [step.index for step in trace.steps if not math.isnan(step.believed[0])]
@@ -178,9 +177,7 @@ class TestAgreement:
 
 
 def test_the_last_step_is_judged_by_how_the_prediction_changed():
-    """A Gaussian's denoiser down to sigma 1, and one that stands still below: the last step must not go on as
-    before.
-    """
+    """A Gaussian's denoiser above sigma 1, which stays constant below: the last step must not continue as before."""
 
     def model(x, sigma):
         return (0.49 / (0.49 + sigma.clamp(min=1.0) ** 2)).view(-1, 1, 1, 1) * decided
@@ -192,9 +189,7 @@ def test_the_last_step_is_judged_by_how_the_prediction_changed():
 
 
 def cached(model, difference):
-    """A step cache on ``model`` that returns its last output, or its last difference from the input, at every third
-    call.
-    """
+    """A step cache on ``model``. Every third call returns its last output, or its last difference from the input."""
     last = []
 
     def call(x, sigma):
@@ -220,7 +215,7 @@ def test_a_repeated_output_is_not_corrected(name, process, difference, shape):
     expected = [
         any(call % 3 == 0 for call in range(before + 1, after + 1)) for before, after in itertools.pairwise([0, *calls])
     ]
-    # The last stage and the next step's start may be at one level, where next to the same output is right.
+    # The last stage and the next step's start may be at the same level. There, nearly equal outputs are right.
     assert repeated == expected if calls[0] == 1 else all(map(operator.le, repeated, expected)) and any(repeated)
     assert not any(any(step.active) for step, held in zip(trace.steps, repeated, strict=True) if held)
     run(bent, x, sigmas, name, process, "calibrated", trace=plain)
@@ -230,7 +225,7 @@ def test_a_repeated_output_is_not_corrected(name, process, difference, shape):
 @BOTH
 @SOLVERS
 def test_a_run_that_has_left_its_trajectory_goes_on_with_plain_steps(name, process):
-    """One sample's model contradicts itself at one step, wildly; the other is not touched."""
+    """One sample's model contradicts itself wildly at one step. The other sample is not affected."""
     x, sigmas, trace = start((2, 3, 16, 16), process), schedule(process, 12), erk.Trace()
     levels = sigmas.tolist()
 
@@ -251,9 +246,7 @@ def test_a_run_that_has_left_its_trajectory_goes_on_with_plain_steps(name, proce
 @BOTH
 @SOLVERS
 def test_what_is_kept_outside_a_mask_tells_nothing(name, process):
-    """Inpainting: what is sampled depends on what the model says there, and not on the noise estimate of the kept
-    part.
-    """
+    """Inpainting: the sampled part depends on the model's output there, and not on the kept part's noise estimate."""
     region = torch.zeros(1, 1, 8, 8)
     region[..., :4] = 1
     x, sigmas, results = start((2, 2, 8, 8), process), schedule(process, 8), []
@@ -263,12 +256,12 @@ def test_what_is_kept_outside_a_mask_tells_nothing(name, process):
             return region * bent(region * x, sigma) + (1 - region) * keep
 
         results.append(run(model, x, sigmas, name, process, "calibrated", region=region)[..., :4])
-    # abm's corrector looks at the whole sample, what is kept included.
+    # abm's corrector uses the whole sample, including the kept part.
     assert torch.allclose(*results, rtol=1e-3, atol=1e-3) or name == "abm"
 
 
 def test_the_scale_told_is_the_whole_samples():
-    """Not that of the first band: here it has S = 3, and all others 0.1."""
+    """It is not that of the first band, which has S = 3 here, while all others have 0.1."""
     x = start((2, 2, 16, 16), erk.SIGMA_SPACE)
     spectrum, trace = spectrum_of(x), erk.Trace()
     deviations = torch.full((4, spectrum.bands), 0.1)
@@ -285,7 +278,7 @@ def test_the_scale_told_is_the_whole_samples():
 @pytest.mark.parametrize("name", erk.SOLVERS)
 @pytest.mark.parametrize("steps", [8, 12, 20])
 def test_rounding_is_no_evidence(name, steps):
-    """An evenly coloured picture from a flow model that rounds its velocity to bfloat16: no grain is added."""
+    """No grain is added to an evenly coloured picture from a flow model that rounds its velocity to bfloat16."""
 
     def model(x, sigma):
         sigma = sigma.view(-1, 1, 1, 1)
@@ -304,7 +297,7 @@ def test_rounding_is_no_evidence(name, steps):
 @BOTH
 @pytest.mark.parametrize("steps", [8, 12])
 def test_strong_guidance_does_not_burst(process, steps):
-    """What CFG makes of two sharp modes: steep answers. Neither the corrector nor the rule may feed them back."""
+    """With CFG, two sharp modes give steep responses. Neither the corrector nor the rule may feed them back."""
     narrow = mixture(process, (2, 8, 8), count=6, width=0.05)
     asked = mixture(process, (2, 8, 8), count=2, width=0.05)
 
@@ -359,7 +352,7 @@ def test_any_rank_size_and_precision(name, process, shape, dtype):
 
 @SOLVERS
 def test_float64_keeps_its_precision(name):
-    """Where there is nothing to correct: a correction in float32 must not round the state to it."""
+    """Where there is nothing to correct, a correction in float32 must not round the state."""
     process = erk.SIGMA_SPACE
     x, sigmas = start((2, 3, 8, 8), process, dtype=torch.float64), schedule(process, 8)[:-1]
     off, calibrated = (
@@ -412,9 +405,7 @@ def test_the_kept_region_is_kept(name, process):
 
 @pytest.mark.parametrize("name", ["heun", "deis"])
 def test_blank_places_stay_blank(name, monkeypatch):
-    """Half of each picture is texture, half is blank: the last step's correction must not put noise into the blank
-    half.
-    """
+    """Half of each picture is texture and half is blank. The last step must not put noise into the blank half."""
     process, width = erk.FLOW, torch.full((1, 1, 16, 16), 0.01)
     width[..., :8] = 0.8
 
@@ -441,7 +432,7 @@ def test_blank_places_stay_blank(name, monkeypatch):
 @SOLVERS
 @pytest.mark.parametrize("at", [1, 2, 5])
 def test_a_repeated_level_changes_nothing(name, process, at):
-    """A step of length zero: what was to be corrected in hindsight still is, once, when the next step is made."""
+    """After a step of length zero, what was to be corrected in hindsight is still corrected once, at the next step."""
     x, sigmas = start((2, 3, 8, 8), process), schedule(process, 8)
     repeated = torch.cat([sigmas[: at + 1], sigmas[at:]])
     expected = run(bent, x, sigmas, name, process, "calibrated")
@@ -456,7 +447,7 @@ def test_a_repeated_level_changes_nothing(name, process, at):
 @pytest.mark.parametrize("mode", erk.MODES)
 @pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 1, 40)], ids=["image", "packed"])
 def test_whoever_looks_on_changes_nothing(name, process, mode, shape):
-    """Without an observer less is kept of the past; the result is the same."""
+    """Without an observer less of the past is kept, but the result is the same."""
     x, sigmas = start(shape, process), schedule(process, 8)
     assert torch.equal(
         run(bent, x, sigmas, name, process, mode), run(bent, x, sigmas, name, process, mode, trace=erk.Trace())
@@ -468,7 +459,7 @@ def test_whoever_looks_on_changes_nothing(name, process, mode, shape):
 @pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 4, 2, 6, 6), (2, 3, 40)], ids=["image", "video", "audio"])
 @pytest.mark.parametrize("piece", [1, 150], ids=["rows", "some"])
 def test_large_latents_in_pieces(name, process, shape, piece, monkeypatch):
-    """What is worked on at a time makes no difference, neither to the result nor to what is told of it."""
+    """The size of the pieces makes no difference, neither to the result nor to the measured values."""
     x, sigmas, whole, parts = start(shape, process), schedule(process, 8), erk.Trace(), erk.Trace()
     expected = run(bent, x, sigmas, name, process, "calibrated", trace=whole)
     monkeypatch.setattr("erk.guidance.calibrated.spectrum._PIECE", {"cpu": piece})
@@ -493,8 +484,9 @@ def test_runs_do_not_know_of_each_other(name):
 @BOTH
 @SOLVERS
 def test_inverting_then_sampling_returns(name, process):
-    """12 steps up and down a Gaussian end where they began to 1 %, or at least as near as with mode off, whose errors
-    cancel.
+    """12 steps up and down a Gaussian end within 1 % of their start, or at least as close as with mode off.
+
+    The errors of mode off cancel.
     """
     up = torch.linspace(0.05, 0.8, 13) if process.is_flow else torch.logspace(-1, 1, 13)
     x, distance = start((2, 3, 8, 8), process).clamp(-1, 1), {}
@@ -557,7 +549,7 @@ class TestSpectrum:
 
     @pytest.mark.parametrize("shape", SHAPES)
     def test_coefficients_are_in_memory_of_their_own(self, shape):
-        """They are worked on in place, and the latent, or its drift, must not change with them."""
+        """They are changed in place, but the latent and its drift must not change with them."""
         x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         before, spectrum = x.clone(), spectrum_of(x)
         coefficients = spectrum.forward(x)
@@ -567,7 +559,7 @@ class TestSpectrum:
 
     @pytest.mark.parametrize("shape", SHAPES)
     def test_pieces_are_the_rows(self, shape):
-        """Each row in one piece, in order; a piece holds whole samples or lies in one."""
+        """Each row is in one piece, in order. A piece holds whole samples or is part of one."""
         spectrum, channels = spectrum_of(torch.zeros(shape)), shape[1] if len(shape) > 2 else 1
         rows = [list(range(shape[0] * channels))[piece] for piece in spectrum.pieces]
         assert [row for piece in rows for row in piece] == list(range(shape[0] * channels))
@@ -581,8 +573,9 @@ class TestSpectrum:
         assert spectrum.spread(torch.arange(spectrum.bands).float())[0] == 0
 
     def test_cosines_are_eigenvectors_of_the_mirrored_difference(self):
-        """What defines the DCT-II, without its formula: second differences with mirrored ends. And bands are in the
-        order of frequency.
+        """The DCT-II is checked without its formula: by second differences with mirrored ends.
+
+        Bands are in the order of frequency.
         """
         spectrum, n = spectrum_of(torch.zeros(1, 1, 1, 9)), 9
         shape = spectrum.forward(torch.zeros(1, 1, 1, 9)).shape
@@ -594,7 +587,7 @@ class TestSpectrum:
         assert torch.allclose(difference, eigenvalues[:, None] * basis, atol=1e-5)
 
     def test_band_means(self):
-        """Against bands worked out anew from each cosine's frequency."""
+        """Compared with bands computed from each cosine's frequency."""
         height, width = 6, 10
         spectrum = spectrum_of(torch.zeros(2, 3, height, width))
         latent = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))
@@ -610,7 +603,7 @@ class TestSpectrum:
         band = torch.where(radius < 0.5, 0, 1 + torch.floor(2 * torch.log2(radius.clamp(min=1)) + 1e-4))
         expected = torch.stack([energy[..., band == value].mean(-1) for value in band.unique()], dim=-1)
         assert torch.allclose(means.view(2, 3, -1), expected, atol=1e-5)
-        # And a band's value reaches its own coefficients: those that fill up are zero.
+        # And a band's value reaches its own coefficients. Those that are padding are zero.
         ones = torch.ones_like(coefficients) * spectrum.spread(torch.arange(spectrum.bands) + 1.0) * (coefficients != 0)
         assert ones.sum(dim=(1, 2)) == pytest.approx(
             float(((band[:, None] == band.unique()).float().argmax(1) + 1).sum())
@@ -642,7 +635,10 @@ def test_positions_find_the_noise_fraction(r, euler):
 
 @pytest.mark.parametrize("euler", [True, False])
 def test_positions_beyond_the_range(euler):
-    """u above 1 counts as 1, a little below its least as that, and below 0 as an expanding mode; NaN does no harm."""
+    """u above 1 counts as 1. Just below its minimum it counts as the minimum, and below 0 as an expanding mode.
+
+    NaN does no harm.
+    """
     for r in (0.3, 3.0):
         quotients = Quotients(1.0, r, euler)
         q = torch.tensor([quotients.of(u) for u in (1.5, 0.5 * NOISE_FRACTION_MIN, -0.01, -5.0)] + [math.nan, math.inf])
@@ -653,7 +649,7 @@ def test_positions_beyond_the_range(euler):
 
 
 def test_tabulated_correction_is_the_solvers_own_defect():
-    """Table and interpolation against the definition, worked out anew for single u in float64."""
+    """Table and interpolation, compared with the definition for single u in float64."""
     process, sigma, sigma_next = erk.FLOW, 0.6, 0.4
     for name in erk.SOLVERS:
         solver = erk.make_solver(name, process)

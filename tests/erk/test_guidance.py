@@ -1,4 +1,4 @@
-"""The paper's rule: by hand, against a transcription of its own, and its invariances."""
+"""The paper's rule: computed by hand, compared with an independent transcription, and its invariances."""
 
 from __future__ import annotations
 

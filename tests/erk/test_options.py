@@ -1,4 +1,4 @@
-"""Bad input: one clear sentence, before any model call. Unusual input: what one would expect."""
+"""Bad input gives one clear sentence before any model call. Unusual input gives what one would expect."""
 
 from __future__ import annotations
 

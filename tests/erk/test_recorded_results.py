@@ -1,4 +1,4 @@
-"""The samplers give what they gave: to 1e-6 of its scale, on every solver, mode, kind of latent and precision."""
+"""The samplers give the recorded results to 1e-6 of their scale: every solver, mode, kind of latent and precision."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import erk
 
 RECORDED = json.loads(FILE.read_text())
 VECTORS = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
-"""Recorded with these, which agree to the last bit. Others round sums otherwise, and in half precision one rounding
-decides the next.
+"""The results were recorded with these, which agree to the last bit.
+
+Others round sums differently. In half precision, one rounding then decides the next.
 """
 
 
@@ -28,5 +29,5 @@ def test_as_recorded(case):
 
 
 def test_all_that_is_recorded_is_run():
-    """A new solver is not on record until somebody records it."""
+    """A new solver has no recorded results until somebody records them."""
     assert set(RECORDED) <= {str(case) for case in cases()}

@@ -1,7 +1,7 @@
-"""Property tests: any latent, schedule, model and option, half precision and broken predictions included.
+"""Property tests with any latent, schedule, model and option, including half precision and broken predictions.
 
-A few hundred cases, or 10,000 with ERK_GUID_LONG=1. Mode "off", which equals the stock samplers, says what a
-stock sampler would have kept finite.
+There are a few hundred cases, or 10,000 with ERK_GUID_LONG=1. Mode "off" equals the stock samplers, so it shows
+what a stock sampler would have kept finite.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True)
 class Spoiled:
-    """One model call answers with a value that is no number, for one sample: in one place or everywhere."""
+    """One model call returns a value that is not a number, for one sample, in one place or everywhere."""
 
     call: int
     sample: int
@@ -78,10 +78,10 @@ PREDICTIONS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 
 
 class Model:
-    """A model whose samples know nothing of each other, as a sampler may expect of any.
+    """A model whose samples are independent of each other, as a sampler may expect of any model.
 
-    largest  greatest absolute value of a state or a drift so far
-    ended    [B] which samples were given back without numbers for a finite state, because the model's own dtype ended
+    largest  largest absolute value of a state or a drift so far
+    ended    [B] for which samples the model's own dtype overflowed, so that a finite state gave no finite output
     """
 
     def __init__(self, case: Case, spoiled: Spoiled | None = None) -> None:
@@ -171,7 +171,7 @@ def cases(draw) -> Case:
     flow = draw(st.booleans())
     solver = draw(st.sampled_from(list(erk.SOLVERS)))
     dtype = draw(st.sampled_from(DTYPES))
-    # float16 ends at 65,504 and 6e-8: further out a stock sampler is not finite either.
+    # float16's range is 6e-8 to 65,504. Outside it, a stock sampler is not finite either.
     exponent = draw(st.one_of(st.just(0.0), st.floats(-6, 3) if dtype is torch.float16 else st.floats(-25, 25)))
     return Case(
         solver=solver,
@@ -211,17 +211,17 @@ def test_finite_where_the_stock_sampler_is(case):
 
 
 def excused(case: Case, model: Model) -> Tensor:
-    """[B] the samples of which no sampler could make numbers.
+    """[B] the samples for which no sampler could give finite values.
 
-    Where the model itself gives back none for a finite state, its dtype having ended: a corrected state may be larger
-    than the plain one. And in mode paper, which has no bound and on models that answer wildly grows from step to step,
-    within a factor of a thousand of the end of float32.
+    One case is that the model's dtype overflows for a finite state, because a corrected state may be larger than the
+    plain one. The other case is mode paper within a factor of a thousand of float32's end. It has no bound, and grows
+    from step to step on models with wild outputs.
     """
     return model.ended | (case.mode == "paper" and model.largest > 1e-3 * torch.finfo(torch.float32).max)
 
 
 def test_a_correction_beyond_half_precision_is_none():
-    """Found by the test above: the published rule at a great strength, in one step over the edge of float16."""
+    """Found by the test above: with a large strength, the published rule leaves float16's range in one step."""
     case = Case(
         "dpm_2",
         None,
@@ -253,13 +253,13 @@ STATE_BEYOND = replace(
     model_dtype=torch.float32
 )  # fmt: skip
 WEIGHTS_BEYOND = replace(DRIFT_BEYOND, solver="abm", sigmas=(1e-4, 1e-3, 1e4), scale=1.0, prediction="constant")
-"""The polynomial through two noise levels close to each other, far away: weights beyond float16's end."""
+"""A polynomial through two close noise levels, evaluated far away: its weights are outside float16's range."""
 
 CANCELLING = Case(
     "dpmpp_2s", None, "paper", 100.0, None, False, (0.01, 0.10850560665130615, 0.4027339518070221, 1.0),
     (1, 1, 7), torch.float16, torch.bfloat16, 1.0, "wide gaussian", 582, False, False,
 )  # fmt: skip
-"""A step up from 28,000: 2.5 times that lies beyond the end, and all but a little of it is taken away again."""
+"""A step up from 28,000: 2.5 times that is outside the range, and nearly all of it is subtracted again."""
 
 
 def test_what_cancels_is_not_lost_beyond_half_precision():
@@ -269,8 +269,8 @@ def test_what_cancels_is_not_lost_beyond_half_precision():
 def test_a_drift_beyond_half_precision_is_kept():
     result, model = sample(DRIFT_BEYOND)
     assert model.largest > torch.finfo(torch.float16).max
-    # What began at 6,000 ends at the model's answer, as far as the rounding of so large a state lets the last
-    # correction tell.
+    # What began at 6,000 ends at the model's output, as far as the rounding of such a large state allows the last
+    # correction.
     assert (result.float() - 0.3).abs().max() < 0.3
 
 

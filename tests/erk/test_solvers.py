@@ -1,4 +1,4 @@
-"""The solvers against mathematics: orders of convergence, weights, coordinates."""
+"""The solvers, checked against mathematics: orders of convergence, weights, coordinates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IN_EVERY_ORDER = [
 
 
 def observed_order(solver, process: erk.NoiseProcess, counts: tuple[int, int] = (64, 128)) -> float:
-    """From the error at sigma_end of two step sizes, started with exact values so that no warm-up hides the order."""
+    """The order, from the errors at sigma_end of two step sizes. It starts with exact values, without a warm-up."""
     model = gaussian(process)
     ends = (0.9, 0.2) if process.is_flow else (8.0, 0.3)
     errors = []
@@ -60,8 +60,9 @@ def test_a_solver_has_the_order_it_says(name, max_order, process):
 
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
 def test_a_step_distilled_model_wants_euler(process):
-    """A model that is right after one Euler step from each level of its schedule to the next: nothing is left for a
-    better solver.
+    """A model that is right after one Euler step from each level of its schedule to the next.
+
+    A better solver has nothing to improve.
     """
     sigmas = schedule(process, 4)
     levels = sigmas.tolist()
@@ -140,7 +141,7 @@ def test_a_solver_makes_the_calls_it_says_in_every_mode(name, mode, process):
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
 @pytest.mark.parametrize("name", erk.SOLVERS)
 def test_unsampling_then_sampling_returns(name, process):
-    """Ascending levels invert: with many steps the way up and down ends where it began."""
+    """Ascending levels invert: with many steps, going up and down ends at the start."""
     top = 0.8 if process.is_flow else 3.0
     up = torch.linspace(0.05, top, 200)
     x = start((2, 3, 4), process).clamp(-1, 1)
@@ -151,9 +152,7 @@ def test_unsampling_then_sampling_returns(name, process):
 
 
 def test_abm_damps_its_corrector_where_the_models_answer_is_steep():
-    """A model whose answer jumps between two evaluations: what the corrector makes of it is cut down, sample by
-    sample.
-    """
+    """A model whose output jumps between two evaluations: the corrector's move is reduced for each sample."""
     solver = ABM(max_order=2)
     x = start((2, 1, 4, 4), erk.SIGMA_SPACE)
     history = [Evaluation.at(x, 4.0, torch.zeros_like(x))]
@@ -168,9 +167,7 @@ def test_abm_damps_its_corrector_where_the_models_answer_is_steep():
 
 
 def test_abm_does_not_extrapolate_a_curve_over_a_long_step():
-    """Short steps and then a long one, as linear_quadratic has: the second difference of a bend would be carried far
-    beyond it.
-    """
+    """Short steps and then a long one, as in linear_quadratic: a bend would be extrapolated far beyond it."""
     x = start((2, 1, 4, 4), erk.SIGMA_SPACE)
     points = [Evaluation.at(x, sigma, bend * x) for sigma, bend in ((14.2, 0.5), (14.4, 0.1), (14.6, 0.0))]
     line, curve = (
@@ -185,7 +182,7 @@ def test_abm_does_not_extrapolate_a_curve_over_a_long_step():
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 @pytest.mark.parametrize("steps", [8, 20])
 def test_abm_unsamples_flow_models(mode, first, shift, steps):
-    """FlipSigmas of a whole flow schedule, on a Gaussian: noise of deviation 1 comes out."""
+    """FlipSigmas on a whole flow schedule, on a Gaussian: the result is noise of deviation 1."""
     t = torch.linspace(0, 1, steps + 1)
     sigmas = shift * t / (1 + (shift - 1) * t)
     sigmas[0] = first
@@ -209,7 +206,7 @@ class Everything:
 
 
 def with_and_without_the_rest(monkeypatch, solver, process, mode):
-    """The result with what the solver declares to need, and with everything."""
+    """The result with what the solver declares that it needs, and the result with everything."""
     x, sigmas, results = start((2, 3, 4, 4), process), schedule(process, 9), []
     for remembers_all in (False, True):
         with monkeypatch.context() as patch:
@@ -231,7 +228,7 @@ def test_a_solver_needs_what_it_declares_and_no_more(name, max_order, mode, proc
 
 @dataclass(frozen=True)
 class Peeking(DEIS):
-    """It says that it looks at past drifts alone, and looks at a past state."""
+    """It declares that it uses only past drifts, but uses a past state."""
 
     name: ClassVar[str] = "peeking"
 

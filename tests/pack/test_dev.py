@@ -1,4 +1,4 @@
-"""dev.py as a person uses it: help, clear failures, and a demo that leaves nothing behind."""
+"""dev.py as people use it: help, clear failures, and a demo that leaves nothing running."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_imports_the_standard_library_only():
 
 
 class TestFailures:
-    """Each is one sentence that says what to do, and leaves nothing half-made."""
+    """Each failure is one sentence that says what to do, and leaves nothing half finished."""
 
     def test_wrong_python(self, dev, monkeypatch):
         monkeypatch.setattr(dev.sys, "version_info", (3, 9, 1))
@@ -178,13 +178,13 @@ class TestChecksOfJs:
 
 
 def marked() -> tuple[str, dict[str, str]]:
-    """A mark, and an environment that hands it on to every process started from there."""
+    """A mark, and an environment that passes it on to every process started with it."""
     mark = f"ERK_GUID_TEST={uuid.uuid4().hex}"
     return mark, {**os.environ, **dict([mark.split("=")])}
 
 
 def servers(mark: str) -> list[int]:
-    """Processes of ComfyUI servers that carry the mark: others on this machine are no concern of a test."""
+    """Processes of ComfyUI servers that carry the mark. Other servers on the machine do not matter to a test."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # another user's, or gone by now
@@ -249,7 +249,7 @@ def test_ctrl_c_leaves_no_process(tmp_path, verb):
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
-        # As in a terminal, though these tests run in the background, where a shell has Ctrl-C ignored.
+        # As in a terminal, because these tests may run in the background, where a shell ignores Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     try:

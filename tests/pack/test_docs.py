@@ -1,4 +1,4 @@
-"""The documentation does what it says: links lead somewhere, and the page on adding a solver adds one."""
+"""The documentation is right: links lead somewhere, and the page on adding a solver adds one."""
 
 from __future__ import annotations
 
@@ -99,8 +99,9 @@ def test_links_lead_somewhere(page):
 
 
 def followed(folder: Path, page: str, registry: str) -> Path:
-    """A copy of the checkout in which a page has been followed: its files, their classes imported and put into the
-    tuple.
+    """A copy of the checkout in which a page has been followed.
+
+    It has the page's files, and their classes are imported and put into the tuple.
     """
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     copy = folder / "pack"
@@ -129,7 +130,7 @@ def lint(copy: Path) -> None:
 
 
 def passed(copy: Path, tests: list[str], chosen: str) -> int:
-    """How many of the chosen tests passed in the copy; none may fail."""
+    """How many of the chosen tests passed in the copy. None may fail."""
     command = [sys.executable, "-m", "pytest", "-c", "tests/pytest.ini", "-q", *tests, "-k", chosen]
     done = subprocess.run(command, capture_output=True, text=True, cwd=copy, timeout=600)
     assert done.returncode == 0, done.stdout[-6000:]
@@ -137,7 +138,7 @@ def passed(copy: Path, tests: list[str], chosen: str) -> int:
 
 
 def loaded(copy: Path, script: str, folder: Path) -> None:
-    """The script, in a process where ComfyUI has loaded the copy."""
+    """Run the script in a process where ComfyUI has loaded the copy."""
     command = [sys.executable, "-c", LOADED + script, os.environ["COMFYUI_PATH"], str(copy)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -153,7 +154,7 @@ def test_the_example_without_comfyui_runs(tmp_path):
 
 
 class TestAddingASolver:
-    """The page followed to the letter, twice: a Runge-Kutta method of three stages, and a multistep one."""
+    """The page is followed to the letter twice: for a Runge-Kutta method of three stages and for a multistep method."""
 
     @pytest.fixture(scope="class")
     def copy(self, tmp_path_factory):
@@ -171,7 +172,7 @@ class TestAddingASolver:
 
 
 class TestAddingARule:
-    """The page followed to the letter: a rule with a number of its own that looks at the step it corrects."""
+    """The page is followed to the letter: a rule with its own number, which uses the step that it corrects."""
 
     @pytest.fixture(scope="class")
     def copy(self, tmp_path_factory):

@@ -1,4 +1,4 @@
-"""The files that GitHub reads: well-formed, and in agreement with the rest."""
+"""The files that GitHub reads are well-formed and agree with the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pack as a stranger gets it: the registry's archive, ComfyUI-Manager's cm-cli, and what importing it costs."""
+"""The pack as users get it: the registry's archive, ComfyUI-Manager's cm-cli, and the cost of importing it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory) -> Path:
-    """A git repository of its own with this checkout's files as they are now, so that nothing is written here."""
+    """A separate git repository with this checkout's current files, so that nothing is written here."""
     if not (ROOT / ".git").exists():
         pytest.skip("this is no git checkout, so which files belong to the repository is not known")
     folder = tmp_path_factory.mktemp("checkout")
@@ -98,7 +98,7 @@ class TestDescription:
         assert len(data["project"]["classifiers"]) == len(set(data["project"]["classifiers"]))
 
     def test_the_description_is_read_as_it_is_meant(self, checkout, monkeypatch):
-        """By the registry's own parser, which warns and goes on with nothing where it does not understand."""
+        """Read by the registry's own parser, which only warns about what it does not understand, and drops it."""
         from comfy_cli.registry.config_parser import extract_node_configuration
 
         config = extract_node_configuration(str(checkout / "pyproject.toml"))
@@ -192,7 +192,7 @@ def has_the_nodes(server: Server) -> bool:
 class TestManager:
     """cm-cli with git's insteadOf, so that the public address leads to a local repository. No network is needed.
 
-    It runs with an interpreter of its own that sees this one's packages: what it installs stays out of them.
+    It runs with its own interpreter, which sees the packages of this one. What it installs does not change them.
     """
 
     @pytest.fixture(scope="class")
@@ -323,7 +323,7 @@ class TestImport:
             assert foreign <= set(sys.stdlib_module_names) | {"comfy_api"}, foreign
 
     def test_is_quick(self, runs):
-        """The quicker of two: a busy machine makes them longer, never shorter."""
+        """The faster of two, because a busy machine makes times longer, never shorter."""
         seconds = [run["seconds"] for run in runs]
         print(f"import: {', '.join(f'{s:.3f}' for s in seconds)} s")
         assert min(seconds) < IMPORT_LIMIT

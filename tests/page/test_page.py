@@ -40,7 +40,7 @@ def clean_console(comfy):
 
 
 class Seeds:
-    """A new one for each run, or ComfyUI's cache answers."""
+    """A new seed for each run, because otherwise ComfyUI's cache answers."""
 
     last = 1000
 
@@ -122,7 +122,7 @@ def stock_nodes() -> dict[str, dict[str, Any]]:
 
 
 def add_json(comfy: ComfyPage, visualizer: int) -> str:
-    """Show the visualizer's JSON in the history; returns the id of the node that does."""
+    """Show the visualizer's JSON in the history. Returns the id of the node that does this."""
     return str(
         comfy.run(
             """(id) => {
@@ -138,8 +138,9 @@ def add_json(comfy: ComfyPage, visualizer: int) -> str:
 
 
 ONE_RUN = ("erk_guid_demo", "erk_guid_custom_sampler")
-"""Example workflows with one sampler of 16 steps that need no file; tests/page/test_workflows.py loads all of them in
-the page.
+"""Example workflows with one sampler of 16 steps that need no file.
+
+tests/page/test_workflows.py loads all workflows in the page.
 """
 
 
@@ -149,7 +150,7 @@ def find(graph: dict[str, Any], *types: str) -> int:
 
 @pytest.mark.parametrize("workflow", [w for w in WORKFLOWS if w.name in ONE_RUN], ids=lambda workflow: workflow.name)
 def test_example_workflow(comfy, workflow):
-    """The points on the sampling node and on the visualizer are the trace's, and they came one by one."""
+    """The points on the sampling node and on the visualizer are those of the trace, and they arrived one by one."""
     graph = load(workflow.name)
     sampler = find(graph, "KSamplerERKGuid", "SamplerCustomAdvanced")
     visualizer = find(graph, "StiffnessVisualizerERKGuid")
@@ -239,7 +240,7 @@ def test_threshold_hover_and_the_previous_run(comfy):
 
 @pytest.mark.parametrize("kind", ["KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced"])
 def test_stock_nodes(comfy, kind):
-    """A chart where an erk_* sampler ran, none elsewhere, and none any more when the node has run another sampler."""
+    """A node has a chart only after an erk_* sampler ran. It loses the chart when it runs another sampler."""
     comfy.load_prompt(stock_nodes()[kind])
     assert comfy.elements() == 0
     comfy.queue()
@@ -263,7 +264,7 @@ def test_saved_workflow_carries_nothing(comfy):
     sampler = [next(entry for entry in nodes if entry["id"] == 2) for nodes in (fresh, with_charts["nodes"])]
     assert sampler[0] == sampler[1]
     assert "erk_guid_live" not in json.dumps(with_charts).lower()
-    # The other nodes grow by what ComfyUI itself shows in them; without the charts they are saved just so.
+    # The other nodes grow by what ComfyUI itself shows in them. They are saved with that size, without the charts.
     comfy.setting(SETTING, "off")
     comfy.settle()
     assert comfy.elements() == 0
@@ -272,7 +273,7 @@ def test_saved_workflow_carries_nothing(comfy):
     comfy.settle()
     assert comfy.elements() == 2
     assert comfy.saved()["nodes"] == with_charts["nodes"]
-    # What the user makes of the node's size is kept.
+    # If the user changes the node's size, the change is kept.
     comfy.run(
         "() => { const node = app.rootGraph.getNodeById(2); node.setSize([node.size[0] + 50, node.size[1] + 80]); }"
     )
@@ -282,7 +283,7 @@ def test_saved_workflow_carries_nothing(comfy):
 
 
 def convert(comfy: ComfyPage, *nodes: int | str) -> str:
-    """Put nodes of the root graph into a subgraph; returns the id of the node that stands for it."""
+    """Put nodes of the root graph into a subgraph. Returns the id of the subgraph node."""
     outer = comfy.run(
         "(ids) => String(app.rootGraph.convertToSubgraph(new Set(ids.map((id) => "
         "app.rootGraph.getNodeById(id)))).node.id)",
@@ -348,7 +349,7 @@ def test_copying_collapsing_muting_and_converting(comfy):
 
 
 def test_other_workflows_and_reloading_the_page(comfy):
-    """A chart belongs to its workflow: it goes with it, and comes back with it, until the page is reloaded."""
+    """A chart belongs to its workflow. It disappears and comes back with it, until the page is reloaded."""
     graph = load(WORKFLOWS[0].name)
     sampler = find(graph, "KSamplerERKGuid")
     comfy.load(graph)
@@ -373,7 +374,7 @@ def test_other_workflows_and_reloading_the_page(comfy):
 
 
 def test_workflow_tabs(comfy):
-    """Two open workflows with the same nodes: a run is drawn in its own, whichever is on display while it samples."""
+    """With two open workflows that have the same nodes, a run is drawn in its own, whichever one is displayed."""
 
     def go_to(which: str) -> str:
         comfy.run("(which) => app.extensionManager.command.execute(`Workspace.${which}OpenedWorkflow`)", which)
@@ -414,7 +415,7 @@ def undo(comfy: ComfyPage, key: str = "Control+z") -> None:
 
 
 def capture(comfy: ComfyPage) -> int:
-    """Let ComfyUI look for changes, as it does after each input; returns how many there are to undo."""
+    """Let ComfyUI look for changes, as it does after each input. Returns how many there are to undo."""
     return comfy.run(
         """() => {
             const tracker = app.extensionManager.workflow.activeWorkflow.changeTracker;
@@ -518,7 +519,7 @@ def test_in_a_subgraph(comfy):
 
 
 def test_samplers_in_nested_subgraphs(comfy):
-    """Outside stands the newest run inside, until the node that made it runs another sampler."""
+    """The newest run inside is shown outside, until the node that made it runs another sampler."""
     prompt = ksampler("erk_heun", steps=5)
     prompt["3"] = node(
         "KSampler", **{**ksampler("erk_deis", steps=7)["2"]["inputs"], "latent_image": ["2", 0], "denoise": 0.9}

@@ -45,7 +45,7 @@ def boxes_of(nodes: list[dict[str, Any]]) -> list[Box]:
 
 
 def overlapping(boxes: list[Box]) -> list[tuple[Box, Box]]:
-    """Pairs of which one lies on the other."""
+    """Pairs of which one overlaps the other."""
     return [
         (one, other)
         for one, other in itertools.combinations(boxes, 2)
@@ -126,7 +126,7 @@ class TestFiles:
                 assert fetched_as == file["name"] or f"`{fetched_as}`" in text, "a file to be renamed is told of"
 
     def test_addresses_are_those_of_comfyui_s_own_templates(self):
-        """Where ComfyUI's templates need a file of the same name, they fetch it from the same place."""
+        """If ComfyUI's templates need a file with the same name, they fetch it from the same address."""
         package = pytest.importorskip(
             "comfyui_workflow_templates_json", reason="this ComfyUI's templates lie elsewhere"
         )
@@ -254,7 +254,7 @@ class TestBrowseTemplates:
 
 
 class TestRegistration:
-    """What happens where the server is not as expected: the templates are missing, and nothing else."""
+    """If the server is not as expected, only the templates are missing."""
 
     @pytest.fixture()
     def register(self):
@@ -296,7 +296,7 @@ class TestRegistration:
         assert record.getMessage().startswith("ERK-Guid: the example workflows are not in Browse Templates")
 
     def test_the_pack_loads_where_registration_fails(self):
-        """In a process of its own, by ComfyUI's loader, with a server whose application takes no more routes."""
+        """In a separate process, with ComfyUI's loader and a server whose application accepts no more routes."""
         script = (
             "import sys, types\n"
             "from aiohttp import web\n"
@@ -317,8 +317,9 @@ class TestRegistration:
 
 @pytest.mark.parametrize("renderer", ["classic", "nodes2"])
 def test_in_the_page(server: Server, object_info, renderer):
-    """Each graph as ComfyUI's page loads it: all nodes known, laid out as saved, and the same prompt as the conversion
-    gives.
+    """ComfyUI's page loads each graph: it knows all nodes and lays them out as saved.
+
+    It makes the same prompt as the conversion.
     """
     with a_browser() as browser:
         page = ComfyPage(browser, server, renderer)

@@ -1,4 +1,4 @@
-"""Mistakes a user can make, in the real server: one clear sentence on the node, and the next queue works."""
+"""User mistakes in the real server give one clear sentence on the node, and the next prompt works."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def failure(server: Server, prompt: dict[str, Any]) -> dict[str, Any]:
 
 
 def refusal(server: Server, prompt: dict[str, Any]) -> dict[str, Any]:
-    """The errors by node of a prompt that is not even queued."""
+    """The errors, by node, of a prompt that is not queued at all."""
     status, answer = server.post("/prompt", {"prompt": prompt})
     assert status == 400, answer
     return answer["node_errors"]
@@ -78,7 +78,7 @@ class TestLatent:
         goes_on(model_server)
 
     def test_wrong_channel_count_on_another_model_is_told_by_the_model(self, model_server):
-        """What a foreign model says of its input is not ours to change; it comes out as it is, on the node."""
+        """Another model's message about its input is not changed. It appears on the node as it is."""
         graph = tiny(model_server, tiny_models.architecture("sd3"))
         graph["odd"] = node("ProbeLatent", shape="[1, 5, 8, 8]", scale=1.0)
         wires = {
@@ -124,10 +124,10 @@ class TestWires:
         goes_on(model_server)
 
     def test_a_visualizer_that_runs_before_the_sampler_says_so_and_goes_on(self, model_server):
-        """No error, because nothing is wrong yet: a plot with words on it, and no steps."""
+        """There is no error, because nothing is wrong yet. The plot has words on it, but no steps."""
         prompt = {
-            # A setting of its own: ComfyUI keeps the outputs of nodes with equal inputs, and a trace of an earlier run
-            # with them.
+            # Use a setting that no other test has. ComfyUI keeps the outputs of nodes with equal inputs, and with them
+            # the trace of an earlier run.
             "erk": erk_sampler("heun", "calibrated", w_stiff=0.123),
             "plot": node("StiffnessVisualizerERKGuid", trace=["erk", 1]),
             "show": node("PreviewAny", source=["plot", 1]),
@@ -140,7 +140,7 @@ class TestWires:
 
 class TestModel:
     def test_the_wrong_kind_of_file_for_a_loader(self, model_server):
-        """A LoRA is no checkpoint: ComfyUI says so on its loader, and the pack is not reached."""
+        """A LoRA is not a checkpoint. ComfyUI says so on its loader, and the pack is not called."""
         models = model_server.base / "models"
         (models / "diffusion_models").mkdir(parents=True, exist_ok=True)
         lora = models / "loras" / tiny_models.write_lora(models)
@@ -151,7 +151,7 @@ class TestModel:
         goes_on(model_server)
 
     def test_conditioning_of_another_model(self, model_server):
-        """The text encoder of another model: as told by the model itself, on the node, as with the stock KSampler."""
+        """The text encoder of another model: the model's own message is on the node, as with the stock KSampler."""
         graph = tiny(model_server, tiny_models.architecture("sd3"))
         graph["positive"]["inputs"]["width"] = 50
         wires = {

@@ -17,10 +17,10 @@ STEPS = {"demo": 6, "sd3": 6, "flux": 6, "sd15": 3}
 
 @dataclass(frozen=True)
 class Combination:
-    """patches put on the model one after the other, and a guider or a CFG scale.
+    """Patches that are put on the model one after the other, and a guider or a CFG scale.
 
     model    "demo" with the exact denoiser of mosaics, or the name of a tiny model
-    guiding  inputs of the guider beside its model
+    guiding  inputs of the guider other than its model
     """
 
     title: str
@@ -126,7 +126,7 @@ def graph_of(server, what: Combination) -> dict[str, Any]:
 
 
 def rewired(part: Any, wires: dict[str, list[Any]]) -> Any:
-    """The same, with links to "positive" and so on led to where they come from."""
+    """The same, with links to "positive" and so on replaced by links to their sources."""
     if isinstance(part, dict):
         return {key: rewired(value, wires) for key, value in part.items()}
     if isinstance(part, list) and part and part[0] in wires:

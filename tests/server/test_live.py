@@ -1,6 +1,4 @@
-"""The live view's server side: what is sent, when, at what cost, and that a run neither waits for it nor fails with
-it.
-"""
+"""The live view's server side: what is sent, when, and at what cost. A run neither waits for it nor fails with it."""
 
 from __future__ import annotations
 
@@ -47,7 +45,7 @@ def run(
 
 @pytest.fixture
 def sent(monkeypatch):
-    """The messages of runs in this process, as if a page looked on."""
+    """The messages of runs in this process, as if a page were connected."""
     messages: list[dict[str, Any]] = []
     monkeypatch.setattr(page_side, "_connect", lambda trace: live.LiveView(messages.append, ORIGIN))
     return messages
@@ -128,7 +126,7 @@ class TestMessages:
 class TestNobodyLooksOn:
     @pytest.mark.parametrize("solver", erk.SOLVERS)
     def test_nothing_is_measured(self, monkeypatch, solver):
-        """Neither norms nor values, in a script without a server and in a run whose page is gone."""
+        """A script without a server, or a run whose page is gone, computes neither norms nor values."""
 
         def never(*args, **kwargs):
             raise AssertionError("measured for nobody")
@@ -188,7 +186,7 @@ class TestFailures:
 
 
 class _Arrival:
-    """A copy from a device that arrives when it is told to."""
+    """A copy from a device that arrives when the test says so."""
 
     def __init__(self) -> None:
         self.arrived = self.waited = False
@@ -249,7 +247,7 @@ class TestCopiesOnTheirWay:
 
 @pytest.fixture
 def page(server):
-    """What a page's connection hears: call it with a prompt, get the messages and the outputs."""
+    """The messages on a page's connection. Call it with a prompt to get the messages and the outputs."""
     import websocket
 
     client = f"live-{time.monotonic_ns()}"
@@ -308,7 +306,7 @@ class TestServer:
         assert page({**demo(), **stock_ksampler("euler", seed=seed()), **saved(["sampler", 0])})[0] == []
 
     def test_sampler_node_and_its_visualizers(self, page):
-        """Two of them with the same settings are two: each visualizer is told of its own."""
+        """Two samplers with the same settings are separate: each visualizer gets the steps of its own."""
         prompt = {**demo(), **custom("deis", "paper", seed=seed()), **saved(["sampler", 0])}
         prompt["erk2"] = dict(prompt["erk"])
         prompt["sampler2"] = node("SamplerCustomAdvanced", **{**prompt["sampler"]["inputs"], "sampler": ["erk2", 0]})
@@ -324,7 +322,7 @@ class TestServer:
             )
 
     def test_two_runs_in_one_node(self, page):
-        """A list of latents makes a node run twice: two runs, told apart."""
+        """A list of latents makes a node run twice. These are two separate runs."""
         prompt = {**demo(), **stock_ksampler("erk_deis", seed=seed()), **saved(["sampler", 0])}
         prompt["twice"] = node("RebatchLatents", latents=["batch", 0], batch_size=1)
         prompt["batch"] = node("RepeatLatentBatch", samples=["demo", 4], amount=2)

@@ -1,4 +1,4 @@
-"""The texts in every language, against what the real server says of the nodes; and the words that find the nodes."""
+"""The texts in every language, compared with the real server's, and the words that find the nodes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from devtools.make.locales import FILES, LANGUAGES, english, key, ours
 LOCALES = ROOT / "locales"
 TRANSLATIONS = [language for language in LANGUAGES if language != "en"]
 
-# Letters that a text of this language has and English has not.
+# Letters that a text in this language has, but English does not.
 SCRIPT = {
     "zh": r"[\u4e00-\u9fff]", "zh-TW": r"[\u4e00-\u9fff]", "ja": r"[\u3040-\u30ff\u4e00-\u9fff]",
     "ko": r"[\uac00-\ud7a3]",
@@ -58,7 +58,7 @@ def schema(object_info, nodes):
 
 @pytest.fixture(scope="module")
 def page_source():
-    """The page's own settings come with the live chart."""
+    """The source of the page, which has its own settings for the live chart."""
     sources = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "js").rglob("*.js"))]
     if not sources:
         pytest.skip("this checkout has no live chart")
@@ -81,7 +81,7 @@ def test_the_server_hands_out_every_text(server):
 
 
 def test_english_is_what_the_nodes_say(schema):
-    """What is not there yet is shown as the node says it."""
+    """Texts that are not there yet are shown as in the node."""
     said = dict(leaves(schema))
     for path, text in leaves(read("en", "nodeDefs")):
         assert said.get(path) == text, f"{path}: run `python -m devtools.make.locales` after changing a node's texts"
@@ -90,7 +90,7 @@ def test_english_is_what_the_nodes_say(schema):
 @pytest.mark.parametrize("language", TRANSLATIONS)
 class TestTranslation:
     def test_no_key_is_left_over(self, schema, language):
-        """One that is missing is shown in English, and listed by the lint."""
+        """A missing text is shown in English and listed by the lint."""
         expected = {"nodeDefs": schema, "settings": read("en", "settings"), "main": read("en", "main")}
         for name, wanted in expected.items():
             left_over = {path for path, _ in leaves(read(language, name))} - {path for path, _ in leaves(wanted)}
@@ -127,7 +127,7 @@ class TestTranslation:
                 assert set(NUMBER.findall(text)) <= set(re.findall(r"\d+(?:\.\d+)?", told)), f"{path}: {texts[path]!r}"
 
     def test_options_that_a_tooltip_explains_keep_their_names(self, object_info, nodes, language):
-        """The page shows a combo's options as they are, so a tooltip has to call them by that name."""
+        """The page shows a combo's options as they are, so a tooltip must use the same names."""
         texts = read(language, "nodeDefs")
         explained = 0
         for node in nodes:

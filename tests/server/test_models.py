@@ -15,7 +15,7 @@ import erk
 from devtools.make import compatibility
 
 STEPS = 4
-# The base class of the model's sampling type in ComfyUI, by what the page calls it.
+# The base class of the model's sampling type in ComfyUI, by its name on the page.
 KINDS = {"EPS": "EPS", "V": "V_PREDICTION", "flow": "CONST", "V (EDM, continuous)": "V_PREDICTION"}
 
 _EDM = {"sigma_max": 80.0, "sigma_min": 0.002}
@@ -37,7 +37,7 @@ SHORT = ("edm", "discrete_v", "sd3_shift")
 
 
 def runs_of(server, graph: dict[str, Any], solvers: list[str]) -> Runs:
-    """Each solver in each mode and as ComfyUI's own, all from the same noise, and one run of KSampler (ERK-Guid)."""
+    """Each solver in each mode and as ComfyUI's own, all with the same noise, and one run of KSampler (ERK-Guid)."""
     runs = Runs(server, {**graph, "sigmas": schedule(["model", 0], STEPS)})
     every_way(runs.sample, solvers=solvers)
     runs.graph["ksampler"] = node(
@@ -50,7 +50,7 @@ def runs_of(server, graph: dict[str, Any], solvers: list[str]) -> Runs:
 
 
 def check(outcomes: dict[str, Outcome], shapes: tuple[tuple[int, ...], ...], solvers: list[str]) -> None:
-    """What every kind of model must show."""
+    """The checks for every kind of model."""
     check_every_way(outcomes, solvers)
     noise = noise_of(shapes)
     for solver, mode in itertools.product(solvers, MODES):
@@ -64,7 +64,7 @@ def check(outcomes: dict[str, Outcome], shapes: tuple[tuple[int, ...], ...], sol
 
 
 def noise_of(shapes: tuple[tuple[int, ...], ...]) -> torch.Tensor:
-    """The noise ComfyUI draws for seed 5, flat; nested latents take their parts' one after the other."""
+    """The noise that ComfyUI draws for seed 5, flat. For nested latents, their parts' noises follow one another."""
     generator = torch.manual_seed(5)
     return torch.cat([torch.randn(shape, generator=generator).flatten() for shape in shapes])
 

@@ -1,7 +1,7 @@
 """What other people's saved workflows rely on: names that never change, and workflows saved by earlier versions.
 
-A saved workflow holds its widgets' values in order, not by name. So an input may be added behind the others, and
-nothing may be renamed, removed or put elsewhere; a choice may be added to a list, and none taken away.
+A saved workflow holds its widgets' values in order, not by name. So an input may be added after the others, but nothing
+may be renamed, removed or moved. A choice may be added to a list, but none may be removed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ WIDGETS = {
     "DemoModelERKGuid": [("kind", "COMBO"), ("pictures", "COMBO"), ("width", "INT"), ("height", "INT"), ("batch_size",
     "INT")],
 }  # fmt: skip
-"""Node ids, and their widgets as saved values stand in order."""
+"""Node ids, and their widgets in the order of the saved values."""
 
 _SAMPLING = {"model": "MODEL", "positive": "CONDITIONING", "negative": "CONDITIONING", "latent_image": "LATENT"}
 LINKS: dict[str, dict[str, str]] = {
@@ -83,7 +83,7 @@ CHOICES = {
 
 
 def declared(info: dict[str, Any]) -> dict[str, tuple[str, list[Any] | None]]:
-    """Inputs in order: name to type and, for a list of choices, the choices."""
+    """Inputs in order: the type for each name or, for a list of choices, the choices."""
     inputs: dict[str, tuple[str, list[Any] | None]] = {}
     for group in ("required", "optional"):
         for name in info["input_order"].get(group, []):
@@ -120,19 +120,19 @@ class TestNamesNeverChange:
 
     @pytest.mark.parametrize("node_id", ["KSampler", "KSamplerAdvanced", "KSamplerSelect"])
     def test_samplers_keep_their_names(self, object_info, node_id):
-        """An unknown name in KSampler becomes euler without a word."""
+        """KSampler silently replaces an unknown name with euler."""
         _, choices = declared(object_info[node_id])["sampler_name"]
         assert set(SAMPLERS) <= set(choices)
 
     def test_no_new_required_input(self, object_info):
-        """Prompts saved in API format name what they set; what they lack must have a default."""
+        """Prompts saved in API format name what they set. Everything else must have a default."""
         for node_id, widgets in WIDGETS.items():
             known = {name for name, _ in widgets} | set(LINKS[node_id])
             assert set(object_info[node_id]["input_order"].get("required", [])) <= known, node_id
 
 
 def small(prompt: dict[str, Any]) -> dict[str, Any]:
-    """The prompt with smaller pictures, and fewer, of the demo model: the only thing changed before it runs."""
+    """The prompt with smaller and fewer pictures of the demo model. Nothing else is changed before it runs."""
     for node in prompt.values():
         if node["class_type"] == "DemoModelERKGuid":
             node["inputs"] |= {"width": 96, "height": 96, "batch_size": 1}
@@ -142,7 +142,7 @@ def small(prompt: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("path", SAVED, ids=lambda path: f"{path.parent.name}-{path.stem}")
 class TestSavedByEarlierVersions:
     def test_the_page_s_graph_means_the_same(self, object_info, path):
-        """Converted today, each input that existed then has the value that it had then."""
+        """When it is converted today, each input that existed then has the same value as then."""
         graph = json.loads(path.read_text(encoding="utf-8"))
         assert {node["type"] for node in graph["nodes"]} <= set(object_info) | PAGE_ONLY
         then = json.loads(path.with_name(f"{path.stem}_api.json").read_text(encoding="utf-8"))

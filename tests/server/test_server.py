@@ -58,7 +58,7 @@ class TestRegistry:
 class TestSampling:
     @pytest.mark.parametrize("solver", SOLVERS)
     def test_three_ways_to_the_same_picture(self, server, solver):
-        """The stock KSampler by name, our KSampler, and a custom graph: one code, one picture."""
+        """The stock KSampler by name, our KSampler, and a custom graph run the same code and give the same picture."""
         expected = picture(server, stock_ksampler(f"erk_{solver}"))
         assert expected.std() > 20
         assert np.array_equal(picture(server, erk_ksampler(solver, "calibrated")), expected)
@@ -75,7 +75,7 @@ class TestSampling:
 
     @pytest.mark.parametrize("solver", ["dpm_2", "dpmpp_2s"])
     def test_two_advanced_samplers_are_one(self, server, solver):
-        """Stopped in the middle with leftover noise and taken up again (solvers without memory)."""
+        """A run that stops in the middle with leftover noise, and then continues (solvers without memory)."""
         common = {
             **WIRES,
             "noise_seed": 1,
@@ -106,7 +106,7 @@ class TestSampling:
         assert np.abs(whole - split).max() <= 1
 
     def test_partial_denoise_keeps_the_latent(self, server):
-        """image to image: less denoise leaves the picture nearer to where it started"""
+        """In image to image, less denoise leaves the picture closer to its start."""
         start = {"base": stock_ksampler("erk_deis", seed=9, steps=12)["sampler"]}
         base = picture(server, start, latent=("base", 0))
         distance = []

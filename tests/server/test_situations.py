@@ -1,4 +1,4 @@
-"""Situations people sample in, in the real server: masks, second passes, split schedules, patches, long queues."""
+"""Common sampling situations in the real server: masks, second passes, split schedules, patches, long queues."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def told(situation: str, model: str, seen: str, solvers: list[str] = SOLVERS, mo
 
 
 def added(runs: Runs, **how: Any):
-    """For every_way: sample so on the demo model, or on the tiny one if the graph has it."""
+    """For every_way: sample in this way on the demo model, or on the tiny model if the graph has one."""
     wires = DEMO if "demo" in runs.graph else {}
 
     def add(label: str, sampler: dict[str, Any]) -> None:
@@ -95,7 +95,7 @@ def test_inpainting(model_server, name, title, shape, side):
 
 
 def test_differential_diffusion(model_server):
-    """The lower the mask, the later a place is let go: at its 0 in the last step alone."""
+    """The lower the mask, the later a place is released. Where the mask is 0, that is only in the last step."""
     runs = on_demo(model_server, steps=8)
     runs.graph |= half_mask(64, 64)
     runs.graph["base_sigmas"] = schedule(["demo", 0], 12, "karras")
@@ -115,7 +115,7 @@ def test_differential_diffusion(model_server):
 
 @pytest.mark.parametrize("kind", ["eps", "flow"])
 def test_image_to_image(model_server, kind):
-    """With less denoise the picture stays nearer to where it started."""
+    """With less denoise the picture stays closer to its start."""
     distances: dict[str, list[float]] = {}
     for denoise in (0.3, 0.5, 0.7, 1.0):
         runs = on_demo(model_server, kind, denoise=denoise)
@@ -161,13 +161,13 @@ def test_split_schedule(model_server, kind):
                 mode == "paper" and erk.SOLVERS[solver].pair_looks_back
             )
             if not (solver in MULTISTEP or looks_back):
-                # A run that calibrated had given up is taken up anew (dpm_2, flow: 2.3 %).
+                # calibrated had given up correcting this run, and starts again in the second part (dpm_2, flow: 2.3 %).
                 assert distance < (
                     0.05 if (mode, kind) == ("calibrated", "flow") and solver not in NEVER_GIVEN_UP else 1e-3
                 ), f"{solver} {mode}: {distance:.1e}"
             elif mode != "paper":
-                # They begin anew with an Euler step, where steps are short: mostly 0.05 % away, 0.5 % at most (six
-                # seeds).
+                # They start again with an Euler step, where steps are short. Mostly they are 0.05 % away, and at most
+                # 0.5 % (six seeds).
                 assert distance < 0.01, f"{solver} {mode}: {distance:.4f}"
     told(
         "SplitSigmas",
@@ -177,25 +177,25 @@ def test_split_schedule(model_server, kind):
 
 
 NEVER_GIVEN_UP = ("heun", "dpmpp_2s", *MULTISTEP, "euler")
-"""Solvers whose runs here calibrated follows to the end."""
+"""Solvers whose runs calibrated corrects to the end here."""
 
 RESTARTED = {"abm": 0.05, "euler": 0.01, **{name: 0.1 for name in MULTISTEP if name != "abm"}}
-"""How far from the whole run a multistep solver may end that starts its history anew three steps before the end of
-eight.
+"""How far from the whole run a multistep solver may end, if it starts a new history at the last three of eight steps.
 
-The first of the three is an Euler step then, and calibrated corrects it in hindsight only. abm, eps and flow, six seeds
-each: 0.6 to 2.7 % of the picture's scale with calibrated, 0.2 % at most with off, and as far from the converged picture
-as the whole run (to 0.8 %). deis with the seed used here: 2.0 and 4.7 %, 1.2 % with off; with other seeds it ends in
-another picture on the flow model, which eight steps leave undecided, with off as with calibrated.
+The first of the three is then an Euler step, and calibrated corrects it only in hindsight. abm, eps and flow, six seeds
+each: 0.6 to 2.7 % of the picture's scale with calibrated, and 0.2 % at most with off. It is as far from the converged
+picture as the whole run (to 0.8 %). deis with the seed used here: 2.0 and 4.7 %, and 1.2 % with off. With other seeds
+it ends at a different picture on the flow model, both with off and with calibrated, because eight steps leave that
+picture undecided.
 """
 
 
 @pytest.mark.parametrize("kind", ["eps", "flow"])
 def test_leftover_noise(model_server, kind):
-    """KSampler Advanced hands a latent with leftover noise to a second one.
+    """KSampler Advanced passes a latent with leftover noise to a second one.
 
-    One-step solvers go on as if nothing had been. The others go on like a new run from that latent, bit for bit:
-    nothing is lost but the history, and nothing of the first run stays.
+    One-step solvers continue as if nothing had happened. The others continue like a new run from that latent, bit for
+    bit. Only the history is lost, and nothing of the first run remains.
     """
     runs = Runs(model_server, {**demo(kind), "sigmas": schedule(["demo", 0], 8)})
     runs.graph["split"] = node("SplitSigmas", sigmas=["sigmas", 0], step=5)
@@ -231,7 +231,8 @@ def test_leftover_noise(model_server, kind):
         for mode in ("calibrated", "off"):
             split, whole = outcomes[f"{solver}_{mode}"], outcomes[f"{solver}_{mode}_whole"]
             distance = float((split.flat - whole.flat).square().mean().sqrt() / whole.flat.square().mean().sqrt())
-            # dpm_2 on flow: calibrated had given the whole run up, and takes its second part up anew (0.9 %).
+            # dpm_2 on flow: calibrated had given up correcting the whole run, and starts again in its second part
+            # (0.9 %).
             taken_up = (mode, kind) == ("calibrated", "flow") and solver not in NEVER_GIVEN_UP
             assert split.finite and distance < (0.02 if taken_up else RESTARTED.get(solver, 1e-3)), (
                 f"{solver} {mode}: {distance:.3f}"
@@ -399,8 +400,9 @@ def test_model_merge(model_server):
     ["eager", pytest.param("aot_eager", marks=pytest.mark.long), pytest.param("inductor", marks=pytest.mark.long)],
 )
 def test_torch_compile(model_server, backend):
-    """By ComfyUI's own helper, which its node TorchCompileModel calls; that node offers inductor, which needs a C++
-    compiler.
+    """Compiled by ComfyUI's own helper, which its node TorchCompileModel calls.
+
+    That node offers inductor, which needs a C++ compiler.
     """
     runs = on_tiny(model_server, "sd3")
     if backend == "inductor":
@@ -446,7 +448,7 @@ def test_context_windows(model_server):
 
 @pytest.mark.parametrize("kind", ["eps", "flow"])
 def test_sampler_wrapped_by_another_pack(model_server, kind):
-    """The model object has only `inner_model` and `sigmas`; the kind of model is found all the same."""
+    """The model object has only `inner_model` and `sigmas`, but the kind of model is still found."""
     runs = on_demo(model_server, kind)
     for solver in SOLVERS:
         for mode in MODES:
@@ -511,8 +513,8 @@ def resident(pid: int) -> float:
 def test_a_hundred_prompts_leave_memory_flat(model_server):
     """Latents, traces and tables of past runs must not pile up.
 
-    Keeping one latent of each prompt (8 of 3x64x128, 0.8 MB) would be 55 MB over the last 70; a run holds four or five
-    of that size. The bound leaves room for the allocator, plots and ComfyUI's own history of prompts.
+    If one latent of each prompt were kept (8 of 3x64x128, 0.8 MB), this would be 55 MB over the last 70. A run holds
+    four or five of that size. The bound leaves room for the allocator, plots and ComfyUI's own history of prompts.
     """
     sizes = []
     for number in range(100):

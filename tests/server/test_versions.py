@@ -1,4 +1,4 @@
-"""What differs between ComfyUI versions, and the pack on the one at hand.
+"""The differences between ComfyUI versions, and the pack on the installed one.
 
 `python dev.py test --comfyui PATH tests/server/test_versions.py` runs this on another ComfyUI, with its own Python.
 """
@@ -153,7 +153,7 @@ def test_the_plot(server):
 
 
 def test_the_log_has_no_complaint_about_loading_the_pack(server):
-    """Errors that prompts of other tests ask for are in the log as well, by their right."""
+    """The log also holds errors that other tests' prompts cause on purpose."""
     complaints = [
         line
         for line in server.log

@@ -1,4 +1,4 @@
-"""ComfyUI's page in a headless Chromium, with what the tests do and read there."""
+"""ComfyUI's page in a headless Chromium, with the tests' actions and checks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACK_PATH = "/extensions/ComfyUI-ERK-Guid/"
 
 @contextlib.contextmanager
 def a_browser() -> Iterator[Any]:
-    """A running browser; without one the test is skipped, saying why, or fails where the tests in the page must run."""
+    """A running browser. Without one the test is skipped with a reason, or fails if the tests in the page must run."""
     try:
         with chromium() as running:
             yield running
@@ -55,7 +55,7 @@ class ComfyPage(Page):
         self.run("([name, value]) => app.extensionManager.setting.set(name, value)", [name, value])
 
     def load_prompt(self, prompt: dict[str, Any], workflow: str | None = None) -> None:
-        """A prompt in API format, as a graph; as a saved workflow with that id where one is given."""
+        """A prompt in API format as a graph, or as a saved workflow if an id is given."""
         self.run(
             """async ([prompt, id]) => {
                 await app.loadApiJson(prompt, 'test');
@@ -105,7 +105,7 @@ class ComfyPage(Page):
         return done
 
     def queue(self) -> dict[str, Any]:
-        """Queue what is on the page and wait; returns the history's outputs by node id."""
+        """Queue the graph on the page and wait. Returns the history's outputs by node id."""
         self.start()
         done = self.wait()
         assert done["type"] == "execution_success", done
@@ -115,7 +115,7 @@ class ComfyPage(Page):
         return self.run("() => window.erkMessages")
 
     def chart(self, node: int | str) -> dict[str, Any] | None:
-        """What the chart of a node has drawn; None where the node has no chart."""
+        """What the chart of a node has drawn, or None if the node has no chart."""
         return self._drawn(
             """(path) => {
                 let graph = app.rootGraph, node;
@@ -126,7 +126,7 @@ class ComfyPage(Page):
         )
 
     def chart_under(self, node: int | str) -> dict[str, Any] | None:
-        """What the chart below a subgraph node of the graph on display has drawn; None where there is none."""
+        """What the chart below a subgraph node of the displayed graph has drawn, or None if there is none."""
         return self._drawn('(id) => document.querySelector(`.erk-guid-live-under[data-under="${id}"]`)', node)
 
     def _drawn(self, find: str, argument: Any) -> dict[str, Any] | None:
@@ -166,7 +166,7 @@ class ComfyPage(Page):
         self.settle()
 
     def picture(self, name: str, whole_graph: bool = False) -> None:
-        """A screenshot, or the whole graph, where ERK_GUID_SCREENSHOTS names a folder for them."""
+        """Save a screenshot or the whole graph, if ERK_GUID_SCREENSHOTS names a folder for them."""
         folder = os.environ.get("ERK_GUID_SCREENSHOTS")
         if not folder:
             return

@@ -1,7 +1,7 @@
-"""CUDA tensors that hold nothing, on a machine without CUDA: what code asks of the device shows without one.
+"""CUDA tensors without content, on a machine without CUDA. They show what code asks of the device.
 
-torch's fake tensors know their shape, dtype and device, and nothing else. So whatever would read a value back, mix
-devices or copy in a way that waits raises here as it would wait or raise there. Not seen: values, times, memory.
+torch's fake tensors only know their shape, dtype and device. So code that reads a value back, mixes devices, or waits
+for a copy raises an error here. This does not show values, times or memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class WaitsForDeviceError(AssertionError):
 
 
 class FakeCuda(FakeTensorMode):
-    """Within it, tensors made on "cuda" are fake; those of the host stay real, for tables are worked out there."""
+    """Inside it, tensors on "cuda" are fake. Tensors on the host stay real, because tables are computed there."""
 
     def __init__(self) -> None:
         super().__init__(allow_non_fake_inputs=True)

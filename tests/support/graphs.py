@@ -1,4 +1,4 @@
-"""Graphs of tiny models for the server with the probe nodes, and how to read what came out."""
+"""Graphs of tiny models for the server with the probe nodes, and code to read their results."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from devtools.twins import TWINS, counterpart
 
 SOLVERS = list(erk.SOLVERS)
 MULTISTEP = [name for name, solver in erk.SOLVERS.items() if issubclass(solver, erk.Multistep)]
-"""What they remember is lost where a run is handed on to a second sampler."""
+"""Solvers whose memory is lost when a second sampler continues a run."""
 
 MODES = list(erk.MODES)
 
 LONG = os.environ.get("ERK_GUID_LONG") == "1"
 _SLOW = ("sd15", "sd2_v")
-"""Tiny models that are not so tiny."""
+"""The largest of the tiny models."""
 
 Graph = dict[str, Any]
 _number = itertools.count()
@@ -35,7 +35,7 @@ _number = itertools.count()
 
 @dataclass(frozen=True)
 class Outcome:
-    """A sampler's latent, its tensors apart where it is nested, and the calls that made it."""
+    """A sampler's latent, with separate tensors if it is nested, and the calls that made it."""
 
     samples: list[Tensor]
     counts: dict[str, Any]
@@ -49,7 +49,7 @@ class Outcome:
         return bool(torch.isfinite(self.flat).all())
 
     def distance(self, other: Outcome) -> float:
-        """Largest difference over the other's root mean square."""
+        """Largest difference, divided by the other's root mean square."""
         return float((self.flat - other.flat).abs().max() / other.flat.square().mean().sqrt())
 
 
@@ -91,8 +91,9 @@ def schedule(model: list[Any], steps: int = 4, scheduler: str = "simple", denois
 
 
 def solvers_for(model: str, number: int = 0) -> list[str]:
-    """All; but in the short selection on a slow model those of one call and one of two calls, in turn by the test's
-    number.
+    """All solvers. The short selection on a slow model has those of one call and one of two calls.
+
+    That one changes with the test's number.
     """
     if LONG or model not in _SLOW:
         return SOLVERS
@@ -101,10 +102,9 @@ def solvers_for(model: str, number: int = 0) -> list[str]:
 
 
 def every_way(add: Callable[[str, Graph], None], w_stiff: float = 5.0, solvers: Sequence[str] = SOLVERS) -> None:
-    """Call ``add(label, sampler)`` for each solver as ComfyUI's own ("heun_stock", where it has it) and in each mode
-    ("heun_off").
+    """Call ``add(label, sampler)`` for each solver, in each mode ("heun_off") and as ComfyUI's own ("heun_stock").
 
-    Mode paper gets a strength that is felt: what the preset was tuned for, random weights are not.
+    Mode paper gets a strength with a visible effect, because the preset was not tuned for random weights.
     """
     for solver in solvers:
         if solver in TWINS:
@@ -118,11 +118,11 @@ def paper(w_stiff: float) -> Graph:
 
 
 def check_every_way(outcomes: dict[str, Outcome], solvers: Sequence[str] = SOLVERS, closeness: float = 2e-3) -> None:
-    """Finite, off equal to ComfyUI's own within rounding, guided modes not equal to it, and as many model calls.
+    """Results are finite, and off equals ComfyUI's own solver within rounding. Guided modes differ from it.
 
-    A solver without a twin there is compared with that of its counterpart, from which its off must differ, as its
-    guided modes must from its off; what rounding can do is the counterpart's difference. One that calls the model as no
-    sampler of ComfyUI's does is counted by what it says of itself.
+    The number of model calls is the same. A solver without a twin is compared with its counterpart's twin. Its off must
+    differ from that twin, and its guided modes must differ from its off. The allowed rounding is the counterpart's own
+    difference. If no sampler of ComfyUI makes as many calls, the solver's own number is used.
     """
     corrected = 0
     for solver in solvers:
@@ -153,7 +153,7 @@ def check_every_way(outcomes: dict[str, Outcome], solvers: Sequence[str] = SOLVE
             assert guided.counts["sampler"] == off.counts["sampler"], (
                 f"{solver} {mode}: other model calls than with mode off"
             )
-    # On weights that nobody trained a claim may rightly never prove itself with one solver, but not with all.
+    # With untrained weights it is right that one solver's claims may never prove themselves, but not those of all.
     assert corrected or len(solvers) == 1, "calibrated shows nothing with any solver"
 
 
@@ -203,7 +203,7 @@ class Runs:
         self.save(label, [label, 0])
 
     def run(self, timeout: float = 300) -> dict[str, Outcome]:
-        """Queue, wait and read. Raises ComfyUIError with the node's message if one fails."""
+        """Queue, wait and read. Raises ComfyUIError with the node's message if a node fails."""
         self.server.run(self.graph, timeout)
         outcomes = {}
         for label in self.labels:

@@ -43,7 +43,7 @@ def gaussian_std(process: erk.NoiseProcess, sigma: float, scale: float = 0.7) ->
 
 
 def bent(x: Tensor, sigma: Tensor) -> Tensor:
-    """A smooth nonlinear denoiser that mixes the elements of a sample, and no two samples."""
+    """A smooth nonlinear denoiser that mixes the elements of a sample, but never two samples."""
     sigma = column(sigma, x)
     mixed = x + 0.3 * x.roll(1, dims=-1) - 0.2 * x.flip(-1)
     return torch.tanh(mixed / (1 + sigma)) + 0.1 * torch.sin(3 * x) / (1 + sigma)
@@ -73,7 +73,7 @@ def mixture(process: erk.NoiseProcess, shape: tuple[int, ...], count: int = 12, 
 
 
 def spoiled(model, level: float, batch: int):
-    """The model, with NaN for the second sample at one noise level, as long as the batch is whole."""
+    """The model, but with NaN for the second sample at one noise level, if the batch is whole."""
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         out = model(x, sigma)

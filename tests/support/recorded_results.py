@@ -1,12 +1,12 @@
-"""What the samplers gave when it was last meant to change, in sums and samples: tests/support/recorded_results.json.
+"""The samplers' results at their last intended change, as sums and samples: tests/support/recorded_results.json.
 
-Whoever moves code compares with it (tests/erk/test_recorded_results.py); whoever changes a result on purpose records
-anew:
+Code that only moves must give the same results (tests/erk/test_recorded_results.py). After an intended change, record
+them again:
 
     python tests/support/recorded_results.py            records
-    python tests/support/recorded_results.py --compare  tells the largest difference for each solver and mode
+    python tests/support/recorded_results.py --compare  prints the largest difference for each solver and mode
 
-All inputs are whole numbers over a power of two and all models are made of plain arithmetic, so that they are the same
+All inputs are whole numbers divided by a power of two, and all models use plain arithmetic. So they are the same
 everywhere.
 """
 
@@ -35,7 +35,7 @@ SHAPES = {"rank 3": (2, 3, 24), "rank 4": (2, 3, 8, 12), "rank 5": (2, 2, 3, 6, 
 PROCESSES = {"sigma-space": erk.SIGMA_SPACE, "flow": erk.FLOW}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ORDERS = {"deis": (2, 4), "abm": (2, 4)}
-"""Beside the default one."""
+"""In addition to the default one."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,9 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """Every solver, mode and process on every shape; in half precision, with a region and in other orders on a
-    picture.
+    """Every solver, mode and process on every shape.
+
+    Half precision, a region and other orders are only run on a picture.
     """
     for solver, mode, process in itertools.product(erk.SOLVERS, erk.MODES, PROCESSES):
         for shape in SHAPES:
@@ -89,7 +90,7 @@ def cases() -> Iterator[Case]:
 
 
 def numbers(shape: tuple[int, ...]) -> Tensor:
-    """Something like noise of variance 1: sums of four digits of a linear congruential generator, over 32."""
+    """Roughly noise of variance 1: sums of four digits of a linear congruential generator, divided by 32."""
     state, values = 1, []
     for _ in range(math.prod(shape)):
         total = 0
@@ -101,14 +102,14 @@ def numbers(shape: tuple[int, ...]) -> Tensor:
 
 
 def schedule(process: erk.NoiseProcess) -> Tensor:
-    """STEPS + 1 levels that any binary number holds exactly."""
+    """STEPS + 1 levels that every binary number format represents exactly."""
     if process.is_flow:
         return torch.tensor([1.0, 0.9375, 0.875, 0.75, 0.625, 0.4375, 0.25, 0.0])
     return torch.tensor([14.5, 8.0, 4.25, 2.0, 0.875, 0.25, 0.0625, 0.0])
 
 
 def model_of(process: erk.NoiseProcess) -> Callable[[Tensor, Tensor], Tensor]:
-    """A bent denoiser that mixes neighbours: x to its data, with the sign kept and large values held back."""
+    """A nonlinear denoiser that mixes neighbours. It keeps the sign of x and limits large values."""
 
     def model(x: Tensor, sigma: Tensor) -> Tensor:
         sigma = sigma.view(-1, *(1,) * (x.ndim - 1))
@@ -120,7 +121,7 @@ def model_of(process: erk.NoiseProcess) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def record_of(x: Tensor) -> list[float]:
-    """Sum of the values, of their sizes, and five of them."""
+    """The sum of the values, the sum of their absolute values, and five of the values."""
     flat = x.double().flatten()
     return [float(flat.sum()), float(flat.abs().sum()), *flat[:: max(len(flat) // 4, 1)][:5].tolist()]
 
@@ -160,7 +161,7 @@ def main() -> int:
 
 
 def difference(values: list[float], known: list[float]) -> float:
-    """The largest, each over the size of its number or 1."""
+    """The largest difference. Each is divided by the size of its number, or by 1."""
     return max(abs(a - b) / max(abs(b), 1.0) for a, b in zip(values, known, strict=True))
 
 

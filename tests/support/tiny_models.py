@@ -1,8 +1,8 @@
 """Checkpoints of real architectures, a few megabytes each, with random weights: for tests of compatibility.
 
-ComfyUI builds the architecture from a configuration of its own, the weights are drawn, and the file is saved
-in the layout that ComfyUI's stock loaders read and recognise. They show that a kind of model can be sampled;
-its pictures are noise. Nothing is downloaded.
+ComfyUI builds the architecture from a small configuration. The weights are random. The file is saved in the layout
+that ComfyUI's stock loaders read and recognise. These models show that a kind of model can be sampled, but their
+pictures are noise. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ import safetensors.torch  # noqa: E402
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What stands in for a text encoder's output.
+    """A replacement for a text encoder's output.
 
     tokens, width  shape of the embedding [1, tokens, width]
-    pooled         width of the pooled output; 0: none
-    extra          further entries of the conditioning; "ones" stands for an integer mask [1, tokens], a list for a
-                   random tensor of that shape
+    pooled         width of the pooled output; 0 means none
+    extra          further entries of the conditioning; "ones" means an integer mask [1, tokens], a list means a random
+                   tensor of that shape
     """
 
     tokens: int
@@ -48,16 +48,16 @@ class Conditioning:
 class Architecture:
     """One kind of model, made small.
 
-    config         name of the class in comfy.supported_models that the file must be recognised as
-    unet_config    what is built; by default also what the file's weights tell the loader
+    config         name of the class in comfy.supported_models that the loader must recognise
+    unet_config    the configuration to build; by default, the loader also detects it from the file's weights
     latent         class of the core node that makes an empty latent, and its inputs
     shape          the samples' shapes that it then has; several for nested latents
     loader         "UNETLoader" or "CheckpointLoaderSimple"
-    metadata       the file's "config", for architectures whose sizes the weights do not tell
-    prefix         what stands before the names of the network's weights in the file
+    metadata       the file's "config", for architectures whose sizes the weights do not show
+    prefix         prefix of the names of the network's weights in the file
     beside         further tensors of the file, by their full names
-    nodes          further nodes to build the latent from, where one is not enough
-    heavy          slow to build or to call: for the long selection
+    nodes          further nodes to build the latent from, if one is not enough
+    heavy          whether it is slow to build or to call, and so only for the long selection
     """
 
     name: str
@@ -103,7 +103,7 @@ _LTXAV = {
 
 
 def _seconds(which: str) -> dict[str, Callable[[], Tensor]]:
-    """The embedder of a length in seconds, which Stable Audio's checkpoints carry beside the network."""
+    """The embedder of a length in seconds, which Stable Audio's checkpoints have in addition to the network."""
     place = f"conditioner.conditioners.seconds_{which}.embedder.embedding."
     return {
         f"{place}0.weights": lambda: torch.linspace(-1, 1, 128),
@@ -122,7 +122,7 @@ ARCHITECTURES = (
         "sd2_v", "Stable Diffusion 2 (768-v)", "V", "SD20",
         {**_UNET, "context_dim": 1024, "use_linear_in_transformer": True, "num_heads": -1, "num_head_channels": 64},
         Conditioning(77, 1024), ("EmptyLatentImage", {"width": 64, "height": 64, "batch_size": 1}), ((1, 4, 8, 8),),
-        # By the spread of this tensor ComfyUI tells V from EPS; the full network has it, one level of it has not.
+        # ComfyUI uses this tensor's spread to distinguish V from EPS. The full network has it, but one level does not.
         beside={"output_blocks.11.1.transformer_blocks.0.norm1.bias": lambda: torch.linspace(-1, 1, 320)},
         note="one level of its U-Net",
     ),
@@ -259,7 +259,7 @@ def architecture(name: str) -> Architecture:
 
 
 def write(models: Path, what: Architecture) -> str:
-    """Save the checkpoint below ComfyUI's models folder; returns the name a loader knows it by."""
+    """Save the checkpoint in ComfyUI's models folder. Returns the name that a loader uses for it."""
     folder = models / ("checkpoints" if what.loader == "CheckpointLoaderSimple" else "diffusion_models")
     path = folder / f"tiny_{what.name}.safetensors"
     if path.exists():
@@ -276,7 +276,7 @@ def write(models: Path, what: Architecture) -> str:
 
 
 def draw(shapes: dict[str, Tensor], seed: str) -> dict[str, Tensor]:
-    """Random weights for a state dict: matrices keep the size of what they are applied to, norms start near 1."""
+    """Random weights for a state dict. Matrices keep the size of their inputs, and norms start near 1."""
     generator = torch.Generator().manual_seed(zlib.crc32(seed.encode()))
     made = {}
     for name, tensor in shapes.items():

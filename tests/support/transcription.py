@@ -1,6 +1,6 @@
-"""The paper's rule for every solver, written straight down from its table: slow, flat, independent.
+"""The paper's rule for every solver, written directly from its table: slow, flat, independent.
 
-Nothing of the package is used here; sample by sample, in float64, as one would on paper.
+It uses nothing from the package. It works sample by sample in float64, as one would on paper.
 """
 
 from __future__ import annotations
@@ -121,8 +121,9 @@ def _euler(model, x, sigmas, is_flow, w_stiff, w_con, order, weights):
 
 
 def _abm(model, x, sigmas, is_flow, w_stiff, w_con, order, weights):
-    """Predict, evaluate, correct (damped), go on; D a polynomial in sigma/alpha whose curvature may add a tenth of a
-    step.
+    """Predict, evaluate, correct with damping, and repeat.
+
+    D is a polynomial in sigma/alpha. Its curvature may add at most a tenth of a step.
     """
     past, accepted = [], None
     for i, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):

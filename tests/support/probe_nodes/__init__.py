@@ -1,6 +1,6 @@
-"""Nodes for the tests alone: what a graph needs to sample a tiny model and to tell what happened. Not part of the pack.
+"""Nodes only for the tests: they let a graph sample a tiny model and report what happened. Not part of the pack.
 
-The tests put this folder into the custom_nodes of the server they start. Conditionings stand in for a text
+The tests put this folder into the custom_nodes of the server that they start. Random conditionings replace a text
 encoder's output, because no encoder is small.
 """
 
@@ -124,7 +124,7 @@ class ProbeSave:
 
 
 class ProbePostCFG:
-    """The model with a post-CFG function that works on the unconditional prediction, as many patches do."""
+    """The model with a post-CFG function that uses the unconditional prediction, as many patches do."""
 
     CATEGORY, FUNCTION, RETURN_TYPES = CATEGORY, "make", ("MODEL",)
 
@@ -142,7 +142,7 @@ class ProbePostCFG:
 
 
 class ProbeBareWrapper:
-    """A SAMPLER that hands on a model object with only `inner_model` and `sigmas`, as packs that wrap samplers do."""
+    """A SAMPLER that passes on a model object with only `inner_model` and `sigmas`, as packs that wrap samplers do."""
 
     CATEGORY, FUNCTION, RETURN_TYPES = CATEGORY, "make", ("SAMPLER",)
 
@@ -182,7 +182,7 @@ class ProbeCompile:
 
 
 class ProbeNoise:
-    """A NOISE with a seed of its own for each sample of the batch."""
+    """A NOISE with a separate seed for each sample of the batch."""
 
     CATEGORY, FUNCTION, RETURN_TYPES = CATEGORY, "make", ("NOISE",)
 
