@@ -69,8 +69,8 @@ class Package:
             digest = _digest(fetched)
             if digest != self.sha256:
                 raise FetchError(
-                    f"{self.file} has the checksum {digest} and not {self.sha256}: it is not the pinned one and is not "
-                    f"used."
+                    f"{self.file} has the checksum {digest} and not {self.sha256}: it is not the pinned one, so it is "
+                    f"not used."
                 )
             fetched.replace(path)
         return path

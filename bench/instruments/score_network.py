@@ -70,7 +70,7 @@ class ScoreNetwork(nn.Module):
         super().__init__()
         blocks, left = divmod(len(arrays) - 7, 12)
         if left or blocks < 1:
-            raise ValueError(f"{len(arrays)} arrays are no such network: it has 7, and 12 a block.")
+            raise ValueError(f"{len(arrays)} arrays do not make a network: it has 7, and 12 more for each block.")
         channels, planes, patch, _ = arrays[0].shape
         patches = arrays[-2].shape[1]
         self.side = patch * round(patches**0.5)
@@ -85,7 +85,7 @@ class ScoreNetwork(nn.Module):
     def _fill(self, arrays: Sequence[np.ndarray]) -> None:
         parameters = list(self.parameters())
         if len(parameters) != len(arrays) - 1:
-            raise ValueError(f"The network has {len(parameters)} parameters and the file {len(arrays) - 1}.")
+            raise ValueError(f"The network has {len(parameters)} parameters, but the file has {len(arrays) - 1}.")
         for parameter, array in zip(parameters, arrays, strict=False):
             value = torch.from_numpy(array.copy())
             if parameter is self.conv_out.weight:
@@ -93,8 +93,7 @@ class ScoreNetwork(nn.Module):
                 value = value.transpose(0, 1).flip(2, 3)
             if value.numel() != parameter.numel() or (value.ndim == parameter.ndim and value.shape != parameter.shape):
                 raise ValueError(
-                    f"An array of the shape {tuple(array.shape)} stands where one of {tuple(parameter.shape)} is "
-                    f"expected."
+                    f"An array has the shape {tuple(array.shape)}, but {tuple(parameter.shape)} is expected there."
                 )
             parameter.data = value.reshape(parameter.shape).contiguous()
 

@@ -94,11 +94,11 @@ def test_a_file_that_is_cut_off_is_refused():
 
 
 def test_arrays_of_another_network_are_refused():
-    with pytest.raises(ValueError, match="arrays are no such network"):
+    with pytest.raises(ValueError, match="arrays do not make a network"):
         ScoreNetwork(made_up_arrays()[1:])
     wrong = made_up_arrays()
     wrong[5] = wrong[5][:-1]
-    with pytest.raises(ValueError, match="stands where one of"):
+    with pytest.raises(ValueError, match="An array has the shape .* is expected there"):
         ScoreNetwork(wrong)
 
 

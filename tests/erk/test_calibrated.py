@@ -629,7 +629,7 @@ def test_positions_find_the_noise_fraction(r, euler):
     q = r + u * (1 - r) if euler else (r**2 + u * (1 - r**2)).sqrt()
     positions = quotients.positions(q.float() * 3, torch.full_like(u, 3).float())
     assert positions.abs().max() <= 1
-    tolerance = 2e-5 + 1.2e-6 / abs(1 - r)  # what float32 tells of q so near to r and to 1
+    tolerance = 2e-5 + 1.2e-6 / abs(1 - r)  # float32's precision for q so close to r and to 1
     assert torch.allclose(interpolate(quotients.grid().float(), positions).double(), u, rtol=5e-3, atol=tolerance)
 
 

@@ -290,7 +290,7 @@ def test_infinity_from_the_model_is_not_made_a_number():
 @pytest.mark.parametrize("mode", erk.MODES)
 def test_weights_beyond_half_precision_raise_nothing(mode):
     result, _ = sample(replace(WEIGHTS_BEYOND, mode=mode))
-    assert finite(result).all() == (mode != "off"), "the plain solver's state lies beyond the end too"
+    assert finite(result).all() == (mode != "off"), "the plain solver's state is out of range too"
 
 
 @CASES

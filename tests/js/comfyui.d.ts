@@ -1,4 +1,4 @@
-/** What js/ uses of ComfyUI's page, which is there at run time alone. */
+/** What js/ uses of ComfyUI's page, which exists only at run time. */
 
 declare module "*/scripts/app.js" {
     export const app: {

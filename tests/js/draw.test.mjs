@@ -29,7 +29,7 @@ test("each step is a point: its place grows with the step, its height with the l
     assert.ok(chart.points.every((point) => inside(chart, point)));
 });
 
-test("a run that is under way leaves room for the steps to come", () => {
+test("a run that is not finished leaves room for the remaining steps", () => {
     const chart = layout(run({ total: 20 }), null, 400, 200);
     assert.ok(chart.points[3].x < chart.plot.left + 0.25 * (chart.plot.right - chart.plot.left));
     assert.equal(chart.progress, "step 4/20");
@@ -37,7 +37,7 @@ test("a run that is under way leaves room for the steps to come", () => {
     assert.equal(layout(run(), null, 400, 200).progress, "4 steps");
 });
 
-test("corrected and plain steps differ in shape, and a step without an estimate has a mark of its own", () => {
+test("corrected and plain steps differ in shape, and a step without an estimate has its own mark", () => {
     const svg = toSVG(layout(run(), null, 400, 200));
     assert.match(svg, /<path class="missing" data-step="0"/);
     assert.match(svg, /<circle class="plain" data-step="1"/);
@@ -61,7 +61,7 @@ test("the threshold is a line at its value and has a word in the legend", () => 
     assert.equal(layout(run({ threshold: 0 }), null, 400, 200).threshold, null, "0 has no place on a logarithmic axis");
 });
 
-test("the previous run stands behind on the same axis, stretched to the same width", () => {
+test("the previous run is drawn behind on the same axis, stretched to the same width", () => {
     const before = run({ values: [0.01, 1, 2, 3, 4, 5, 6, 1000], mode: "off" });
     const chart = layout(run({ values: [0.1, 1, 10, 100] }), before, 400, 200);
     assert.equal(chart.previous.length, 8);
@@ -94,7 +94,7 @@ test("nothing known yet, one step, equal values, a thousand steps: every chart i
     assert.ok(marks > 20 && marks < 150, `marks are thinned out, not piled up: ${marks}`);
 });
 
-test("labels of an axis do not run into one another, at any width and range", () => {
+test("the labels of an axis do not overlap, at any width and range", () => {
     for (const width of [180, 240, 320, 600, 1000]) {
         for (const steps of [2, 7, 20, 50, 333, 10000]) {
             const { xTicks } = layout(run({ total: steps }), null, width, 200);
@@ -120,7 +120,7 @@ test("the legend stays inside and below the plot, in as many rows as it needs", 
     }
 });
 
-test("hovering finds the nearest step and tells its values", () => {
+test("hovering finds the nearest step and shows its values", () => {
     const chart = layout(run(), run({ mode: "off", values: [null, 0.25, 3, 4] }), 400, 200);
     const point = nearest(chart.points, chart.points[2].x + 3);
     assert.equal(point.step, 2);

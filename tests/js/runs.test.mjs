@@ -24,7 +24,7 @@ const message = (step, more = {}) => ({
     ...more,
 });
 
-test("steps gather to a run, in the order of their number whatever the order they come in", () => {
+test("steps are collected into a run in the order of their numbers, whatever the order they arrive in", () => {
     const runs = new Runs();
     for (const step of [0, 2, 1, 3, 3]) runs.add(message(step), "w", "3");
     const { current, previous } = runs.get("w", "3");
@@ -34,7 +34,7 @@ test("steps gather to a run, in the order of their number whatever the order the
     assert.equal(previous, null);
 });
 
-test("a new run puts the one before behind, and only that one", () => {
+test("a new run keeps the one before as the previous run, and only that one", () => {
     const runs = new Runs();
     for (const run of ["a", "b", "c"]) for (const step of [0, 1]) runs.add(message(step, { run }), "w", "3");
     const { current, previous } = runs.get("w", "3");
@@ -56,7 +56,7 @@ test("nodes and workflows are kept apart", () => {
     assert.equal(runs.size, 2);
 });
 
-test("only so many nodes are kept: the ones without news go first", () => {
+test("only a limited number of nodes is kept: those not updated for the longest time are dropped first", () => {
     const runs = new Runs(3);
     for (const node of ["1", "2", "3", "1", "4", "5"]) runs.add(message(0), "w", node);
     assert.deepEqual(runs.of("w").map((shown) => shown.node), ["1", "4", "5"]);
@@ -83,6 +83,6 @@ test("a node is found by the server's id, in subgraphs too", () => {
     assert.equal(findNode(undefined, "3"), null);
 });
 
-test("the subgraph nodes around a node are told from its id", () => {
+test("the subgraph nodes around a node are known from its id", () => {
     assert.deepEqual(["3", "7:3", "7:4:3"].map(around), [[], ["7"], ["7", "7:4"]]);
 });

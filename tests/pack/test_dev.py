@@ -27,7 +27,7 @@ from devtools.comfyui import ROOT
 
 @pytest.fixture
 def dev(tmp_path, monkeypatch):
-    """dev.py as a module, working on a folder of its own."""
+    """dev.py as a module that works in a separate folder."""
     spec = importlib.util.spec_from_file_location("dev_under_test", ROOT / "dev.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

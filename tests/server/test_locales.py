@@ -62,7 +62,7 @@ def page_source():
     sources = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "js").rglob("*.js"))]
     if not sources:
         pytest.skip("this checkout has no live chart")
-    return re.sub(r'" \+\s+"', "", "\n".join(sources))  # texts stand on several lines
+    return re.sub(r'" \+\s+"', "", "\n".join(sources))  # texts may be split over several lines
 
 
 def test_every_language_has_its_files():
