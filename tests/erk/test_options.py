@@ -26,6 +26,7 @@ SOLVERS = pytest.mark.parametrize("name", erk.SOLVERS)
         ({"w_con": math.nan}, ValueError, ["w_con", "nan"]),
         ({"w_con": "much"}, TypeError, ["w_con", "much", "number"]),
         ({"w_stiff": True}, TypeError, ["w_stiff", "True"]),
+        ({"w_stif": 1.0}, TypeError, ["w_stif is not a setting", "w_stiff, w_con"]),
     ],
 )
 def test_guidance_options(options, error, words):
@@ -52,6 +53,11 @@ def test_guidance_options(options, error, words):
 def test_solver_options(name, order, error):
     with pytest.raises(error, match="ERK-Guid: (max_order|solver) is"):
         erk.make_solver(name, erk.SIGMA_SPACE, order)
+
+
+def test_deis_weights_for_another_solver():
+    with pytest.raises(ValueError, match="heun takes none: leave them out"):
+        erk.make_solver("heun", erk.SIGMA_SPACE, coefficients=lambda sigmas, sigma_next: (1.0,))
 
 
 @pytest.mark.parametrize("values", [[], [1.0]], ids=["none", "one"])
