@@ -12,6 +12,7 @@ from .. import erk
 from .compat import SAMPLERS_CATEGORY, SAMPLING, Trace, core_nodes, make
 from .samplers import PREFIX, SAMPLERS
 from .traces.source import trace_of
+from .traces.words import WHAT_TO_DO
 
 _ALIASES = [
     "erk",
@@ -24,6 +25,7 @@ _ALIASES = [
     *erk.SOLVERS,
 ]
 _PRESET, _CUSTOM = "preset", "custom"
+_SOLVER = "abm"
 
 
 def _seed_input(name: str) -> Any:
@@ -60,8 +62,9 @@ def _solver_input() -> Any:
     return make(
         io.Combo.Input,
         "solver",
-        options=list(erk.SOLVERS),
-        default="abm",
+        # The default first: the page's preview of a node shows the first choice.
+        options=[_SOLVER, *(name for name in erk.SOLVERS if name != _SOLVER)],
+        default=_SOLVER,
         tooltip="The method that solves the sampling ODE. abm: one model call per step, the most exact for the same "
         "time. deis: one call, as in the paper. heun, dpm_2, dpmpp_2s: two calls per step, so give them half the "
         "steps. heun is the solver that the paper tested most. euler, with mode off: for step-distilled models "
@@ -120,6 +123,19 @@ def _guidance_inputs() -> list[Any]:
     ]
 
 
+def _max_order_input() -> Any:
+    return make(
+        io.Int.Input,
+        "max_order",
+        default=3,
+        min=2,
+        max=4,
+        optional=True,
+        advanced=True,
+        tooltip="Order of deis and abm: how many past steps it looks back on, plus one. Other solvers do not use it.",
+    )
+
+
 def _inputs_of_further_rules() -> list[Any]:
     """The settings of further rules. They come after all others, so that saved workflows keep their values."""
     return []
@@ -130,17 +146,26 @@ def _trace_output() -> Any:
 
 
 def _options(
-    mode: str, strengths: str | None, settings: dict[str, float | None], trace: erk.Trace, steps: int = 1
+    solver: str,
+    max_order: int,
+    mode: str,
+    strengths: str | None,
+    settings: dict[str, float | None],
+    trace: erk.Trace,
+    steps: int = 1,
 ) -> dict[str, Any]:
     """The sampler function's options, checked here so that a mistake is reported before a model is loaded.
 
-    settings  the rules' settings, from the node's inputs; with the preset, those of mode paper are ignored
+    max_order  left out for a solver without a choice of order
+    settings   the rules' settings, from the node's inputs; with the preset, those of mode paper are ignored
     """
     settings = {"w_stiff": None, "w_con": None, **settings}
     if strengths == _PRESET:
         settings |= {"w_stiff": None, "w_con": None}
+    order = {"max_order": max_order} if issubclass(erk.SOLVERS.get(solver, erk.Solver), erk.Multistep) else {}
+    erk.make_solver(solver, erk.SIGMA_SPACE, order.get("max_order"))
     erk.make_guidance(mode, steps=steps, **settings)
-    return {"mode": mode, "trace": trace, **settings}
+    return {"mode": mode, "trace": trace, **order, **settings}
 
 
 def _with_sampler_options(model: Any, options: dict[str, Any]) -> Any:
@@ -169,7 +194,7 @@ class KSamplerERKGuid(io.ComfyNode):
             display_name="KSampler (ERK-Guid)",
             category=SAMPLING,
             description="KSampler with embedded Runge-Kutta guidance: it estimates the solver's own error at every "
-            "step and corrects it, without extra model calls.",
+            f"step and corrects it, without extra model calls. {WHAT_TO_DO}",
             search_aliases=["ksampler", *_ALIASES],
             inputs=[
                 io.Model.Input("model", tooltip="The model that denoises the latent."),
@@ -181,6 +206,7 @@ class KSamplerERKGuid(io.ComfyNode):
                     "(image to image).",
                 ),
                 *_guidance_inputs(),
+                _max_order_input(),
                 *_inputs_of_further_rules(),
             ],
             outputs=[io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."), _trace_output()],
@@ -190,10 +216,10 @@ class KSamplerERKGuid(io.ComfyNode):
     def execute(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI passes inputs by name
         cls, model: Any, seed: int, steps: int, cfg: float, solver: str, scheduler: str, positive: Any, negative: Any,
         latent_image: dict[str, Any], denoise: float, mode: str,
-        strengths: str | None = None, **settings: float | None,
+        strengths: str | None = None, max_order: int = 3, **settings: float | None,
     ) -> io.NodeOutput:  # fmt: skip
         trace = erk.Trace()
-        model = _with_sampler_options(model, _options(mode, strengths, settings, trace, steps))
+        model = _with_sampler_options(model, _options(solver, max_order, mode, strengths, settings, trace, steps))
         (latent,) = core_nodes.common_ksampler(
             model, seed, steps, cfg, f"{PREFIX}{solver}", scheduler, positive, negative, latent_image, denoise=denoise
         )
@@ -209,7 +235,7 @@ class KSamplerAdvancedERKGuid(io.ComfyNode):
             display_name="KSampler Advanced (ERK-Guid)",
             category=SAMPLING,
             description="KSampler (Advanced) with embedded Runge-Kutta guidance: it samples a part of the steps, "
-            "with or without adding noise first.",
+            f"with or without adding noise first. {WHAT_TO_DO}",
             search_aliases=["ksampler advanced", *_ALIASES],
             inputs=[
                 io.Model.Input("model", tooltip="The model that denoises the latent."),
@@ -228,6 +254,7 @@ class KSamplerAdvancedERKGuid(io.ComfyNode):
                     "removes all noise.",
                 ),
                 *_guidance_inputs(),
+                _max_order_input(),
                 *_inputs_of_further_rules(),
             ],
             outputs=[io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."), _trace_output()],
@@ -238,10 +265,10 @@ class KSamplerAdvancedERKGuid(io.ComfyNode):
         cls, model: Any, add_noise: str, noise_seed: int, steps: int, cfg: float, solver: str, scheduler: str,
         positive: Any, negative: Any, latent_image: dict[str, Any], start_at_step: int, end_at_step: int,
         return_with_leftover_noise: str, mode: str,
-        strengths: str | None = None, **settings: float | None,
+        strengths: str | None = None, max_order: int = 3, **settings: float | None,
     ) -> io.NodeOutput:  # fmt: skip
         trace = erk.Trace()
-        model = _with_sampler_options(model, _options(mode, strengths, settings, trace, steps))
+        model = _with_sampler_options(model, _options(solver, max_order, mode, strengths, settings, trace, steps))
         (latent,) = core_nodes.common_ksampler(
             model, noise_seed, steps, cfg, f"{PREFIX}{solver}", scheduler, positive, negative, latent_image,
             disable_noise=add_noise == "disable", start_step=start_at_step, last_step=end_at_step,
@@ -266,11 +293,7 @@ class SamplerERKGuid(io.ComfyNode):
             inputs=[
                 _solver_input(),
                 *_guidance_inputs(),
-                make(
-                    io.Int.Input, "max_order", default=3, min=2, max=4, optional=True, advanced=True,
-                    tooltip="Order of deis and abm: the number of past steps that they use, plus one. Other solvers do "
-                    "not use it.",
-                ),
+                _max_order_input(),
                 *_inputs_of_further_rules(),
             ],
             outputs=[
@@ -289,7 +312,5 @@ class SamplerERKGuid(io.ComfyNode):
         cls, solver: str, mode: str, strengths: str | None = None, max_order: int = 3, **settings: float | None,
     ) -> io.NodeOutput:  # fmt: skip
         trace = trace_of(cls.hidden.unique_id if cls.hidden is not None else None)
-        options = _options(mode, strengths, settings, trace)
-        if issubclass(erk.SOLVERS[solver], erk.Multistep):
-            options["max_order"] = max_order
+        options = _options(solver, max_order, mode, strengths, settings, trace)
         return io.NodeOutput(comfy.samplers.KSAMPLER(SAMPLERS[f"{PREFIX}{solver}"], options), trace)

@@ -9,9 +9,13 @@ from comfy_api.latest import io, ui
 
 from .. import erk
 from .compat import SAMPLING, Trace, make
+from .live.page import language_of_page
+from .traces.language import speaking
 from .traces.runs import as_json, label_runs, split_labels
 from .traces.saving import DEFAULT_PREFIX, FORMATS, check_prefix, save_runs
+from .traces.source import settings_of
 from .traces.style import AXES, PLOTS, THEMES
+from .traces.words import WHAT_TO_DO
 
 # The default and the allowed sizes of a plot. They are here because matplotlib is imported only where it is used.
 _WIDTH, _HEIGHT = 1120, 800
@@ -39,8 +43,7 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
             display_name="Stiffness Visualizer (ERK-Guid)",
             category=SAMPLING,
             description="Plots how stiff the sampling ODE was at each step, which steps were corrected, and by how "
-            "much. It can compare several runs in one plot. High stiffness means that the solver makes errors there: "
-            "put more steps there, or choose another scheduler.",
+            f"much. It can compare several runs in one plot. {WHAT_TO_DO}",
             search_aliases=[
                 "erk", "erk-guid", "stiffness", "stiff", "sampler error", "solver error", "truncation error", "ode",
                 "ode solver",
@@ -54,11 +57,10 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
                     "the sampling.",
                 ),
                 *more,
-                io.String.Input(
-                    "labels", default="", multiline=True, optional=True,
-                    tooltip="Names of the runs in the legend, one per line in the order trace, trace_2, ... (or in one "
-                    "line, with commas). A run without a name is labelled by what distinguishes it: solver, mode, "
-                    "steps.",
+                make(
+                    io.String.Input, "labels", default="", optional=True, advanced=True,
+                    tooltip="Names of the runs in the legend, with commas, in the order trace, trace_2, ... A run "
+                    "without a name is labelled by what distinguishes it: solver, mode, steps.",
                 ),
                 io.Combo.Input(
                     "plot", options=list(PLOTS), default=PLOTS[0], optional=True,
@@ -86,11 +88,11 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "save", options=list(FORMATS), default="none", optional=True,
-                    tooltip="Also write the numbers to ComfyUI's output folder: CSV for a spreadsheet, JSON for a "
-                    "program, or both.",
+                    tooltip="Also write to ComfyUI's output folder: the numbers as CSV (for a spreadsheet), JSON (for "
+                    "a program) or both, the plot as PNG or SVG, or all four.",
                 ),
-                io.String.Input(
-                    "filename_prefix", default=DEFAULT_PREFIX, optional=True,
+                make(
+                    io.String.Input, "filename_prefix", default=DEFAULT_PREFIX, optional=True, advanced=True,
                     tooltip="Where to save inside the output folder. A number is added, so that nothing is "
                     "overwritten. It may contain %year%, %month%, %day%, %hour%, %minute% and %second%.",
                 ),
@@ -100,6 +102,7 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
                 io.Image.Output("picture", display_name="plot", tooltip="The plot as an image."),
                 io.String.Output("json", display_name="json", tooltip="All numbers as JSON text."),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             is_output_node=True,
         )  # fmt: skip
 
@@ -146,10 +149,12 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
                     f"ERK-Guid: {name} is a {type(value).__name__}: connect the trace output of an ERK-Guid sampler."
                 )
         traces = {name: value for name, value in given.items() if value is not None}
-        title, runs = label_runs(list(traces.values()), [names.get(name, "") for name in traces])
-        image = (
-            torch.from_numpy(drawing.plot(runs, title, plot, axis, width, height, theme)).float().div(255).unsqueeze(0)
-        )
-        files = save_runs(runs, save, filename_prefix, width, height)
+        prompt, node = ({}, "") if cls.hidden is None else (cls.hidden.prompt or {}, str(cls.hidden.unique_id))
+        settings = [settings_of(prompt, node, name) for name in traces]
+        with speaking(language_of_page()):
+            title, runs = label_runs(list(traces.values()), [names.get(name, "") for name in traces], settings)
+            figure = drawing.draw(runs, title, plot, axis, width, height, theme)
+        image = torch.from_numpy(drawing.pixels(figure)).float().div(255).unsqueeze(0)
+        files = save_runs(runs, save, filename_prefix, width, height, lambda kind: drawing.file_of(figure, kind))
         shown = ui.PreviewImage(image, cls=cls).as_dict()
         return io.NodeOutput(image, as_json(runs), ui={**shown, "files": files} if files else shown)

@@ -1,20 +1,23 @@
-"""The texts in locales/: what the page needs, and the English texts, which come from the nodes.
+"""The texts in locales/: what the page needs, and the English texts, which come from the nodes, the chart and the plot.
 
-`python -m devtools.make.locales` writes locales/en/nodeDefs.json from a running ComfyUI. With `--missing` it lists the
-texts that are not translated in the other languages. The page shows those in English.
+`python -m devtools.make.locales` writes locales/en from a running ComfyUI and from the sources. With `--missing` it
+lists the texts that are not translated in the other languages. The page shows those in English.
 """
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from ..comfyui import ROOT, serve
 
-LANGUAGES = ("en", "zh", "zh-TW", "ja", "ko", "de", "fr")
-"""Frontend 1.47 does not offer German. ComfyUI serves the German texts anyway, for pages that offer it."""
+LANGUAGES = ("en", "zh", "zh-TW", "ja", "ko", "fr")
+"""Of those that ComfyUI's page offers."""
 
 FILES = ("nodeDefs", "settings", "main")
 
@@ -52,6 +55,30 @@ def _node(info: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+TOLD = "erkGuid"
+"""Where main.json has the texts of chart and plot."""
+
+
+def told() -> list[str]:
+    """The texts that chart and plot tell, in English: what stands in tell(...) and translatable(...)."""
+    texts: set[str] = set()
+    for path in sorted((ROOT / "js").rglob("*.js")):
+        found = re.findall(r'\b(?:tell|translatable)\(\s*("(?:[^"\\]|\\.)*")', path.read_text(encoding="utf-8"))
+        texts |= {json.loads(text) for text in found}
+    for path in sorted((ROOT / "nodes" / "traces").glob("*.py")):
+        texts |= set(_told_in(path))
+    return sorted(texts)
+
+
+def _told_in(path: Path) -> Iterator[str]:
+    for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(call, ast.Call) or getattr(call.func, "id", "") not in ("tell", "translatable"):
+            continue
+        for text in call.args[:1]:
+            if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                yield text.value
+
+
 def ours(object_info: dict[str, Any]) -> list[str]:
     return [name for name, info in object_info.items() if info["python_module"] == "custom_nodes.ComfyUI-ERK-Guid"]
 
@@ -84,11 +111,14 @@ def main() -> None:
         return
     with serve() as server:
         object_info = server.get("/object_info")
-    path = ROOT / "locales" / "en" / "nodeDefs.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        json.dumps(english(object_info, ours(object_info)), ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
-    )
+    _write("nodeDefs", english(object_info, ours(object_info)))
+    main_texts = json.loads((ROOT / "locales" / "en" / "main.json").read_text(encoding="utf-8"))
+    _write("main", {**main_texts, TOLD: {text: text for text in told()}})
+
+
+def _write(name: str, texts: dict[str, Any]) -> None:
+    path = ROOT / "locales" / "en" / f"{name}.json"
+    path.write_text(json.dumps(texts, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     print(path)
 
 

@@ -17,6 +17,7 @@ EVENT = "erk_guid.step"
 ROUTE = "/erk_guid/live"
 SHOW = ("all", "erk", "off")
 """On which nodes a page wants the chart: all, only ERK-Guid's own, or none."""
+_ENGLISH = "en"
 
 _VISUALIZER = "StiffnessVisualizerERKGuid"
 _TRACE_OUTPUT = 1
@@ -47,7 +48,7 @@ def _connect(trace: erk.Trace | None) -> LiveView | None:
     client = getattr(server, "client_id", None)
     if client is None or client not in server.sockets:
         return None
-    show = _metadata(server, client).get(ROUTE, SHOW[0])
+    show = _wishes(server, client)["show"]
     if show == "off":
         return None
     origin = _origin(server, trace)
@@ -64,6 +65,17 @@ def _server() -> Any:
 def _metadata(server: Any, client: str) -> dict[str, Any]:
     """The notes about a connected page. They are removed when the page disconnects."""
     return getattr(server, "sockets_metadata", {}).get(client, {})
+
+
+def _wishes(server: Any, client: str) -> dict[str, str]:
+    return {"show": SHOW[0], "language": _ENGLISH, **_metadata(server, client).get(ROUTE, {})}
+
+
+def language_of_page() -> str:
+    """The language of the page that queued what runs, as the page calls it; English where there is no page."""
+    server = _server()
+    client = getattr(server, "client_id", None)
+    return _ENGLISH if client is None else _wishes(server, client)["language"]
 
 
 def _origin(server: Any, trace: erk.Trace | None) -> Origin | None:
@@ -98,7 +110,8 @@ def _workflow(server: Any, prompt: str | None) -> str | None:
 
 
 def register() -> None:
-    """Let pages choose on which nodes they want the chart: POST {"client_id": ..., "show": "all" | "erk" | "off"}.
+    """Let pages choose on which nodes they want the chart, and the language of the plot: POST
+    {"client_id": ..., "show": "all" | "erk" | "off", "language": "fr"}. The language may be missing.
 
     If this cannot be set up, the setting has no effect, but the pack still loads.
     """
@@ -119,7 +132,7 @@ def _add_route(server: Any) -> None:
     async def choose(request: web.Request) -> web.Response:
         try:
             data = await request.json()
-            client, show = data["client_id"], data["show"]
+            client, show, language = data["client_id"], data["show"], str(data.get("language", _ENGLISH))
         except (json.JSONDecodeError, KeyError, TypeError):
             return web.json_response({"error": 'ERK-Guid: send {"client_id": ..., "show": ...}.'}, status=400)
         if show not in SHOW:
@@ -128,7 +141,7 @@ def _add_route(server: Any) -> None:
             )
         known = isinstance(client, str) and client in server.sockets
         if known:
-            _metadata(server, client)[ROUTE] = show
+            _metadata(server, client)[ROUTE] = {"show": show, "language": language}
         return web.json_response({"connected": known})
 
     server.routes.post(ROUTE)(choose)

@@ -138,12 +138,10 @@ class _OnItsWay:
 def message(step: erk.StepRecord, info: erk.RunInfo, origin: Origin, run: str) -> dict[str, Any]:
     """The message about a step. Its numbers are finite; a value that does not exist is None.
 
-    stiffness and believed are medians over the batch. believed is how far the step's correction was trusted, 0 to 1.
-    spread is the least and the greatest stiffness, if there is more than one sample. held counts the samples that were
-    left uncorrected, by reason.
+    stiffness, h_stiffness, correction (its share of the step) and believed are medians over the batch. believed is how
+    far the step's correction was trusted, 0 to 1. spread and h_spread are the least and the greatest value, if there is
+    more than one sample. held counts the samples that were left uncorrected, by reason.
     """
-    believed = [value for value in step.believed if math.isfinite(value)]
-    known = sorted(value for value in step.stiffness if math.isfinite(value))
     return {
         "run": run,
         "prompt_id": origin.prompt,
@@ -159,12 +157,25 @@ def message(step: erk.StepRecord, info: erk.RunInfo, origin: Origin, run: str) -
         "steps": len(info.sigmas) - 1,
         "sigma": erk.json_safe(step.sigma),
         "sigma_next": erk.json_safe(step.sigma_next),
-        "stiffness": statistics.median(known) if known else None,
-        "spread": [known[0], known[-1]] if known and len(step.stiffness) > 1 else None,
+        "stiffness": _median(step.stiffness),
+        "spread": _spread(step.stiffness),
+        "h_stiffness": _median(step.h_stiffness),
+        "h_spread": _spread(step.h_stiffness),
+        "correction": _median(step.correction),
         "active": any(step.active),
-        "believed": statistics.median(believed) if believed else None,
+        "believed": _median(step.believed),
         "held": dict(Counter(reason for reason in step.held if reason)),
     }
+
+
+def _median(values: list[float]) -> float | None:
+    known = [value for value in values if math.isfinite(value)]
+    return statistics.median(known) if known else None
+
+
+def _spread(values: list[float]) -> list[float] | None:
+    known = [value for value in values if math.isfinite(value)]
+    return [min(known), max(known)] if known and len(values) > 1 else None
 
 
 @cache

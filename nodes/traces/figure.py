@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,7 +14,9 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
+from PIL import Image
 
+from .language import is_translated, tell
 from .panels import Panels, Sheet, threshold_of
 from .runs import SEPARATOR, TracedRun
 from .style import OVERVIEW, QUANTITIES, STYLES, THEMES
@@ -29,9 +32,25 @@ def plot(
     runs: Sequence[TracedRun], title: str, what: str, axis: str, width: int, height: int, theme: str
 ) -> np.ndarray:
     """Draw up to four runs. Returns [height, width, 3] uint8. The parameters are those of :func:`draw`."""
-    canvas = draw(runs, title, what, axis, width, height, theme).canvas
+    return pixels(draw(runs, title, what, axis, width, height, theme))
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """A figure of :func:`draw` as [height, width, 3] uint8."""
+    canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def file_of(figure: Figure, kind: str) -> bytes:
+    """A figure of :func:`draw` as the contents of a file, "png" or "svg"."""
+    stream = io.BytesIO()
+    if kind == "png":
+        Image.fromarray(pixels(figure)).save(stream, "PNG", optimize=True)
+    else:
+        # No date: the same traces make the same file.
+        figure.savefig(stream, format=kind, facecolor=figure.get_facecolor(), metadata={"Date": None})
+    return stream.getvalue()
 
 
 def draw(runs: Sequence[TracedRun], title: str, what: str, axis: str, width: int, height: int, theme: str) -> Figure:
@@ -58,6 +77,9 @@ def draw(runs: Sequence[TracedRun], title: str, what: str, axis: str, width: int
         _Frame(*of_all, title).draw()
     else:
         _Frame(*of_all, title).say_that_nothing_is_there()
+    if is_translated():
+        for text in figure.findobj(Text):
+            text.set_fontfamily(families())
     figure.canvas.draw()
     return figure
 
@@ -79,8 +101,10 @@ class _Frame(Sheet):
 
     def say_that_nothing_is_there(self) -> None:
         self._message(
-            "Nothing to plot: no step has been sampled yet.\n\nConnect the sampler's latent to this node as well,\n"
-            "so that it runs after the sampling."
+            tell(
+                "Nothing to plot: no step has been sampled yet.\n\nConnect the sampler's latent to this node as well,\n"
+                "so that it runs after the sampling."
+            )
         )
 
     def _message(self, text: str) -> None:
@@ -106,16 +130,19 @@ class _Frame(Sheet):
                     words.append(why_nothing(run, values))
                 # If no run has any values, the panel itself says so.
             if self.axis == "sigma" and run.steps and np.isnan(self.places(run)).any():
-                words.append("a step without a noise level above 0 has no place on this axis")
+                words.append(tell("a step without a noise level above 0 has no place on this axis"))
             words = list(dict.fromkeys(word for word in words if word))
             if words:
                 self.notes.append(f"{'' if self.single else cut(run.label, 40) + ': '}{'; '.join(words)}")
         if len({id(run.trace) for run in self.runs}) < len(self.runs):
             self.notes.append(
-                "one trace is connected twice: a Sampler ERK-Guid keeps its newest run only, so use one for each run"
+                tell(
+                    "one trace is connected twice: a Sampler ERK-Guid keeps its newest run only, "
+                    "so use one for each run"
+                )
             )
         if self.what == OVERVIEW and len(self.figure.axes) < 3 and self.height >= 400:
-            self.notes.append("small plot: the whole overview needs about 600 x 400 pixels")
+            self.notes.append(tell("small plot: the whole overview needs about 600 x 400 pixels"))
 
     def _heading(self) -> float:
         """Draw the title, wrapped between its parts. Returns the share of the height that it takes."""
@@ -143,7 +170,7 @@ class _Frame(Sheet):
         notes = (
             self.notes
             if len(self.notes) <= room
-            else [*self.notes[: room - 1], f"and {len(self.notes) - room + 1} more notes like these"]
+            else [*self.notes[: room - 1], tell("and %s more notes like these", len(self.notes) - room + 1)]
         )
         for note in reversed(notes):
             text = self.figure.text(
@@ -202,19 +229,23 @@ class _Frame(Sheet):
         face = theme.corrected if self.single else theme.muted
         active = [flag for run in runs for step in run.steps for flag in [any(step.active)]]
         if any(active):
-            entry("corrected", marker="o", color=face)
+            entry(tell("corrected"), marker="o", color=face)
         if not all(active):
-            entry("not corrected", marker="o", color=theme.background, markeredgecolor=edge)
+            entry(tell("not corrected"), marker="o", color=theme.background, markeredgecolor=edge)
         if any(
             axes.lines and any((line.get_gid() or "").startswith("threshold/") for line in axes.lines)
             for axes in self.figure.axes
         ):
             known = [threshold_of(run) for run in runs if threshold_of(run) is not None]
-            text = f"threshold w_con = {known[0]:.3g}" if self.single else "threshold w_con, in its run's colour"
+            text = (
+                tell("threshold w_con = %s", f"{known[0]:.3g}")
+                if self.single
+                else tell("threshold w_con, in its run's colour")
+            )
             entry(text, color=face if self.single else theme.muted, linestyle=(0, (4, 4)), linewidth=1.4)
         if any(run.batch > 1 for run in runs):
             handles.append(Patch(facecolor=edge, alpha=0.3, linewidth=0))
-            labels.append("spread over the batch")
+            labels.append(tell("spread over the batch"))
         return handles, labels
 
     @staticmethod

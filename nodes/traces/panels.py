@@ -12,10 +12,14 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from .language import tell
 from .runs import TracedRun
 from .style import OVERVIEW, QUANTITIES, STYLES, Quantity, Theme
 from .texts import cut, drawable, families, short
 from .words import why_nothing
+
+_LOOK = ("marker", "color", "markeredgecolor", "markersize", "markeredgewidth")
+"""Of a mark."""
 
 
 @dataclass
@@ -49,20 +53,8 @@ class Panels(Sheet):
     """Draws the panels on a sheet."""
 
     def draw(self) -> None:
-        if self.what != OVERVIEW:
-            self._panel(self.figure.add_subplot(), QUANTITIES[self.what], 1.0)
-            if self.what == "rho-hat":
-                self._thresholds(self.figure.axes[0])
-            return
-        compact = self.width < 760 or self.height < 520
-        if compact and self.height < 480:
-            rows = [["rho-hat"]]
-        elif compact:
-            rows = [["rho-hat"], ["h*rho-hat"]]
-        else:
-            scale = not self.single and self.width >= 960 and any(self._finite(run, "data_std") for run in self.runs)
-            rows = [["rho-hat"], ["h*rho-hat", "correction size", *(["estimated S"] if scale else [])]]
-        grid = self.figure.add_gridspec(len(rows), 1, height_ratios=(3, 2)[: len(rows)])
+        rows = [[self.what]] if self.what != OVERVIEW else self._overview()
+        grid = self.figure.add_gridspec(len(rows), 1, height_ratios=(3, 2)[: len(rows)] if len(rows[-1]) > 1 else None)
         for row, names in enumerate(rows):
             cells = grid[row].subgridspec(1, len(names))
             for column, name in enumerate(names):
@@ -70,8 +62,21 @@ class Panels(Sheet):
                 self._panel(axes, QUANTITIES[name], 1 / len(names))
                 if name == "rho-hat":
                     self._thresholds(axes)
-                if name == "correction size" and self.single and self._finite(self.runs[0], "data_std"):
+                if name == "correction size" and len(rows) > 1 and self._shows_scale(beside=True):
                     self._scale_at_the_right(axes)
+
+    def _overview(self) -> list[list[str]]:
+        """Names of the panels, row by row: as many as the figure has room for. Stiffness and h*rho-hat are alike."""
+        both = ["rho-hat", "h*rho-hat"]
+        if self.height < 520:
+            return [both if self.width >= 620 else both[1:]]
+        if self.width < 760:
+            return [[name] for name in [*both, *(["correction size"] if self.height >= 700 else [])]]
+        return [both, ["correction size", *(["estimated S"] if self._shows_scale(beside=False) else [])]]
+
+    def _shows_scale(self, beside: bool) -> bool:
+        """Whether the estimated S has a panel; or, of a single run, an axis beside the correction."""
+        return self.single is beside and any(self._finite(run, "data_std") for run in self.runs)
 
     @staticmethod
     def _finite(run: TracedRun, values: str) -> bool:
@@ -87,39 +92,58 @@ class Panels(Sheet):
             spine.set_visible(side in ("left", "bottom"))
             spine.set_color(theme.muted)
         # A character is about seven units wide.
-        long = 7 * len(quantity.title) < self.width * share - 70
-        axes.set_title(quantity.title if long else quantity.short_title, fontsize=10.5, loc="left", color=theme.text)
-        axes.set_ylabel(quantity.label, fontsize=10, color=theme.text)
+        title = tell(quantity.title)
+        long = 7 * len(title) < self.width * share - 95
+        axes.set_title(title if long else tell(quantity.short_title), fontsize=10.5, loc="left", color=theme.text)
+        axes.set_ylabel(tell(quantity.label), fontsize=10, color=theme.text)
         drawn = [self._series(axes, i, run, quantity) for i, run in enumerate(self.runs)]
         self._x_axis(axes, share)
-        if quantity.log:
-            if any(drawn):
-                if quantity.values == "h_stiffness":
-                    axes.axhline(1.0, color=theme.muted, linestyle=":", linewidth=1.4)
-                _log_axis(axes.yaxis, axes.set_yscale)
-            else:
-                axes.set_yticks([])
-                self._reasons(axes, quantity)
-        else:
-            self._correction_axis(axes, quantity, any(drawn))
-
-    def _correction_axis(self, axes: Axes, quantity: Quantity, drawn: bool) -> None:
-        axes.set_ylim(bottom=0)
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-        if not drawn:
-            axes.set_yticks([])
-            self._reasons(axes, quantity)
-        elif not any(any(step.active) for run in self.runs for step in run.steps):
+        if any((np.asarray(line.get_ydata()) > 0).any() for line in axes.lines):
+            _log_axis(axes.yaxis, axes.set_yscale)
+            if quantity.limit is not None:
+                self._limit(axes, quantity.limit)
+            if quantity.foot is not None:
+                self._foot(axes, quantity.foot)
+            return
+        axes.set_yticks([])
+        if quantity.values == "correction" and any(drawn):
             axes.set_ylim(0, 1)
             off = all(run.trace.info is not None and run.trace.info.mode == "off" for run in self.runs if run.steps)
-            self._say(axes, "guidance is off:\nmeasured, not corrected" if off else "no step was corrected")
+            self._say(axes, tell("guidance is off:\nmeasured, not corrected") if off else tell("no step was corrected"))
+        else:
+            self._reasons(axes, quantity)
+
+    def _limit(self, axes: Axes, limit: float) -> None:
+        """The line above which a value is too high, in sight wherever the values lie, and the region above it."""
+        low, high = axes.get_ylim()
+        low, high = min(low, limit / 1.5), max(high, limit * 1.5)
+        axes.axhline(limit, color=self.theme.high, linestyle=":", linewidth=1.4)
+        axes.axhspan(limit, high, color=self.theme.high, alpha=0.1, linewidth=0, zorder=0.5)
+        axes.set_ylim(low, high)
+        _log_axis(axes.yaxis, axes.set_yscale)
+
+    @staticmethod
+    def _foot(axes: Axes, foot: float) -> None:
+        """End the axis at a value that nobody needs to see, and let the points below it stand there."""
+        low, high = axes.get_ylim()
+        low = max(low, min(foot, high / 10))
+        for line in [line for line in axes.lines if (line.get_gid() or "").endswith("corrected")]:
+            places, values = (np.asarray(data, dtype=np.float64) for data in line.get_data())
+            below = values < low
+            if below.any():
+                look = {name: getattr(line, f"get_{name}")() for name in _LOOK}
+                axes.plot(
+                    places[below], np.zeros(below.sum()), linestyle="none", **look, zorder=line.get_zorder(),
+                    transform=axes.get_xaxis_transform(), clip_on=False,
+                )  # fmt: skip
+        axes.set_ylim(low, high)
+        _log_axis(axes.yaxis, axes.set_yscale)
 
     def _reasons(self, axes: Axes, quantity: Quantity) -> None:
         """Say why there are no lines, if no run has any."""
         reasons = [why_nothing(run, quantity.values) for run in self.runs]
         if len(set(reasons)) == 1:
-            self._say(axes, f"nothing to plot:\n{reasons[0]}")
+            self._say(axes, f"{tell('nothing to plot:')}\n{reasons[0]}")
         else:
             self._say(
                 axes,
@@ -140,21 +164,22 @@ class Panels(Sheet):
             return False
         place = self.places(run)
         values = quantity.factor * np.array([getattr(step, quantity.values) for step in run.steps], dtype=np.float64)
-        least, median, greatest = _over_batch(np.where(values > 0, values, math.nan) if quantity.log else values)
+        least_known = 0.0 if quantity.foot is not None else np.nextafter(0, 1)
+        least, median, greatest = _over_batch(np.where(values >= least_known, values, math.nan))
         median = np.where(np.isfinite(place), median, math.nan)
         if np.isnan(median).all():
             return False
-        if quantity.log:
-            axes.set_yscale("log")
         theme = self.theme
         line, marker, width = STYLES[number]
         colour = theme.runs[number]
         corrected = theme.corrected if self.single else colour
         if run.batch > 1:
+            # A logarithmic axis has no 0: the band ends at the least value above it.
+            known = greatest[greatest > 0]
             axes.fill_between(
                 place,
-                least,
-                greatest,
+                np.where(least > 0, least, known.min() if known.size else math.nan),
+                np.where(greatest > 0, greatest, math.nan),
                 color=colour,
                 alpha=0.2 if self.single else 0.12,
                 linewidth=0,
@@ -175,17 +200,17 @@ class Panels(Sheet):
             (~active, theme.background, colour, "not corrected"),
             (active, corrected, corrected, "corrected"),
         ):
+            look = {"color": face, "markeredgecolor": edge, "markersize": size, "markeredgewidth": 1.3}
             axes.plot(
-                place[chosen], median[chosen], marker, color=face, markeredgecolor=edge, markersize=size,
-                markeredgewidth=1.3,
-                zorder=4 + 0.1 * number, gid=f"{_name(quantity)}/{number}/{name}",
+                place[chosen], median[chosen], marker, **look, zorder=4 + 0.1 * number,
+                gid=f"{_name(quantity)}/{number}/{name}",
             )  # fmt: skip
         return True
 
     def _x_axis(self, axes: Axes, share: float) -> None:
         theme = self.theme
         if self.axis == "sigma":
-            axes.set_xlabel("noise level \N{GREEK SMALL LETTER SIGMA}", fontsize=9, color=theme.text)
+            axes.set_xlabel(tell("noise level \N{GREEK SMALL LETTER SIGMA}"), fontsize=9, color=theme.text)
             places = np.concatenate([self.places(run) for run in self.runs if run.steps])
             places = places[np.isfinite(places)]
             if not places.size:
@@ -211,7 +236,7 @@ class Panels(Sheet):
         stride = next(n for n in (1, 2, 3, 4, 5, *range(10, len(levels) + 10, 10)) if len(levels) <= room * n)
         axes.set_xticks(range(0, len(levels), stride))
         axes.xaxis.set_major_formatter(FuncFormatter(text))
-        label = "step, and below it its noise level \N{GREEK SMALL LETTER SIGMA}" if shared else "step"
+        label = tell("step, and below it its noise level \N{GREEK SMALL LETTER SIGMA}") if shared else tell("step")
         axes.set_xlabel(label, fontsize=9, color=theme.text)
 
     def _thresholds(self, axes: Axes) -> None:
@@ -240,7 +265,7 @@ class Panels(Sheet):
         right.plot(places, np.where(median > 0, median, math.nan), color=theme.scale, linewidth=1.4, linestyle=(0, (4,
         1.5)), marker="D",
                    markersize=3, gid="estimated S/0")  # fmt: skip
-        right.set_ylabel("estimated scale of the data, S", fontsize=9, color=theme.scale)
+        right.set_ylabel(tell("estimated scale of the data, S"), fontsize=9, color=theme.scale)
         right.tick_params(colors=theme.scale, labelsize=8.5, length=3)
         for side, spine in right.spines.items():
             spine.set_visible(side == "right")
@@ -266,9 +291,9 @@ def _over_batch(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return least, median, greatest
 
 
-def _log_axis(axis: Axis, set_scale: Callable[[str], None], many: bool = True) -> None:
+def _log_axis(axis: Axis, set_scale: Callable[..., None], many: bool = True) -> None:
     """Label a logarithmic axis with plain numbers, and with at least a few of them however short it is."""
-    set_scale("log")
+    set_scale("log", nonpositive="mask")
     low, high = sorted(axis.get_view_interval())
     decades = math.log10(high / low)
     if decades < 0.5:

@@ -1,4 +1,4 @@
-"""Traces as files, always inside ComfyUI's output folder."""
+"""Traces and their plot as files, always inside ComfyUI's output folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,10 @@ from comfy_api.latest import ui
 from ... import erk
 from .runs import TracedRun, as_json
 
-FORMATS = {"none": (), "CSV": (".csv",), "JSON": (".json",), "both": (".csv", ".json")}
+FORMATS = {
+    "none": (), "CSV": (".csv",), "JSON": (".json",), "both": (".csv", ".json"), "PNG": (".png",), "SVG": (".svg",),
+    "all": (".csv", ".json", ".png", ".svg"),
+}  # fmt: skip
 """The choices of `save`, and the files that each writes."""
 
 DEFAULT_PREFIX = "erk_guid/stiffness"
@@ -96,23 +99,32 @@ def check_prefix(prefix: str) -> str:
     return "/".join(parts)
 
 
-def save_runs(runs: Sequence[TracedRun], kind: str, prefix: str, width: int, height: int) -> list[ui.SavedResult]:
+def save_runs(
+    runs: Sequence[TracedRun],
+    kind: str,
+    prefix: str,
+    width: int,
+    height: int,
+    picture: Callable[[str], bytes] | None = None,
+) -> list[ui.SavedResult]:
     """Write the runs in the formats of `kind`, a key of FORMATS. Returns the files' entries for the page.
+
+    picture  the plot as the contents of a file, "png" or "svg"
 
     All files get the same number, which no file has yet.
 
     Raises ValueError for an invalid prefix, and OSError with a one-sentence message if a file cannot be written.
     """
-    texts = {ending: (as_csv if ending == ".csv" else as_json)(runs) for ending in FORMATS[kind]}
-    if not texts:
+    if not FORMATS[kind]:
         return []
     prefix = check_prefix(prefix)
+    contents = {ending: _content(ending, runs, picture) for ending in FORMATS[kind]}
     output = folder_paths.get_output_directory()
     _require_inside(output, Path(output, prefix).parent)
     try:
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output, width, height)
         _require_inside(output, Path(folder))
-        names = _write(Path(folder), name, counter, texts)
+        names = _write(Path(folder), name, counter, contents)
     except OSError as error:
         raise OSError(
             f"ERK-Guid: the trace could not be saved as {prefix!r} in ComfyUI's output folder "
@@ -120,6 +132,13 @@ def save_runs(runs: Sequence[TracedRun], kind: str, prefix: str, width: int, hei
             "free that place or choose another filename_prefix."
         ) from error
     return [ui.SavedResult(name, subfolder, comfy_io.FolderType.output) for name in names]
+
+
+def _content(ending: str, runs: Sequence[TracedRun], picture: Callable[[str], bytes] | None) -> bytes:
+    if ending in (".csv", ".json"):
+        return (as_csv if ending == ".csv" else as_json)(runs).encode()
+    assert picture is not None, "who saves the plot has one"
+    return picture(ending.removeprefix("."))
 
 
 def _require_inside(output: str, folder: Path) -> None:
@@ -131,16 +150,16 @@ def _require_inside(output: str, folder: Path) -> None:
         )
 
 
-def _write(folder: Path, name: str, counter: int, texts: dict[str, str]) -> list[str]:
+def _write(folder: Path, name: str, counter: int, contents: dict[str, bytes]) -> list[str]:
     """Write all files with the same number. If another node has just created one of them, try the next number."""
     for number in range(counter, counter + 1000):
-        names = [f"{name}_{number:05}_{ending}" for ending in texts]
+        names = [f"{name}_{number:05}_{ending}" for ending in contents]
         made: list[Path] = []
         try:
-            for file, text in zip(names, texts.values(), strict=True):
-                with (folder / file).open("x", encoding="utf-8", newline="") as stream:
+            for file, content in zip(names, contents.values(), strict=True):
+                with (folder / file).open("xb") as stream:
                     made.append(folder / file)
-                    stream.write(text)
+                    stream.write(content)
             return names
         except BaseException as error:
             for path in made:

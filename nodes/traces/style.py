@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .language import translatable
+
 
 @dataclass(frozen=True)
 class Theme:
@@ -18,18 +20,20 @@ class Theme:
     """The colour of corrected steps, if there is only one run."""
     scale: str
     """The colour of the data's estimated scale, if another quantity is in the same panel."""
+    high: str
+    """The colour of values that are too high."""
 
 
 THEMES = {
     "light": Theme(
         background="#ffffff", text="#1f2328", muted="#5b6470", grid="#e3e6ea", runs=("#0072B2", "#D55E00", "#009E73",
         "#CC79A7"),
-        corrected="#D55E00", scale="#A3467C",
+        corrected="#D55E00", scale="#A3467C", high="#B3261E",
     ),
     "dark": Theme(
         background="#1b1d21", text="#e6e8eb", muted="#a4acb7", grid="#34383f", runs=("#56B4E9", "#E69F00", "#00B98A",
         "#E194BF"),
-        corrected="#E69F00", scale="#E194BF",
+        corrected="#E69F00", scale="#E194BF", high="#FF8A80",
     ),
 }  # fmt: skip
 
@@ -45,31 +49,40 @@ class Quantity:
     title: str
     short_title: str
     label: str
-    log: bool = True
     factor: float = 1.0
+    limit: float | None = None
+    """Above it a value is too high."""
+    foot: float | None = None
+    """Values below it, 0 among them, are all the same to a reader."""
 
 
 QUANTITIES = {
     "rho-hat": Quantity(
         "stiffness",
-        title="Stiffness: how fast the ODE changes along its stiffest direction",
-        short_title="Stiffness",
-        label=r"$\hat\rho$   (unit $1/\sigma$)",
+        title=translatable("Stiffness: how fast the ODE changes along its stiffest direction"),
+        short_title=translatable("Stiffness"),
+        label=r"$\hat\rho$   ($1/\sigma$)",
     ),
     "h*rho-hat": Quantity(
         "h_stiffness",
-        title="Step length times stiffness: above 1 the step is too long",
-        short_title="Step length times stiffness",
+        title=translatable("Step length times stiffness: above 1 the step is too long"),
+        short_title=translatable("Step length times stiffness"),
         label=r"$h\,\hat\rho$",
+        limit=1.0,
     ),
     "correction size": Quantity(
-        "correction", title="Size of the correction, against its step", short_title="Size of the correction",
-        label="% of the step",
-        log=False, factor=100,
+        "correction",
+        title=translatable("Size of the correction, against its step"),
+        short_title=translatable("Size of the correction"),
+        label=translatable("% of the step"),
+        factor=100,
+        foot=1e-3,
     ),
     "estimated S": Quantity(
-        "data_std", title="Estimated scale S of the data, where the step shows one", short_title="Estimated scale of "
-            "the data", label="S"
+        "data_std",
+        title=translatable("Estimated scale S of the data, where the step shows one"),
+        short_title=translatable("Estimated scale of the data"),
+        label="S",
     ),
 }  # fmt: skip
 

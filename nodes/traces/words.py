@@ -5,26 +5,40 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from .language import tell, translatable
+
 if TYPE_CHECKING:
     from .runs import TracedRun
 
 
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+WHAT_TO_DO = translatable(
+    "Where h*rho-hat is above 1, a step is too long: use more steps, or a scheduler that puts more of them there."
+)
+"""What to do about a high value: the same sentence on the nodes, in the chart, in the help pages and in the docs."""
+
+
+def steps_in_words(number: int) -> str:
+    return tell("1 step") if number == 1 else tell("%s steps", number)
+
+
+def calls_in_words(number: int) -> str:
+    return tell("1 model call") if number == 1 else tell("%s model calls", number)
 
 
 def why_nothing(run: TracedRun, values: str) -> str:
     """Why no step of a run has a drawable value of `values`, a field of StepRecord, in words."""
     mode = run.trace.info.mode if run.trace.info else ""
     if not run.steps:
-        return "empty, no step has been sampled yet"
+        return tell("empty, no step has been sampled yet")
     if values == "data_std" and mode != "calibrated":
-        return f"mode {mode} makes no estimate of S" if mode else "no estimate of S"
+        return tell("mode %s makes no estimate of S", mode) if mode else tell("no estimate of S")
     if len(run.steps) == 1 and all(math.isnan(value) for value in getattr(run.steps[0], values)):
-        return "one step only, so there are not two states to compare"
+        return tell("one step only, so there are not two states to compare")
     if values == "data_std":
-        return "no step allows an estimate of S"
-    return "no finite value in any step" if values == "correction" else "no finite value above 0 in any step"
+        return tell("no step allows an estimate of S")
+    if values == "correction":
+        return tell("no finite value in any step")
+    return tell("no finite value above 0 in any step")
 
 
 def what_is_odd(run: TracedRun, values: str) -> str:
@@ -40,7 +54,7 @@ def what_is_odd(run: TracedRun, values: str) -> str:
     ]
     if not odd:
         return ""
-    return f"not finite at step{'s' if len(odd) > 1 else ''} {_listed(odd)}"
+    return tell("not finite at steps %s", _listed(odd)) if len(odd) > 1 else tell("not finite at step %s", odd[0])
 
 
 def _is_odd(value: float, index: int, steps: int, values: str) -> bool:
@@ -54,5 +68,5 @@ def _is_odd(value: float, index: int, steps: int, values: str) -> bool:
 def _listed(numbers: list[int]) -> str:
     shown = [str(number) for number in numbers[:6]]
     if len(numbers) > len(shown):
-        return f"{', '.join(shown)} and {len(numbers) - len(shown)} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+        return tell("%s and %s more", ", ".join(shown), len(numbers) - len(shown))
+    return tell("%s and %s", ", ".join(shown[:-1]), shown[-1]) if len(shown) > 1 else shown[0]

@@ -14,6 +14,7 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from devtools.comfyui import Server, error_message
+from devtools.comfyui import ROOT, Server, error_message
 from devtools.inprocess import load_pack, pack_module
 from devtools.make.workflows import load, to_prompt
 
@@ -125,6 +126,37 @@ class TestDrawing:
         left, right = panel.get_xlim()
         assert bool(left > right) is (axis == "sigma"), "sigma falls from left to right"
 
+    @pytest.mark.parametrize("size", [(1120, 800), (800, 620), (1600, 1000)])
+    def test_stiffness_and_h_rho_hat_have_panels_of_one_size(self, size):
+        """The line at 1 is in sight wherever the values lie, and the region above it is shaded."""
+        for factor in (1e-3, 1.0, 1e3):
+            trace = make_trace(8, 2)
+            for step in trace._measured:
+                step.values[3] *= factor
+            figure, _ = draw(trace, size=size)
+            first, second = figure.axes[:2]
+            boxes = [axes.get_window_extent() for axes in (first, second)]
+            assert boxes[0].width == pytest.approx(boxes[1].width, rel=0.05)
+            assert boxes[0].height == pytest.approx(boxes[1].height, rel=0.05)
+            assert {"rho-hat/0"} <= {line.get_gid() for line in first.lines}
+            assert {"h*rho-hat/0"} <= {line.get_gid() for line in second.lines}
+            low, high = second.get_ylim()
+            assert low < 1 < high
+            assert any(list(line.get_ydata()) == [1.0, 1.0] for line in second.lines)
+            (region,) = second.patches
+            box = region.get_extents().transformed(second.transData.inverted())
+            assert box.y0 == pytest.approx(1) and box.y1 == pytest.approx(high)
+            assert not first.patches
+
+    def test_the_correction_is_on_a_logarithmic_axis(self):
+        """Steps that were not corrected stand at its foot."""
+        figure, _ = draw(make_trace(8), what="correction size")
+        (panel,) = figure.axes
+        assert panel.get_yscale() == "log"
+        foot = [line for line in panel.lines if line.get_transform() == panel.get_xaxis_transform()]
+        assert [list(line.get_xdata()) for line in foot] == [[0, 2, 4, 6]]
+        assert draw(make_trace(mode="off"), what="correction size")[0].axes[0].get_yscale() == "linear"
+
     def test_overview_has_every_quantity_of_every_run(self):
         for traces in ([make_trace()], [make_trace(), make_trace(12, seed=3), make_trace(4), make_trace(6, 2)]):
             figure, _ = draw(*traces, size=(1120, 800))
@@ -206,6 +238,52 @@ class TestLabels:
         assert "Heun" in runs[0].label and "8 steps" in runs[0].label and "DEIS" in runs[1].label
         _, runs = trace_runs.label_runs([make_trace(8), make_trace(8, seed=2), make_trace(4)])
         assert len({run.label for run in runs}) == 3, "alike runs get numbers"
+
+    def test_scheduler_cfg_and_seed_are_named_where_the_prompt_tells_them(self):
+        settings = pack_module("nodes.traces.source").settings_of
+        prompt = {
+            "1": node("KSamplerERKGuid", scheduler="karras", cfg=3.5, seed=7, steps=8),
+            "2": node("KSamplerERKGuid", scheduler=["9", 0], cfg=["9", 1], seed=8, steps=8),
+            "3": node("SamplerERKGuid", solver="abm"),
+            "4": node("BasicScheduler", scheduler="simple", steps=4),
+            "5": node("CFGGuider", cfg=2),
+            "6": node("RandomNoise", noise_seed=42),
+            "7": node("SamplerCustomAdvanced", sampler=["3", 0], sigmas=["4", 0], guider=["5", 0], noise=["6", 0]),
+            "8": node(
+                "StiffnessVisualizerERKGuid", trace=["1", 1], trace_2=["2", 1], trace_3=["3", 1], latent=["7", 0]
+            ),
+        }
+        found = [settings(prompt, "8", name) for name in ("trace", "trace_2", "trace_3")]
+        assert found == [
+            {"scheduler": "karras", "cfg": 3.5, "seed": 7}, {"seed": 8}, {"scheduler": "simple", "cfg": 2, "seed": 42},
+        ]  # fmt: skip
+        prompt["10"] = node("SamplerCustom", sampler=["3", 0], sigmas=["4", 0], cfg=9.0, noise_seed=42)
+        assert settings(prompt, "8", "trace_3") == {"scheduler": "simple", "seed": 42}, (
+            "two samplings, two values of cfg"
+        )
+        assert settings({}, "8", "trace") == settings(prompt, "none", "trace") == settings(prompt, "8", "trace_4") == {}
+        title, runs = trace_runs.label_runs([make_trace()], (), found[:1])
+        assert "karras" in title and "cfg 3.5" in title and "seed 7" in title
+        title, runs = trace_runs.label_runs(
+            [make_trace(), make_trace()], (), [{"cfg": 3, "seed": 1}, {"cfg": 3, "seed": 2}]
+        )
+        assert "cfg 3" in title and [run.label for run in runs] == ["seed 1", "seed 2"]
+
+    def test_a_language_without_fonts_is_english(self, monkeypatch):
+        language = pack_module("nodes.traces.language")
+        texts = import_module(f"{load_pack().__name__}.nodes.traces.texts")
+        language._drawable_texts.cache_clear()
+        monkeypatch.setattr(texts, "families", lambda: ["DejaVu Sans"])
+        try:
+            with language.speaking("ja"):
+                assert language.tell("%s steps", 8) == "8 steps"
+            with language.speaking("fr"):
+                assert language.tell("%s steps", 8) == "8 étapes"
+                text = words(draw(make_trace())[0])
+                assert "Raideur" in text and "niveau de bruit" in text and "Stiffness" not in text
+            assert language.tell("%s steps", 8) == "8 steps"
+        finally:
+            language._drawable_texts.cache_clear()
 
     def test_given_labels_stand_as_they_are_written(self):
         odd = ["_hidden", "$x^2$ \\frac{", "a, b", "\u4f60 \U0001f642 \x07"]
@@ -390,6 +468,22 @@ class TestSaving:
             assert file["type"] == "output" and file["subfolder"] == "a"
             text = (output / file["subfolder"] / file["filename"]).read_text(encoding="utf-8")
             (check_csv if file["filename"].endswith(".csv") else check_json)(text, traces)
+
+    @pytest.mark.parametrize("kind", ["PNG", "SVG", "all"])
+    def test_the_plot_is_saved(self, output, kind):
+        node = visualizer.StiffnessVisualizerERKGuid
+        result = node.execute(make_trace(), width=640, height=480, save=kind, filename_prefix="plots/x")
+        names = [file["filename"] for file in result.ui["files"]]
+        endings = {"PNG": [".png"], "SVG": [".svg"], "all": [".csv", ".json", ".png", ".svg"]}[kind]
+        assert [Path(name).suffix for name in names] == endings and len({Path(name).stem for name in names}) == 1
+        for name in names:
+            content = (output / "plots" / name).read_bytes()
+            if name.endswith(".png"):
+                shown = (255 * result.result[0][0].numpy()).round().astype(np.uint8)
+                assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), shown)
+            if name.endswith(".svg"):
+                root = ElementTree.fromstring(content)
+                assert root.tag.endswith("svg") and b"correction size/0" in content and b"h*rho-hat/0" in content
 
     def test_nothing_is_overwritten(self, output):
         names = [[file["filename"] for file in save()] for _ in range(3)]
@@ -644,6 +738,19 @@ NODES = [
     "StiffnessVisualizerERKGuid",
     "DemoModelERKGuid",
 ]
+
+
+def test_one_sentence_says_what_to_do(object_info):
+    """The same on the nodes, in the help pages, in the docs and in the notes of example workflows."""
+    sentence = pack_module("nodes.traces.words").WHAT_TO_DO
+    for kind in ("StiffnessVisualizerERKGuid", "KSamplerERKGuid", "KSamplerAdvancedERKGuid"):
+        assert sentence in object_info[kind]["description"], kind
+    pages = ["docs/reading_the_chart.md", "js/docs/StiffnessVisualizerERKGuid.md", "js/docs/KSamplerERKGuid.md"]
+    for path in pages:
+        assert sentence in " ".join((ROOT / path).read_text(encoding="utf-8").split()), path
+    assert sentence in (ROOT / "js" / "live" / "words.js").read_text(encoding="utf-8")
+    for path in ("erk_guid_demo", "erk_guid_sd15"):
+        assert sentence in (ROOT / "examples_workflows" / f"{path}.json").read_text(encoding="utf-8"), path
 
 
 class TestHelp:

@@ -61,6 +61,11 @@ def assert_tells(messages: list[dict[str, Any]], trace: dict[str, Any]) -> None:
         known_believed = [value for value in step["believed"] if value is not None]
         assert message["believed"] == (statistics.median(known_believed) if known_believed else None)
         assert message["spread"] == ([min(known), max(known)] if known and len(step["stiffness"]) > 1 else None)
+        known = [value for value in step["h_stiffness"] if value is not None]
+        assert message["h_stiffness"] == (statistics.median(known) if known else None)
+        assert message["h_spread"] == ([min(known), max(known)] if known and len(step["h_stiffness"]) > 1 else None)
+        known = [value for value in step["correction"] if value is not None]
+        assert message["correction"] == (statistics.median(known) if known else None)
         assert message["active"] == any(step["active"])
         assert sum(message["held"].values()) == sum(reason != "" for reason in step["held"])
         assert (message["sigma"], message["sigma_next"]) == (step["sigma"], step["sigma_next"])
@@ -344,6 +349,19 @@ class TestServer:
     def test_a_wrong_wish_is_refused(self, server, data):
         status, answer = server.post(live.ROUTE, data)
         assert status == 400 and "ERK-Guid" in answer["error"]
+
+    @pytest.mark.parametrize("language", ["fr", "en", "xx", "../../x", None])
+    def test_the_plot_speaks_the_page_s_language(self, server, page, language):
+        """In one that there is not, English."""
+        wish = {"client_id": page.client, "show": "all", **({} if language is None else {"language": language})}
+        assert server.post(live.ROUTE, wish) == (200, {"connected": True})
+        view = {
+            "view": node("StiffnessVisualizerERKGuid", trace=["sampler", 1], trace_2=["sampler", 1]),
+            "text": node("PreviewAny", source=["view", 1]),
+        }
+        _, outputs = page({**demo(), **erk_ksampler("deis", seed=seed()), **view})
+        labels = [run["label"] for run in json.loads(outputs["text"]["text"][0])["runs"]]
+        assert labels == (["exécution 1", "exécution 2"] if language == "fr" else ["run 1", "run 2"])
 
     def test_an_unknown_page_is_not_remembered(self, server):
         assert server.post(live.ROUTE, {"client_id": "nobody", "show": "off"}) == (200, {"connected": False})

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from devtools.comfyui import ROOT
 from devtools.make import locales
-from devtools.make.locales import FILES, LANGUAGES, english, key, ours
+from devtools.make.locales import FILES, LANGUAGES, TOLD, english, key, ours, told
 
 LOCALES = ROOT / "locales"
 TRANSLATIONS = [language for language in LANGUAGES if language != "en"]
@@ -77,7 +79,33 @@ def test_the_server_hands_out_every_text(server):
         for name in ("nodeDefs", "settings"):
             for node, texts in read(language, name).items():
                 assert served[language][name][node] == texts
-        assert served[language]["settingsCategories"].items() >= read(language, "main")["settingsCategories"].items()
+        main = read(language, "main")
+        assert served[language]["settingsCategories"].items() >= main["settingsCategories"].items()
+        assert served[language][TOLD] == main[TOLD]
+
+
+def test_the_page_offers_every_language():
+    page = Path(importlib.import_module("comfyui_frontend_package").__file__).parent / "static" / "assets"
+    offered = {
+        name
+        for script in page.glob("i18n-*.js")
+        for name in re.findall(r'["`]?([\w-]+)["`]?:\{text:[`"]', script.read_text(encoding="utf-8"))
+    }
+    assert offered >= {"en", "ja"} and set(LANGUAGES) <= offered, sorted(offered)
+
+
+def test_chart_and_plot_tell_what_is_listed():
+    assert read("en", "main")[TOLD] == {text: text for text in told()}, "run `python -m devtools.make.locales`"
+    assert len(told()) > 60
+
+
+@pytest.mark.parametrize("language", TRANSLATIONS)
+def test_chart_and_plot_keep_the_values(language):
+    """Each value has its place in the translation, in the same order: the text cannot say which is which."""
+    for text, translation in read(language, "main")[TOLD].items():
+        assert translation.count("%s") == text.count("%s"), text
+        for name in ("h*rho-hat", "w_con", "ERK-Guid", "dpm_2"):
+            assert (name in text) == (name in translation), text
 
 
 def test_english_is_what_the_nodes_say(schema):
@@ -123,7 +151,7 @@ class TestTranslation:
                 name = name.removeprefix("mode ").removesuffix(":")
                 assert name in texts[path], f"{path}: {name} is missing in {texts[path]!r}"
             if path.endswith(("tooltip", "description")):
-                told = re.sub(r"(?<=\d),(?=\d)", ".", texts[path])  # German and French write a decimal comma
+                told = re.sub(r"(?<=\d),(?=\d)", ".", texts[path])  # French writes a decimal comma
                 assert set(NUMBER.findall(text)) <= set(re.findall(r"\d+(?:\.\d+)?", told)), f"{path}: {texts[path]!r}"
 
     def test_options_that_a_tooltip_explains_keep_their_names(self, object_info, nodes, language):
@@ -166,12 +194,12 @@ class TestTranslation:
 
 def test_what_is_not_translated_is_listed(monkeypatch, tmp_path):
     shutil.copytree(LOCALES, tmp_path / "locales")
-    file = tmp_path / "locales" / "de" / "settings.json"
+    file = tmp_path / "locales" / "ja" / "settings.json"
     texts = json.loads(file.read_text(encoding="utf-8"))
     gone = texts.popitem()[0]
     file.write_text(json.dumps(texts), encoding="utf-8")
     monkeypatch.setattr(locales, "ROOT", tmp_path)
-    assert locales.missing("de") and all(path.startswith(f"settings/{gone}/") for path in locales.missing("de"))
+    assert locales.missing("ja") and all(path.startswith(f"settings/{gone}/") for path in locales.missing("ja"))
     assert locales.missing("fr") == []
 
 
