@@ -1,20 +1,31 @@
 // @ts-check
 /**
  * ERK-Guid on the page: a chart of the stiffness that grows step by step. It is on every node that samples with an
- * erk_* sampler, and on the visualizers connected to it. Only this module uses ComfyUI's page.
+ * erk_* sampler, and on the visualizers connected to it. This module also decides which inputs the pack's nodes show.
+ * Only this module uses ComfyUI's page.
  */
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { around, classOf, findNode, isOurs } from "./live/graph.js";
+import { redrawCharts, viewShown } from "./live/chart.js";
+import { download, numbersOf, pictureOf } from "./live/export.js";
+import { around, classOf, everyNode, findNode, isOurs } from "./live/graph.js";
 import { Runs } from "./live/runs.js";
 import { ChartOnNode, ChartUnderNode } from "./live/widget.js";
+import { speak, tell } from "./live/words.js";
+import { followMode } from "./nodes/paper.js";
+import { growWithTraces } from "./nodes/slots.js";
+import { waitingOf } from "./nodes/waiting.js";
 
 /** @typedef {import("./live/graph.js").GraphNode} GraphNode */
 /** @typedef {import("./live/runs.js").Shown} Shown */
 /** @typedef {import("./live/runs.js").StepMessage} StepMessage */
 
 const VISUALIZER = "StiffnessVisualizerERKGuid";
+const KSAMPLERS = ["KSamplerERKGuid", "KSamplerAdvancedERKGuid"];
+/** Nodes that reserve space for a chart from the start. */
+const WITH_ROOM = [VISUALIZER, ...KSAMPLERS];
+const LANGUAGE = "Comfy.Locale";
 /** The id that every graph made from a prompt has. */
 const NO_ID = "00000000-0000-0000-0000-000000000000";
 const SETTING = "ERK-Guid.LiveChart";
@@ -25,8 +36,8 @@ let wanted = "all";
 let ready = false;
 
 const runs = new Runs();
-/** @type {Map<GraphNode, ChartOnNode>} */
-const charts = new Map();
+/** @type {WeakMap<GraphNode, ChartOnNode>} */
+const charts = new WeakMap();
 /** @type {Map<GraphNode, ChartUnderNode>} of the subgraph nodes on display */
 const outerCharts = new Map();
 
@@ -41,21 +52,32 @@ function drawOnNode(shown) {
     if (shown.workflow !== workflowOnDisplay()) return;
     const node = findNode(root(), shown.node);
     if (!node || !isWanted(node)) return;
-    let chart = charts.get(node);
-    if (!chart) {
-        chart = new ChartOnNode(node, app.canvas, () => {
-            charts.delete(node);
-            // Loading another workflow also removes every node. Then the runs are kept until this workflow comes back.
-            queueMicrotask(() => {
-                const gone = root()?.nodes.length && !findNode(root(), shown.node);
-                if (gone || shown.workflow === NO_ID) runs.drop(shown.workflow, shown.node);
-                drawOnOuterNodes(shown.node);
-            });
-        });
-        charts.set(node, chart);
-    }
-    chart.show(shown);
+    chartOn(node).show(shown);
     drawOnOuterNodes(shown.node);
+}
+
+/**
+ * The node's chart. It is attached if the node has none.
+ *
+ * @param {GraphNode} node
+ */
+function chartOn(node) {
+    const known = charts.get(node);
+    if (known) return known;
+    const gone = (/** @type {Shown | null} */ shown) => {
+        charts.delete(node);
+        if (!shown) return;
+        // Loading another workflow also removes every node. Then the runs are kept until this workflow comes back.
+        queueMicrotask(() => {
+            const left = root()?.nodes.length && !findNode(root(), shown.node);
+            if (left || shown.workflow === NO_ID) runs.drop(shown.workflow, shown.node);
+            drawOnOuterNodes(shown.node);
+        });
+    };
+    const waiting = WITH_ROOM.includes(classOf(node)) ? () => waitingOf(node) : null;
+    const chart = new ChartOnNode(node, app.canvas, gone, waiting);
+    charts.set(node, chart);
+    return chart;
 }
 
 /**
@@ -96,20 +118,23 @@ function isShownOutside(shown) {
  */
 function takeOff(shown) {
     const node = shown.workflow === workflowOnDisplay() ? findNode(root(), shown.node) : null;
-    if (node) {
-        charts.get(node)?.detach();
-        charts.delete(node);
-    }
+    if (node && WITH_ROOM.includes(classOf(node))) charts.get(node)?.show(null);
+    else if (node) detach(node);
     runs.drop(shown.workflow, shown.node);
     drawOnOuterNodes(shown.node);
 }
 
+/** @param {GraphNode} node */
+function detach(node) {
+    charts.get(node)?.detach();
+    charts.delete(node);
+}
+
 function redrawAll() {
     if (!ready) return;
-    for (const [node, chart] of charts) {
-        if (isWanted(node)) continue;
-        chart.detach();
-        charts.delete(node);
+    for (const node of everyNode(root())) {
+        if (!isWanted(node)) detach(node);
+        else if (WITH_ROOM.includes(classOf(node))) chartOn(node);
     }
     for (const shown of runs.of(workflowOnDisplay())) {
         drawOnNode(shown);
@@ -158,26 +183,45 @@ for (const type of ["execution_interrupted", "execution_error"]) {
     });
 }
 
-/** The last choice sent to the server. It is sent again only after a change or a new connection. */
-let told = "all";
+const UNTOLD = JSON.stringify({ show: "all", language: "en" });
+/** The last wish sent to the server. It is sent again only after a change or a new connection. */
+let told = UNTOLD;
+let language = "en";
 
 async function tellServer() {
-    if (wanted === told || !api.clientId) return;
-    const show = wanted;
+    const wish = JSON.stringify({ show: wanted, language });
+    if (wish === told || !api.clientId) return;
     try {
         const answer = await api.fetchApi("/erk_guid/live", {
             method: "POST",
             headers: { "Content-Type": "application/json" },
-            body: JSON.stringify({ client_id: api.clientId, show }),
+            body: JSON.stringify({ client_id: api.clientId, ...JSON.parse(wish) }),
         });
-        if ((await answer.json()).connected) told = show;
+        if ((await answer.json()).connected) told = wish;
     } catch (error) {
-        console.warn("ERK-Guid: the server did not get the live chart's setting; the page itself follows it.", error);
+        console.warn("ERK-Guid: the server did not get this page's settings; the page itself follows them.", error);
     }
 }
 
+/**
+ * Speak the page's language, as far as there are texts in it.
+ *
+ * @param {unknown} chosen
+ */
+async function followLanguage(chosen) {
+    language = String(chosen ?? "en");
+    void tellServer();
+    try {
+        const texts = language === "en" ? {} : await (await api.fetchApi("/i18n")).json();
+        speak(texts[language]?.erkGuid);
+    } catch (error) {
+        console.warn("ERK-Guid: no texts in the page's language.", error);
+    }
+    redrawCharts();
+}
+
 api.addEventListener("reconnected", () => {
-    told = "all";
+    told = UNTOLD;
 });
 api.addEventListener("status", () => void tellServer());
 
@@ -206,8 +250,45 @@ app.registerExtension({
             },
         },
     ],
+    /** @param {any[]} defs */
+    beforeRegisterVueAppNodeDefs: (defs) => {
+        // A search ranks nodes that match alike by their use: this one is where to begin. Pages that rank otherwise
+        // take no notice.
+        const first = defs.find(({ name }) => name === KSAMPLERS[0]);
+        if (!first) return;
+        first.postProcessSearchScores = (/** @type {number[]} */ [match, ...rest]) => [match, -1e-6, ...rest];
+    },
+    /** @param {GraphNode} node */
+    nodeCreated: (node) => {
+        const kind = classOf(node);
+        const again = () => charts.get(node)?.chart.redraw();
+        if (KSAMPLERS.includes(kind) || kind === "SamplerERKGuid") followMode(node, again);
+        if (kind === VISUALIZER) growWithTraces(node, () => app.configuringGraph, again);
+        if (WITH_ROOM.includes(kind) && isWanted(node)) chartOn(node);
+    },
+    /** @param {GraphNode} node */
+    getNodeMenuItems: (node) => {
+        const chart = (charts.get(node) ?? outerCharts.get(node))?.chart;
+        const shown = chart?.shown;
+        if (!chart || !shown) return [];
+        return [
+            {
+                content: tell("Save the stiffness chart as PNG"),
+                callback: async () => {
+                    const picture = await pictureOf(shown, chart.element, viewShown());
+                    download(picture, `stiffness_${shown.node.replaceAll(":", "_")}.png`);
+                },
+            },
+            {
+                content: tell("Copy the stiffness chart's numbers"),
+                callback: () => navigator.clipboard.writeText(numbersOf(shown.current)),
+            },
+        ];
+    },
     setup: () => {
         ready = true;
+        app.ui.settings.addEventListener(`${LANGUAGE}.change`, ({ detail }) => void followLanguage(detail?.value));
+        void followLanguage(app.ui.settings.getSettingValue(LANGUAGE));
         app.canvas.canvas.addEventListener("litegraph:set-graph", redrawOuterNodes);
     },
     afterConfigureGraph: redrawAll,

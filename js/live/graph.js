@@ -13,13 +13,25 @@
  * @property {{ collapsed?: boolean }} flags
  * @property {[number, number]} size
  * @property {any[]} [widgets]
+ * @property {Slot[]} [inputs]
  * @property {(size: [number, number]) => void} setSize
+ * @property {() => [number, number]} computeSize
  * @property {(name: string, type: string, element: HTMLElement, options: object) => any} addDOMWidget
  * @property {(widget: any) => void} removeWidget
  * @property {((data: { size: number[] }) => void)} [onSerialize]
+ * @property {((data: { size?: number[] }) => void)} [onConfigure]
+ * @property {((...data: any[]) => any)} [onConnectionsChange]
  * @property {(() => void)} [onRemoved]
  * @property {((...data: any[]) => void)} [onAdded]
  * @property {((...data: any[]) => void)} [onResize]
+ */
+
+/**
+ * @typedef {object} Slot an input of a node
+ * @property {string} name
+ * @property {string} [label] as a person named it
+ * @property {string} [localized_name]
+ * @property {number | null} [link]
  */
 
 /**
@@ -45,6 +57,40 @@ export function findNode(root, executionId) {
         graph = node.subgraph;
     }
     return node;
+}
+
+/**
+ * Every node of a graph and of the subgraphs in it.
+ *
+ * @param {Graph | null | undefined} graph
+ * @returns {Generator<GraphNode>}
+ */
+export function* everyNode(graph) {
+    for (const node of graph?.nodes ?? []) {
+        yield node;
+        yield* everyNode(node.subgraph);
+    }
+}
+
+/**
+ * The node that an input's link comes from.
+ *
+ * @param {GraphNode} node
+ * @param {string} name of the input
+ * @returns {GraphNode | null}
+ */
+export function originOf(node, name) {
+    const id = node.inputs?.find((input) => input.name === name)?.link;
+    const link = id == null ? null : linkOf(node.graph, id);
+    return link ? (node.graph.getNodeById(link.origin_id) ?? null) : null;
+}
+
+/**
+ * @param {any} graph
+ * @param {number} id
+ */
+export function linkOf(graph, id) {
+    return graph?.getLink?.(id) ?? graph?.links?.get?.(id) ?? graph?.links?.[id] ?? null;
 }
 
 /**

@@ -3,21 +3,19 @@
 
 import { logScale, short, stepPosition, stepTicks } from "./axis.js";
 import { isComplete } from "./runs.js";
+import { FIRST, VIEWS } from "./views.js";
+import { tell, widthOf } from "./words.js";
 
 /** @typedef {import("./runs.js").Run} Run */
 /** @typedef {import("./runs.js").Step} Step */
 /** @typedef {import("./axis.js").Plot} Plot */
 /** @typedef {import("./axis.js").Tick} Tick */
+/** @typedef {import("./views.js").View} View */
 
 /**
  * @typedef {object} Point
- * @property {number} step
- * @property {number} sigma
+ * @property {Step} step
  * @property {number | null} value null if the step has no estimate
- * @property {[number, number] | null} spread least and greatest of the batch
- * @property {boolean} active
- * @property {number | null} believed how far the correction is believed, 0 to 1
- * @property {Record<string, number>} held how many of the batch are left plain, by reason
  * @property {number} x
  * @property {number} y
  * @property {[number, number] | null} band the ends of the spread, as y
@@ -25,7 +23,7 @@ import { isComplete } from "./runs.js";
 
 /**
  * @typedef {object} Entry one line of the legend
- * @property {"active" | "plain" | "missing" | "threshold" | "band" | "previous"} kind
+ * @property {"active" | "plain" | "missing" | "threshold" | "limit" | "band" | "previous"} kind
  * @property {string} text
  * @property {number} x
  * @property {number} y
@@ -33,22 +31,22 @@ import { isComplete } from "./runs.js";
 
 /**
  * @typedef {object} Chart
+ * @property {string} view a key of VIEWS
  * @property {number} width
  * @property {number} height
  * @property {Plot} plot
- * @property {string} title
+ * @property {{ text: string, x: number }} title
  * @property {string} progress
  * @property {Tick[]} yTicks
  * @property {Tick[]} xTicks
  * @property {[string, string]} sigmas noise levels at the two ends of the step axis; empty if there is no room for them
  * @property {Point[]} points
  * @property {Point[]} previous
- * @property {{ value: number, y: number } | null} threshold
+ * @property {{ value: number, y: number } | null} threshold of mode paper
+ * @property {{ value: number, y: number } | null} limit above which a value is too high
  * @property {Entry[]} legend
  */
 
-/** Width of a character in the chart's font, used to lay out a text before it is drawn. */
-export const CHARACTER = 5.3;
 /** Room for a mark of the legend. */
 export const MARK = 16;
 const LINE = 15;
@@ -60,66 +58,67 @@ const LINE = 15;
  * @param {Run | null} previous
  * @param {number} width
  * @param {number} height
+ * @param {string} name of the view
+ * @param {number} tabs room at the left of the title, for what stands there on the page
  * @returns {Chart}
  */
-export function layout(current, previous, width, height) {
-    const texts = legendTexts(current, previous);
-    const legend = flow(texts, 8, width - 8);
+export function layout(current, previous, width, height, name = FIRST, tabs = 0) {
+    const view = VIEWS[name];
+    const threshold = name === "rho-hat" && current.threshold ? current.threshold : null;
+    const legend = flow(legendTexts(current, previous, view, threshold), 8, width - 8);
     const rows = legend.length ? legend[legend.length - 1].y + 1 : 0;
-    const plot = { left: 38, right: width - 12, top: 26, bottom: height - 25 - rows * LINE };
+    const plot = { left: 38, right: width - 12, top: 28, bottom: height - 25 - rows * LINE };
     for (const entry of legend) entry.y = plot.bottom + 20 + (entry.y + 0.5) * LINE;
 
-    const scale = logScale(valuesOf(current, previous), plot.bottom, plot.top);
-    const points = place(current, plot, scale.at);
-    const behind = previous ? place(previous, plot, scale.at) : [];
-    const threshold = current.threshold;
+    const lines = [threshold, view.limit].filter((value) => value !== null);
+    const values = [...valuesOf(current, view), ...(previous ? valuesOf(previous, view) : []), ...lines];
+    const scale = logScale(values, plot.bottom, plot.top);
+    const at = (/** @type {number | null} */ value) => (value === null ? null : { value, y: scale.at(value) });
     return {
+        view: name,
         width,
         height,
         plot,
-        title: title(current, width),
+        title: { text: title(current, view, width - tabs, tabs === 0), x: 8 + tabs },
         progress: progress(current),
         yTicks: scale.ticks,
         xTicks: stepTicks(current.total, plot),
         sigmas: sigmaEnds(current, plot),
-        points,
-        previous: behind,
-        threshold: threshold !== null && threshold > 0 ? { value: threshold, y: scale.at(threshold) } : null,
+        points: place(current, view, plot, scale.at),
+        previous: previous ? place(previous, view, plot, scale.at) : [],
+        threshold: at(threshold),
+        limit: at(view.limit),
         legend,
     };
 }
 
 /**
  * @param {Run} run
+ * @param {View} view
  * @param {Plot} plot
  * @param {(value: number) => number} at
  * @returns {Point[]}
  */
-function place(run, plot, at) {
-    return run.steps.map(({ step, sigma, stiffness, spread, active, believed, held }) => ({
-        step,
-        sigma,
-        value: stiffness,
-        spread,
-        active,
-        believed: believed ?? null,
-        held: held ?? {},
-        x: stepPosition(step, run.total, plot),
-        y: stiffness !== null && stiffness > 0 ? at(stiffness) : plot.bottom,
-        band: spread && spread[0] > 0 ? [at(spread[0]), at(spread[1])] : null,
-    }));
+function place(run, view, plot, at) {
+    return run.steps.map((step) => {
+        const value = view.value(step);
+        const spread = view.spread(step);
+        return {
+            step,
+            value,
+            x: stepPosition(step.step, run.total, plot),
+            y: value !== null && value > 0 ? at(value) : plot.bottom,
+            band: spread && spread[0] > 0 ? [at(spread[0]), at(spread[1])] : null,
+        };
+    });
 }
 
 /**
- * @param {Run} current
- * @param {Run | null} previous
+ * @param {Run} run
+ * @param {View} view
  */
-function valuesOf(current, previous) {
-    const values = [];
-    for (const step of [...current.steps, ...(previous?.steps ?? [])]) {
-        values.push(step.stiffness, ...(step.spread ?? []));
-    }
-    values.push(current.threshold);
+function valuesOf(run, view) {
+    const values = run.steps.flatMap((step) => [view.value(step), ...(view.spread(step) ?? [])]);
     return values.filter((value) => value !== null && value > 0).map(Number);
 }
 
@@ -137,47 +136,60 @@ function sigmaEnds(run, plot) {
 
 /**
  * @param {Run} run
+ * @param {View} view
  * @param {number} width
+ * @param {boolean} named whether it has to say what is shown
  */
-function title(run, width) {
-    const room = (width - 16) / CHARACTER - progress(run).length - 2;
+function title(run, view, width, named) {
+    const room = width - 32 - widthOf(progress(run));
     const plain = `${run.solver} · ${run.mode}`;
     const settings = Object.entries(run.settings ?? {}).map(
         ([name, value]) => ` · ${name} ${value === null ? "∞" : short(value)}`,
     );
-    const whole = plain + settings.join("");
-    const texts = [`Stiffness ρ̂ · ${whole}`, whole, `Stiffness ρ̂ · ${plain}`];
-    return texts.find((text) => text.length <= room) ?? plain;
+    const texts = [plain + settings.join(""), plain, run.solver].map((text) =>
+        named ? `${view.sign} · ${text}` : text,
+    );
+    return texts.find((text) => widthOf(text) <= room) ?? (named ? view.sign : "");
 }
 
 /** @param {Run} run */
 function progress(run) {
     const made = run.steps.length ? run.steps[run.steps.length - 1].step + 1 : 0;
-    if (isComplete(run)) return run.total === 1 ? "1 step" : `${run.total} steps`;
-    return run.stopped ? `stopped at ${made}/${run.total}` : `step ${made}/${run.total}`;
+    if (isComplete(run)) return counted(run.total);
+    return run.stopped ? tell("stopped at %s/%s", made, run.total) : tell("step %s/%s", made, run.total);
+}
+
+/** @param {number} steps */
+function counted(steps) {
+    return steps === 1 ? tell("1 step") : tell("%s steps", steps);
 }
 
 /**
  * @param {Run} current
  * @param {Run | null} previous
+ * @param {View} view
+ * @param {number | null} threshold
  * @returns {{ kind: Entry["kind"], text: string }[]}
  */
-function legendTexts(current, previous) {
+function legendTexts(current, previous, view, threshold) {
     const { steps } = current;
-    const known = steps.filter((step) => step.stiffness !== null);
+    const known = steps.filter((step) => view.value(step) !== null);
     /** @type {{ kind: Entry["kind"], text: string }[]} */
     const entries = [];
-    if (known.some((step) => step.active)) entries.push({ kind: "active", text: "corrected" });
-    if (known.some((step) => !step.active)) entries.push({ kind: "plain", text: "not corrected" });
-    if (steps.some((step) => step.stiffness === null)) entries.push({ kind: "missing", text: "no estimate" });
-    if (steps.some((step) => step.spread)) entries.push({ kind: "band", text: "batch" });
-    if (current.threshold) entries.push({ kind: "threshold", text: `threshold ${short(current.threshold)}` });
-    if (previous?.steps.some((step) => step.stiffness !== null)) {
+    if (known.some((step) => step.active)) entries.push({ kind: "active", text: tell("corrected") });
+    if (known.some((step) => !step.active)) entries.push({ kind: "plain", text: tell("not corrected") });
+    if (known.length < steps.length) entries.push({ kind: "missing", text: tell("no estimate") });
+    if (steps.some((step) => view.spread(step))) entries.push({ kind: "band", text: tell("batch") });
+    if (threshold) entries.push({ kind: "threshold", text: tell("threshold %s", short(threshold)) });
+    if (view.limit) entries.push({ kind: "limit", text: tell("step too long") });
+    if (previous?.steps.some((step) => view.value(step) !== null)) {
         const differs = previous.mode !== current.mode || previous.solver !== current.solver;
-        const solver = previous.solver === current.solver ? "" : `${previous.solver}, `;
-        const what = differs ? solver + previous.mode : "";
-        const steps = previous.total === current.total ? "" : `${what ? ", " : ""}${previous.total} steps`;
-        entries.push({ kind: "previous", text: `previous run${what || steps ? ` (${what}${steps})` : ""}` });
+        const what = [];
+        if (previous.solver !== current.solver) what.push(previous.solver);
+        if (differs) what.push(previous.mode);
+        if (previous.total !== current.total) what.push(counted(previous.total));
+        const text = what.length ? tell("previous run (%s)", what.join(", ")) : tell("previous run");
+        entries.push({ kind: "previous", text });
     }
     return entries;
 }
@@ -193,7 +205,7 @@ function legendTexts(current, previous) {
 function flow(entries, left, right) {
     let [x, y] = [left, 0];
     return entries.map((entry) => {
-        const width = MARK + CHARACTER * entry.text.length + 10;
+        const width = MARK + widthOf(entry.text) + 10;
         if (x > left && x + width - 10 > right) [x, y] = [left, y + 1];
         const placed = { ...entry, x, y };
         x += width;

@@ -14,6 +14,7 @@
  * @property {string} node id of the sampling node; "7:3" is node 3 in the subgraph node 7
  * @property {string | null} type class of that node
  * @property {string[]} views ids of the visualizers connected to the run's trace
+ * @property {string} solver its name
  * @property {string} title of the solver
  * @property {string} mode
  * @property {Record<string, number | null>} settings of the mode, by name
@@ -23,6 +24,9 @@
  * @property {number} sigma_next
  * @property {number | null} stiffness median over the batch; null if the step has none
  * @property {[number, number] | null} spread least and greatest of the batch
+ * @property {number | null} h_stiffness step length times stiffness, in the same way
+ * @property {[number, number] | null} h_spread
+ * @property {number | null} correction its median size, as a share of the step
  * @property {boolean} active
  * @property {number | null} [believed] how far the correction is believed, 0 to 1, in mode calibrated
  * @property {Record<string, number>} [held] how many of the batch are left plain, by reason: repeated, strayed
@@ -35,6 +39,9 @@
  * @property {number} sigmaNext
  * @property {number | null} stiffness
  * @property {[number, number] | null} spread
+ * @property {number | null} hStiffness
+ * @property {[number, number] | null} hSpread
+ * @property {number | null} correction
  * @property {boolean} active
  * @property {number | null} believed
  * @property {Record<string, number>} held
@@ -45,6 +52,7 @@
  * @property {string} id
  * @property {string | null} prompt
  * @property {string} solver its title
+ * @property {string} solverName
  * @property {string} mode
  * @property {Record<string, number | null>} settings of the mode, by name
  * @property {number | null} threshold
@@ -166,6 +174,7 @@ function begin(message) {
         id: message.run,
         prompt: message.prompt_id,
         solver: message.title,
+        solverName: message.solver,
         mode: message.mode,
         settings: message.settings,
         threshold: message.settings.w_con ?? null,
@@ -186,6 +195,9 @@ function insert(steps, message) {
         sigmaNext: message.sigma_next,
         stiffness: message.stiffness,
         spread: message.spread,
+        hStiffness: message.h_stiffness,
+        hSpread: message.h_spread,
+        correction: message.correction,
         active: message.active,
         believed: message.believed ?? null,
         held: message.held ?? {},

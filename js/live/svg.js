@@ -4,8 +4,10 @@
  * zoom.
  */
 
-import { short } from "./axis.js";
-import { CHARACTER, MARK, nearest } from "./layout.js";
+import { MARK } from "./layout.js";
+import { tooltip } from "./tooltip.js";
+import { VIEWS } from "./views.js";
+import { tell, widthOf } from "./words.js";
 
 /** @typedef {import("./layout.js").Chart} Chart */
 /** @typedef {import("./layout.js").Entry} Entry */
@@ -15,9 +17,6 @@ const TEXT = 10;
 /** Pixels per mark. With less room, marks would overlap. */
 const ROOM_PER_MARK = 5;
 
-/** @type {Record<string, string>} why a step was left plain, in words */
-const HELD = { repeated: "the model repeated its output", strayed: "left its trajectory" };
-
 /**
  * @param {Chart} chart
  * @param {Point | null} hovered
@@ -26,7 +25,8 @@ const HELD = { repeated: "the model repeated its output", strayed: "left its tra
 export function toSVG(chart, hovered = null) {
     const { width, height, plot } = chart;
     const parts = [
-        text(8, 16, chart.title, "title"),
+        chart.limit ? area(plot.left, plot.top, plot.right, chart.limit.y) : "",
+        text(chart.title.x, 16, chart.title.text, "title"),
         text(width - 8, 16, chart.progress, "faint", "end"),
         ...chart.yTicks
             .filter(({ position }) => position < plot.bottom - 3)
@@ -36,6 +36,7 @@ export function toSVG(chart, hovered = null) {
         ...xAxis(chart),
         curve(chart.previous, "previous"),
         band(chart.points),
+        chart.limit ? line(plot.left, chart.limit.y, plot.right, chart.limit.y, "limit") : "",
         chart.threshold ? line(plot.left, chart.threshold.y, plot.right, chart.threshold.y, "threshold") : "",
         curve(chart.points, "curve"),
         ...marks(chart),
@@ -43,9 +44,9 @@ export function toSVG(chart, hovered = null) {
             sample(entry.kind, entry.x + 6, entry.y),
             text(entry.x + MARK, entry.y + 3.5, entry.text, "faint"),
         ]),
-        hovered ? tooltip(chart, hovered) : "",
+        hovered ? tip(chart, hovered) : "",
     ];
-    const label = escape(`${chart.title}, ${chart.progress}`);
+    const label = escape(`${tell(VIEWS[chart.view].name)}, ${chart.title.text}, ${chart.progress}`);
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" ' +
         `viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" ` +
@@ -55,34 +56,41 @@ export function toSVG(chart, hovered = null) {
 
 /** @param {Chart} chart */
 function xAxis({ plot, xTicks, sigmas }) {
+    const ticks = xTicks.map(({ position }) => line(position, plot.bottom, position, plot.bottom + 3, "axis"));
+    const ends = [sigmas, ["", ""]].map(([first, last]) => axisTexts(plot, xTicks, first, last));
+    // The noise levels at the ends make room for the axis's name.
+    return [...ticks, ...(ends.find(({ named }) => named) ?? ends[1]).parts];
+}
+
+/**
+ * @param {Chart["plot"]} plot
+ * @param {Chart["xTicks"]} xTicks
+ * @param {string} first at the left end
+ * @param {string} last at the right end
+ */
+function axisTexts(plot, xTicks, first, last) {
     const y = plot.bottom + 13;
-    const [first, last] = sigmas;
-    const taken = {
-        left: first ? plot.left + 14 + first.length * CHARACTER : 0,
-        right: last ? plot.right - 14 - last.length * CHARACTER : Infinity,
-    };
+    let taken = first ? plot.left + 14 + widthOf(first) : 0;
+    const end = last ? plot.right - 14 - widthOf(last) : Infinity;
     const parts = [];
-    let unit = "step ";
+    let unit = `${tell("step")} `;
     for (const { position, label } of xTicks) {
-        parts.push(line(position, plot.bottom, position, plot.bottom + 3, "axis"));
-        const half = (label.length * CHARACTER) / 2;
         const words = unit + label;
-        const left = position + half - words.length * CHARACTER;
-        if (left <= taken.left || position + half >= taken.right) continue;
-        parts.push(text(position + half, y, words, "faint", "end"));
-        taken.left = position + half;
-        unit = "";
+        const right = position + widthOf(label) / 2;
+        if (right - widthOf(words) <= taken || right >= end) continue;
+        parts.push(text(right, y, words, "faint", "end"));
+        [taken, unit] = [right, ""];
     }
     if (first) parts.push(text(plot.left, y, first, "faint"));
     if (last) parts.push(text(plot.right, y, last, "faint", "end"));
-    return parts;
+    return { parts, named: unit === "" };
 }
 
 /** @param {Chart} chart */
 function marks({ points, plot }) {
     const every = Math.max(1, Math.ceil((points.length * ROOM_PER_MARK) / (plot.right - plot.left)));
     const marked = points.filter((_, i) => i % every === 0 || i === points.length - 1);
-    return marked.map((point) => mark(kindOf(point), point.x, point.y, point.step));
+    return marked.map((point) => mark(kindOf(point), point.x, point.y, point.step.step));
 }
 
 /**
@@ -90,8 +98,8 @@ function marks({ points, plot }) {
  * @returns {"active" | "plain" | "missing"}
  */
 function kindOf(point) {
-    if (point.value === null || point.value <= 0) return "missing";
-    return point.active ? "active" : "plain";
+    if (point.value === null) return "missing";
+    return point.step.active ? "active" : "plain";
 }
 
 /**
@@ -119,6 +127,7 @@ function mark(kind, x, y, step) {
  */
 function sample(kind, x, y) {
     if (kind === "band") return `<rect class="band" x="${x - 6}" y="${y - 4}" width="12" height="8"/>`;
+    if (kind === "limit") return area(x - 6, y - 4, x + 6, y + 4) + line(x - 6, y + 4, x + 6, y + 4, kind);
     if (kind === "threshold" || kind === "previous") return line(x - 6, y, x + 6, y, kind);
     return mark(kind, x, y);
 }
@@ -135,7 +144,7 @@ function curve(points, kind) {
 }
 
 /**
- * The sections in which every step has an estimate.
+ * The sections in which every step has a value that a logarithmic axis can show.
  *
  * @param {Point[]} points
  * @returns {Point[][]}
@@ -145,7 +154,7 @@ function pieces(points) {
     const found = [];
     let open = false;
     for (const point of points) {
-        const known = kindOf(point) !== "missing";
+        const known = point.value !== null && point.value > 0;
         if (known && open) found[found.length - 1].push(point);
         else if (known) found.push([point]);
         open = known;
@@ -168,31 +177,28 @@ function band(points) {
  * @param {Chart} chart
  * @param {Point} point
  */
-function tooltip(chart, point) {
+function tip(chart, point) {
     const { plot } = chart;
-    const lines = [
-        `step ${point.step}   σ ${short(point.sigma)}`,
-        point.value === null
-            ? "no estimate at this step"
-            : `ρ̂ ${short(point.value)}${point.active ? "  corrected" : "  not corrected"}`,
-    ];
-    if (point.believed !== null) lines.push(`correction believed to ${Math.round(100 * point.believed)} %`);
-    for (const [reason, count] of Object.entries(point.held)) {
-        lines.push(`${HELD[reason] ?? reason}: plain step${point.spread ? ` (${count})` : ""}`);
-    }
-    if (point.spread) lines.push(`batch ${short(point.spread[0])} to ${short(point.spread[1])}`);
-    const before = nearest(chart.previous, point.x);
-    if (before?.value) lines.push(`previous run ${short(before.value)} at σ ${short(before.sigma)}`);
-    const width = Math.max(...lines.map((words) => words.length)) * CHARACTER + 12;
-    const height = lines.length * 13 + 8;
-    const x = point.x + 10 + width > plot.right ? Math.max(2, point.x - 10 - width) : point.x + 10;
-    const y = Math.max(2, Math.min(point.y - height / 2, plot.bottom - height));
+    const { lines, x, y, width, height } = tooltip(chart, point);
     return [
         line(point.x, plot.top, point.x, plot.bottom, "hair"),
         `<g class="tip"><rect x="${round(x)}" y="${round(y)}" width="${round(width)}" height="${height}" rx="4"/>`,
         ...lines.map((words, i) => text(x + 6, y + 14 + 13 * i, words, i === 0 ? "strong" : "")),
         "</g>",
     ].join("");
+}
+
+/**
+ * The region of values that are too high.
+ *
+ * @param {number} left
+ * @param {number} top
+ * @param {number} right
+ * @param {number} bottom
+ */
+function area(left, top, right, bottom) {
+    const [width, height] = [Math.max(0, right - left), Math.max(0, bottom - top)].map(round);
+    return `<rect class="high" x="${round(left)}" y="${round(top)}" width="${width}" height="${height}"/>`;
 }
 
 /**

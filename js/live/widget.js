@@ -4,13 +4,17 @@
  */
 
 import { LiveChart } from "./chart.js";
+import { heightOf } from "./height.js";
 import { GAP, HEIGHT, UNDER } from "./style.js";
 
 /** @typedef {import("./graph.js").GraphNode} GraphNode */
+/** @typedef {import("./runs.js").Shown} Shown */
 
 const NAME = "erk_guid_live";
 let made = 0;
 const TYPE = "ERK_GUID_LIVE";
+/** ComfyUI's widgets for pictures, of the classic canvas. */
+const PICTURES = ["$$canvas-image-preview", "$$comfy_animation_preview"];
 /** The handlers that ComfyUI wraps when a DOM widget is added, and those wrapped here. */
 const HANDLERS = /** @type {const} */ (["onAdded", "onRemoved", "onResize", "onSerialize"]);
 
@@ -20,12 +24,13 @@ class Attached {
      * @param {GraphNode} node
      * @param {Canvas} canvas
      * @param {object} options of the widget
-     * @param {Partial<Pick<GraphNode, "onSerialize" | "onRemoved">>} handlers called after the node's own
+     * @param {LiveChart} chart
+     * @param {(shown: Shown | null) => void} onRemoved called after the node's own, with what was shown, when the node is removed
      */
-    constructor(node, canvas, options, handlers) {
+    constructor(node, canvas, options, chart, onRemoved) {
         this.node = node;
         this.canvas = canvas;
-        this.chart = new LiveChart();
+        this.chart = chart;
         this.removed = false;
 
         /** @type {Record<string, any>} the node's own handlers, before anything was wrapped */
@@ -40,11 +45,17 @@ class Attached {
         });
         this.widget.serialize = false;
         forwardPointer(this.chart.element, canvas);
-        this.wrapped = wrap(node, handlers);
+        this.wrapped = wrap(node, {
+            onRemoved: () => {
+                const { shown } = this.chart;
+                this.dispose();
+                onRemoved(shown);
+            },
+        });
         canvas.setDirty(true, true);
     }
 
-    /** @param {import("./runs.js").Shown} shown */
+    /** @param {Shown | null} shown */
     show(shown) {
         this.chart.show(shown);
     }
@@ -70,61 +81,37 @@ export class ChartOnNode extends Attached {
     /**
      * @param {GraphNode} node
      * @param {Canvas} canvas
-     * @param {() => void} onRemoved called when the node itself is removed
+     * @param {(shown: Shown | null) => void} onRemoved called when the node itself is removed
+     * @param {(() => import("./chart.js").Waiting) | null} waiting for a node that reserves space for chart and picture
+     *     from the start: what it says until it samples
      */
-    constructor(node, canvas, onRemoved) {
-        const heightBefore = node.size[1];
-        super(
-            node,
-            canvas,
-            { getMinHeight: () => HEIGHT.least, getMaxHeight: () => HEIGHT.most },
-            {
-                onSerialize: (data) => {
-                    if (!this.removed && data.size) data.size = [data.size[0], this.heightWithout(data.size[1])];
-                },
-                onRemoved: () => {
-                    this.dispose();
-                    onRemoved();
-                },
-            },
-        );
-        this.heightBefore = heightBefore;
-        /** @type {number | null} what the chart added to the node's height, once the page has laid it out */
-        this.added = null;
-        this.firstLayout = new ResizeObserver(([entry]) => {
-            if (!entry.contentRect.height) return;
-            this.firstLayout.disconnect();
-            // The node's own size changes one or two frames after its content.
-            setTimeout(() => (this.added ??= Math.max(0, node.size[1] - this.heightBefore)), 300);
-        });
-        this.firstLayout.observe(this.chart.element);
-    }
-
-    /**
-     * The node's height without the chart. If the user has changed the height since, the change is kept.
-     *
-     * @param {number} height
-     */
-    heightWithout(height) {
-        return this.added === null ? this.heightBefore : height - this.added;
+    constructor(node, canvas, onRemoved, waiting = null) {
+        const chart = new LiveChart(waiting ?? undefined);
+        // This comes before the page wraps the node's handlers for the widget.
+        const height = heightOf(node, chart.element);
+        const keepsFree = () => waiting !== null && !node.widgets?.some(({ name }) => PICTURES.includes(name));
+        const heights = {
+            getMinHeight: () => HEIGHT.least + (keepsFree() ? HEIGHT.picture : 0),
+            getMaxHeight: () => (keepsFree() ? undefined : HEIGHT.most),
+        };
+        super(node, canvas, heights, chart, onRemoved);
+        this.height = height;
+        if (waiting) {
+            chart.element.dataset.reserved = "";
+            node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1])]);
+        }
     }
 
     /** Take the chart off a node that stays. */
     detach() {
         if (this.removed) return;
         const { node } = this;
-        const height = this.heightWithout(node.size[1]);
         this.dispose();
         node.removeWidget(this.widget);
         this.restoreHandlers();
         // The page sets the sizes in a graph that is not shown when it shows that graph again.
-        if (node.graph === this.canvas.graph && !node.flags.collapsed) node.setSize([node.size[0], height]);
+        if (node.graph === this.canvas.graph && !node.flags.collapsed) this.height.giveBack();
         this.canvas.setDirty(true, true);
-    }
-
-    dispose() {
-        super.dispose();
-        this.firstLayout.disconnect();
     }
 }
 
@@ -136,20 +123,10 @@ export class ChartUnderNode extends Attached {
     /**
      * @param {GraphNode} node
      * @param {Canvas} canvas
-     * @param {() => void} onRemoved called when the node itself is removed
+     * @param {(shown: Shown | null) => void} onRemoved called when the node itself is removed
      */
     constructor(node, canvas, onRemoved) {
-        super(
-            node,
-            canvas,
-            { margin: 0 },
-            {
-                onRemoved: () => {
-                    this.dispose();
-                    onRemoved();
-                },
-            },
-        );
+        super(node, canvas, { margin: 0 }, new LiveChart(), onRemoved);
         this.chart.element.classList.add(UNDER);
         this.chart.element.dataset.under = String(node.id);
         // Older pages add it to the list, and would lay it out inside the node.
@@ -220,7 +197,7 @@ function place(widget, property, value) {
  * Run our handlers after the existing ones. Returns the functions that were installed.
  *
  * @param {GraphNode} node
- * @param {Partial<Pick<GraphNode, "onSerialize" | "onRemoved">>} handlers
+ * @param {Pick<GraphNode, "onRemoved">} handlers
  * @returns {Record<string, Function>}
  */
 function wrap(node, handlers) {

@@ -6,6 +6,14 @@ declare module "*/scripts/app.js" {
         /** The root graph, in pages older than subgraphs. */
         graph: import("../../js/live/graph.js").Graph | undefined;
         canvas: import("../../js/live/widget.js").Canvas;
+        /** Whether a whole graph is being loaded. */
+        configuringGraph: boolean;
+        ui: {
+            settings: {
+                addEventListener(type: string, listener: (event: CustomEvent) => void): void;
+                getSettingValue(id: string): unknown;
+            };
+        };
         registerExtension(extension: object): void;
     };
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { around, findNode } from "../../js/live/graph.js";
+import { around, everyNode, findNode } from "../../js/live/graph.js";
 import { Runs, isComplete } from "../../js/live/runs.js";
 
 const message = (step, more = {}) => ({
@@ -11,6 +11,7 @@ const message = (step, more = {}) => ({
     node: "3",
     type: "KSampler",
     views: [],
+    solver: "heun",
     title: "Heun",
     mode: "paper",
     settings: { w_stiff: 0.5, w_con: 0.3 },
@@ -20,6 +21,9 @@ const message = (step, more = {}) => ({
     sigma_next: 9 - step,
     stiffness: step ? 0.1 * step : null,
     spread: null,
+    h_stiffness: step ? 0.01 * step : null,
+    h_spread: null,
+    correction: 0.5,
     active: step > 2,
     ...more,
 });
@@ -29,7 +33,11 @@ test("steps are collected into a run in the order of their numbers, whatever the
     for (const step of [0, 2, 1, 3, 3]) runs.add(message(step), "w", "3");
     const { current, previous } = runs.get("w", "3");
     assert.deepEqual(current.steps.map((step) => step.step), [0, 1, 2, 3]);
-    assert.deepEqual(current.steps[3], { step: 3, sigma: 7, sigmaNext: 6, stiffness: 0.1 * 3, spread: null, active: true, believed: null, held: {} });
+    assert.deepEqual(current.steps[3], {
+        step: 3, sigma: 7, sigmaNext: 6, stiffness: 0.1 * 3, spread: null, hStiffness: 0.01 * 3, hSpread: null,
+        correction: 0.5, active: true, believed: null, held: {},
+    });
+    assert.deepEqual([current.solverName, current.solver], ["heun", "Heun"]);
     assert.ok(isComplete(current));
     assert.equal(previous, null);
 });
@@ -85,4 +93,10 @@ test("a node is found by the server's id, in subgraphs too", () => {
 
 test("the subgraph nodes around a node are known from its id", () => {
     assert.deepEqual(["3", "7:3", "7:4:3"].map(around), [[], ["7"], ["7", "7:4"]]);
+});
+
+test("every node is met, in subgraphs too", () => {
+    const root = { nodes: [{ id: 1 }, { id: 7, subgraph: { nodes: [{ id: 3 }, { id: 4, subgraph: { nodes: [{ id: 5 }] } }] } }] };
+    assert.deepEqual([...everyNode(root)].map((node) => node.id), [1, 7, 3, 4, 5]);
+    assert.deepEqual([...everyNode(undefined)], []);
 });

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
 from browser import ComfyPage, a_browser, drawn_points, expected_points
+from PIL import Image
 
+from devtools.comfyui import ROOT
 from devtools.make.workflows import WORKFLOWS, load
 
 SETTING = "ERK-Guid.LiveChart"
+WHAT_TO_DO = (
+    "Where h*rho-hat is above 1, a step is too long: use more steps, or a scheduler that puts more of them there."
+)
 
 
 def node(class_type: str, /, **inputs: Any) -> dict[str, Any]:
@@ -36,6 +43,7 @@ def clean_console(comfy):
     comfy.setting(SETTING, "all")
     comfy.errors.clear()
     yield
+    show(comfy, "h*rho-hat")
     assert comfy.own_errors == []
 
 
@@ -56,6 +64,12 @@ SHOWN = {
     "20": node("StiffnessVisualizerERKGuid", trace=["2", 1]),
     "21": node("PreviewAny", source=["20", 1]),
 }
+
+
+def show(comfy: ComfyPage, view: str) -> None:
+    """Choose what all charts show, on the tab of any that has one."""
+    comfy.run('(view) => document.querySelector(`.erk-guid-tabs [data-view="${view}"]`)?.click()', view)
+    comfy.settle()
 
 
 def kept(sampler: str = "2") -> dict[str, Any]:
@@ -200,9 +214,8 @@ def test_threshold_hover_and_the_previous_run(comfy):
     first = json.loads(comfy.queue()["21"]["text"][0])
     chart = comfy.chart(2)
     assert drawn_points(chart) == expected_points(first)
-    assert not any(point["active"] for point in chart["points"]) and chart["points"][2]["value"] > 0, (
-        "an off run is measured too"
-    )
+    assert not any(active for *_, active in drawn_points(chart)), "an off run is measured too"
+    assert chart["points"][2]["value"] > 0
     assert chart["previous"] == [] and chart["threshold"] is None
 
     comfy.set_widget(2, "mode", "paper")
@@ -211,28 +224,42 @@ def test_threshold_hover_and_the_previous_run(comfy):
     comfy.look_at(2)
     chart = comfy.chart(2)
     assert drawn_points(chart) == expected_points(second) and drawn_points(chart, "previous") == expected_points(first)
+    assert chart["view"] == "h*rho-hat" and chart["threshold"] is None
+    assert any("previous run (off)" in text for text in chart["legend"])
+    comfy.page.locator(".erk-guid-live [data-view='rho-hat']").first.click()
+    comfy.settle()
+    chart = comfy.chart(2)
+    assert drawn_points(chart) == expected_points(second, "stiffness") and chart["limit"] is None
+    assert drawn_points(comfy.chart(20)) == expected_points(second, "stiffness"), "one choice for the whole page"
     assert chart["threshold"]["value"] == second["run"]["w_con"]
-    above = [point["value"] is not None and point["value"] > second["run"]["w_con"] for point in chart["points"]]
-    assert above[:-1] == [point["active"] for point in chart["points"]][:-1], "active is what lies above the threshold"
-    assert any("threshold" in text for text in chart["legend"]) and any(
-        "previous run (off)" in text for text in chart["legend"]
-    )
+    above = [value is not None and value > second["run"]["w_con"] for *_, value, _ in drawn_points(chart)]
+    assert above[:-1] == [active for *_, active in drawn_points(chart)][:-1], "active is what lies above the threshold"
+    assert any("threshold" in text for text in chart["legend"])
     elements = comfy.page.locator(".erk-guid-live").first
     assert elements.locator("polyline.previous").count() == 1 and elements.locator("line.threshold").count() == 2
+    saved = json.dumps(comfy.saved())
+    assert "rho-hat" not in saved.replace("h*rho-hat", ""), "what the page shows is nothing of the workflow"
 
     point = chart["points"][3]
     left, top, width, height = chart["box"]
     shown_width = comfy.run("() => document.querySelector('.erk-guid-live').offsetWidth")
+    step = point["step"]
     comfy.page.mouse.move(left + point["x"] / shown_width * width, top + height / 2)
     tip = comfy.page.locator(".erk-guid-live .tip")
     tip.wait_for()
     text = tip.text_content()
-    assert (
-        "step 3" in text
-        and f"{point['sigma']:.3g}"[:4] in text
-        and f"{point['value']:.3g}"[:4] in text
-        and "previous run" in text
+    for value in (step["sigma"], step["stiffness"], step["hStiffness"]):
+        assert f"{value:.3g}"[:4] in text
+    correction = f"correction {100 * step['correction']:.3g}"[:14]
+    assert "step 3" in text and (correction in text if step["active"] else "not corrected" in text)
+    share = comfy.run(
+        """() => {
+            const tip = document.querySelector('.erk-guid-live .tip rect').getBoundingClientRect();
+            const chart = document.querySelector('.erk-guid-live').getBoundingClientRect();
+            return tip.width * tip.height / (chart.width * chart.height);
+        }"""
     )
+    assert share <= 0.25, f"the tooltip covers {share:.0%}"
     comfy.picture("hover")
     comfy.page.mouse.move(5, 500)
     tip.wait_for(state="detached")
@@ -245,7 +272,7 @@ def test_stock_nodes(comfy, kind):
     assert comfy.elements() == 0
     comfy.queue()
     chart = comfy.chart(2)
-    assert [point["step"] for point in chart["points"]] == list(range(6))
+    assert [step for step, *_ in drawn_points(chart)] == list(range(6))
     assert sum(point["value"] is not None for point in chart["points"]) >= 5
     assert comfy.elements() == 1
     height = comfy.run("() => app.rootGraph.getNodeById(2).size[1]")
@@ -279,7 +306,302 @@ def test_saved_workflow_carries_nothing(comfy):
     )
     comfy.settle()
     size = next(entry for entry in comfy.saved()["nodes"] if entry["id"] == 2)["size"]
-    assert size == [sampler[0]["size"][0] + 50, sampler[0]["size"][1] + 80]
+    assert [round(length) for length in size] == [round(length) for length in comfy.size(2)]
+    assert size[1] > sampler[0]["size"][1] + 80 and size[0] == sampler[0]["size"][0] + 50
+
+
+def fresh(comfy: ComfyPage, *kinds: str) -> list[int]:
+    """An empty workflow with new nodes side by side; returns their ids."""
+    ids = comfy.run(
+        """async (kinds) => {
+            const id = crypto.randomUUID();
+            const empty = {nodes: [], links: [], version: 0.4, last_node_id: 0, last_link_id: 0, id};
+            await app.loadGraphData(empty, true, true, id);
+            const ids = kinds.map((kind, i) => {
+                const node = LiteGraph.createNode(kind);
+                node.pos = [450 * i, 0];
+                app.rootGraph.add(node);
+                return Number(node.id);
+            });
+            app.canvas.ds.scale = 0.6;
+            app.canvas.ds.offset[0] = app.canvas.ds.offset[1] = 150;
+            return ids;
+        }""",
+        list(kinds),
+    )
+    comfy.settle()
+    return ids
+
+
+def link(comfy: ComfyPage, origin: int, output: int, target: int, name: str) -> None:
+    comfy.run(
+        """([origin, output, target, name]) => {
+            const node = app.rootGraph.getNodeById(target);
+            const slot = node.inputs.findIndex((input) => input.name === name);
+            app.rootGraph.getNodeById(origin).connect(output, node, slot);
+        }""",
+        [origin, output, target, name],
+    )
+    comfy.settle()
+
+
+def small_demo(comfy: ComfyPage, demo: int) -> None:
+    for name in ("width", "height"):
+        comfy.set_widget(demo, name, 64)
+
+
+def slots(comfy: ComfyPage, node_id: int) -> list[str]:
+    return comfy.run(
+        "(id) => app.rootGraph.getNodeById(id).inputs.filter((input) => !input.widget).map((input) => input.name)",
+        node_id,
+    )
+
+
+@pytest.mark.parametrize("previews", ["none", "latent2rgb"])
+def test_nodes_keep_their_size_when_they_run(comfy, previews):
+    """Room for chart and pictures is there from the beginning, and the workflow knows nothing of it."""
+    comfy.setting("Comfy.Execution.PreviewMethod", previews)
+    try:
+        demo, sampler, plot = fresh(comfy, "DemoModelERKGuid", "KSamplerERKGuid", "StiffnessVisualizerERKGuid")
+        small_demo(comfy, demo)
+        for output, name in enumerate(("model", "positive", "negative")):
+            link(comfy, demo, output, sampler, name)
+        link(comfy, demo, 4, sampler, "latent_image")
+        link(comfy, sampler, 1, plot, "trace")
+        comfy.set_widget(sampler, "seed", Seeds.next())
+        sizes = [comfy.size(one) for one in (sampler, plot)]
+        saved = {entry["id"]: entry["size"] for entry in comfy.saved()["nodes"]}
+        for size, one in zip(sizes, (sampler, plot), strict=True):
+            assert size[1] > saved[one][1] + 300, "room that is not saved"
+        for _ in range(2):
+            comfy.queue()
+            comfy.settle()
+            for size, one in zip(sizes, (sampler, plot), strict=True):
+                now = comfy.size(one)
+                assert now[0] == size[0] and abs(now[1] - size[1]) <= 1, f"node {one}: {size} became {now}"
+            assert {entry["id"]: entry["size"] for entry in comfy.saved()["nodes"]} == saved
+        assert comfy.chart(sampler)["visible"] and comfy.chart(plot)["visible"]
+        comfy.picture(f"sizes_{previews}", whole_graph=True)
+        # Saved, and opened again.
+        comfy.load(comfy.saved())
+        comfy.settle()
+        for size, one in zip(sizes, (sampler, plot), strict=True):
+            assert abs(comfy.size(one)[1] - size[1]) <= 8
+        assert {entry["id"]: entry["size"] for entry in comfy.saved()["nodes"]} == saved
+    finally:
+        comfy.setting("Comfy.Execution.PreviewMethod", "none")
+
+
+def test_traces_come_as_they_are_connected(comfy):
+    first, second, plot = fresh(comfy, "KSamplerERKGuid", "SamplerERKGuid", "StiffnessVisualizerERKGuid")
+    assert slots(comfy, plot) == ["trace", "latent"]
+    link(comfy, first, 1, plot, "trace")
+    assert slots(comfy, plot) == ["trace", "latent", "trace_2"]
+    link(comfy, second, 1, plot, "trace_2")
+    assert slots(comfy, plot) == ["trace", "latent", "trace_2", "latent_2", "trace_3"]
+    assert "latent_2" in comfy.note(plot), "what to connect is said on the node"
+    link(comfy, first, 0, plot, "latent_2")
+    assert comfy.note(plot) == ""
+    wires = {name: value for name, value in comfy.to_prompt()[str(plot)]["inputs"].items() if isinstance(value, list)}
+    assert wires == {"trace": [str(first), 1], "trace_2": [str(second), 1], "latent_2": [str(first), 0]}
+
+    # Saved and opened, copied, undone: every link is where it was.
+    comfy.load(comfy.saved())
+    assert slots(comfy, plot) == ["trace", "latent", "trace_2", "latent_2", "trace_3"]
+    again = comfy.to_prompt()[str(plot)]["inputs"]
+    assert {name: value for name, value in again.items() if isinstance(value, list)} == wires
+    copies = comfy.run(
+        """() => {
+            const before = new Set(app.rootGraph.nodes.map((node) => node.id));
+            app.canvas.selectItems([...app.rootGraph.nodes]);
+            app.canvas.copyToClipboard();
+            app.canvas.pasteFromClipboard({position: [0, 1200]});
+            const made = app.rootGraph.nodes.filter((node) => !before.has(node.id));
+            return made.map((node) => [node.type, String(node.id)]);
+        }"""
+    )
+    comfy.settle()
+    by_type = dict(copies)
+    pasted = comfy.to_prompt()[by_type["StiffnessVisualizerERKGuid"]]["inputs"]
+    assert {name: value for name, value in pasted.items() if isinstance(value, list)} == {
+        "trace": [by_type["KSamplerERKGuid"], 1],
+        "trace_2": [by_type["SamplerERKGuid"], 1],
+        "latent_2": [by_type["KSamplerERKGuid"], 0],
+    }
+    comfy.run(
+        """(id) => {
+            const node = app.rootGraph.getNodeById(id);
+            for (const name of ['trace_2', 'latent_2'])
+                node.disconnectInput(node.inputs.findIndex((input) => input.name === name));
+        }""",
+        plot,
+    )
+    comfy.settle()
+    assert slots(comfy, plot) == ["trace", "latent", "trace_2"]
+
+
+@pytest.mark.parametrize("kind", ["KSamplerERKGuid", "KSamplerAdvancedERKGuid", "SamplerERKGuid"])
+def test_settings_of_mode_paper_show_in_mode_paper(comfy, kind):
+    (sampler,) = fresh(comfy, kind)
+
+    def shown() -> set[str]:
+        if comfy.renderer == "nodes2":
+            texts = comfy.page.locator(f"[data-node-id='{sampler}'] [data-testid='node-widget']").all_text_contents()
+            return {name for name in ("strengths", "w_stiff", "w_con") if any(text.startswith(name) for text in texts)}
+        return set(
+            comfy.run(
+                """(id) => {
+                    const node = app.rootGraph.getNodeById(id);
+                    const names = node.widgets.filter((widget) => node.isWidgetVisible(widget)).map(({name}) => name);
+                    return names.filter((name) => ['strengths', 'w_stiff', 'w_con'].includes(name));
+                }""",
+                sampler,
+            )
+        )
+
+    def choose(name: str, value: str) -> None:
+        comfy.run(
+            """([id, name, value]) => {
+                const widget = app.rootGraph.getNodeById(id).widgets.find((widget) => widget.name === name);
+                widget.value = value;
+                widget.callback(value);
+            }""",
+            [sampler, name, value],
+        )
+        comfy.settle()
+
+    assert shown() == set()
+    height = comfy.size(sampler)[1]
+    choose("mode", "paper")
+    assert shown() == {"strengths", "w_stiff", "w_con"}
+    comfy.picture(f"paper_{kind}")
+    if kind != "SamplerERKGuid":
+        assert "usually hurts" in comfy.note(sampler), "abm is the solver"
+        choose("solver", "heun")
+        assert comfy.note(sampler) == ""
+    comfy.set_widget(sampler, "strengths", "custom")
+    comfy.set_widget(sampler, "w_con", 0.7)
+    choose("mode", "calibrated")
+    assert shown() == set()
+    assert abs(comfy.size(sampler)[1] - height) <= 2
+    comfy.load(comfy.saved())
+    assert comfy.widget(sampler, "w_con") == 0.7 and comfy.widget(sampler, "strengths") == "custom" and shown() == set()
+    assert comfy.to_prompt()[str(sampler)]["inputs"]["w_con"] == 0.7
+    assert comfy.to_prompt()[str(sampler)]["inputs"]["max_order"] == 3
+
+
+def test_a_sampler_without_its_latent_is_told(comfy):
+    graph = load("erk_guid_custom_sampler")
+    plot = find(graph, "StiffnessVisualizerERKGuid")
+    comfy.load(graph)
+    assert "Connect" not in comfy.note(plot)
+    comfy.run(
+        """(id) => {
+            const node = app.rootGraph.getNodeById(id);
+            node.disconnectInput(node.inputs.findIndex((input) => input.name === 'latent'));
+        }""",
+        plot,
+    )
+    comfy.settle()
+    comfy.look_at(plot)
+    assert "Connect the sampling node's output to latent too" in comfy.note(plot)
+    comfy.picture("no_latent")
+
+
+def test_a_high_value_is_warned_of(comfy):
+    """The demo model in three steps of a schedule that is no good for it."""
+    comfy.load_prompt(erk_ksampler("off", "heun", steps=4))
+    comfy.set_widget(2, "scheduler", "karras")
+    comfy.queue()
+    high = sum(value is not None and value > 1 for *_, value, _ in drawn_points(comfy.chart(2)))
+    assert high > 0
+    note = comfy.chart(2)["note"]
+    assert f"Above 1: {high} of 4 steps." in note and WHAT_TO_DO in note
+    comfy.look_at(2)
+    comfy.picture("high")
+
+
+def test_the_chart_is_saved_and_its_numbers_copied(comfy):
+    comfy.load_prompt({**erk_ksampler(), **SHOWN})
+    assert menu(comfy, 2) == []
+    trace = json.loads(comfy.queue()["21"]["text"][0])
+    assert len(menu(comfy, 2)) == len(menu(comfy, 20)) == 2 and menu(comfy, 1) == []
+    comfy.run(
+        "() => { navigator.clipboard.writeText = (text) => { window.copied = text; return Promise.resolve(); }; }"
+    )
+    choose_from_menu(comfy, 2, 1)
+    rows = [line.split("\t") for line in comfy.run("() => window.copied").splitlines()]
+    assert rows[0][:5] == ["step", "sigma", "sigma_next", "stiffness", "h_stiffness"] and len(rows) == 7
+    for row, step in zip(rows[1:], trace["steps"], strict=True):
+        assert [float(row[0]), float(row[1])] == [step["index"], step["sigma"]]
+        assert (float(row[4]) if row[4] else None) == step["h_stiffness"][0]
+    with comfy.page.expect_download() as download:
+        choose_from_menu(comfy, 2, 0)
+    assert download.value.suggested_filename == "stiffness_2.png"
+    picture = Image.open(download.value.path()).convert("RGB")
+    assert picture.size == (1280, 720)
+    colours = picture.resize((160, 90)).getcolors(160 * 90)
+    assert len(colours) > 30, "something is drawn"
+    if folder := os.environ.get("ERK_GUID_SCREENSHOTS"):
+        picture.save(Path(folder) / f"saved_chart_{comfy.renderer}.png")
+
+
+def menu(comfy: ComfyPage, node_id: int) -> list[str]:
+    """What this pack puts into a node's menu."""
+    return comfy.run(
+        """(id) => app.collectNodeMenuItems(app.rootGraph.getNodeById(id))
+            .filter((item) => item?.content?.includes('stiffness')).map((item) => item.content)""",
+        node_id,
+    )
+
+
+def choose_from_menu(comfy: ComfyPage, node_id: int, entry: int) -> None:
+    comfy.run(
+        """([id, entry]) => app.collectNodeMenuItems(app.rootGraph.getNodeById(id))
+            .filter((item) => item?.content?.includes('stiffness'))[entry].callback()""",
+        [node_id, entry],
+    )
+
+
+def test_chart_and_plot_follow_the_language(comfy):
+    texts = json.loads((ROOT / "locales" / "fr" / "main.json").read_text(encoding="utf-8"))["erkGuid"]
+    try:
+        comfy.setting("Comfy.Locale", "fr")
+        comfy.page.wait_for_timeout(1500)
+        comfy.load_prompt({**erk_ksampler(), **SHOWN}, str(uuid.uuid4()))
+        outputs = comfy.queue()
+        chart = comfy.chart(2)
+        assert chart["progress"] == texts["%s steps"].replace("%s", "6")
+        assert texts["not corrected"] in chart["legend"]
+        comfy.look_at(20)
+        comfy.picture("french")
+        image = outputs["20"]["images"][0]
+        french = (comfy.server.base / "temp" / image["filename"]).read_bytes()
+        comfy.setting("Comfy.Locale", "en")
+        comfy.page.wait_for_timeout(1500)
+        assert comfy.chart(2)["progress"] == "6 steps", "what stands there is told anew"
+        comfy.set_widget(20, "width", 1121)
+        image = comfy.queue()["20"]["images"][0]
+        assert (comfy.server.base / "temp" / image["filename"]).read_bytes() != french
+    finally:
+        comfy.setting("Comfy.Locale", "en")
+
+
+def test_a_search_offers_the_ksampler_first_and_its_preview_the_default(comfy):
+    fresh(comfy)
+    comfy.page.mouse.dblclick(700, 600)
+    comfy.settle()
+    comfy.page.keyboard.type("erk")
+    comfy.page.wait_for_timeout(1000)
+    comfy.picture("search")
+    text = comfy.page.locator("[role=listbox]:visible").first.inner_text()
+    found = [text.find(name) for name in ("KSampler (ERK-Guid)", "Sampler ERK-Guid", "Demo Model (ERK-Guid)")]
+    preview = comfy.page.locator("[data-node-id^='preview-']")
+    shown = preview.inner_text() if preview.count() else ""
+    comfy.page.keyboard.press("Escape")
+    assert -1 < found[0] < min(found[1:]), text
+    assert not shown or ("abm" in shown and "heun" not in shown)
+    assert comfy.run("() => LiteGraph.registered_node_types.KSamplerERKGuid.nodeData.inputs.solver.options[0]") == "abm"
 
 
 def convert(comfy: ComfyPage, *nodes: int | str) -> str:
@@ -612,7 +934,7 @@ def test_theme_zoom_and_width(comfy):
             chart = comfy.chart(2)
             share = chart["box"][2] / (width * scale)
             assert chart["visible"] and 0.6 < share < 1.0, f"{width} wide at {scale}: {chart['box']}"
-            assert 130 < chart["box"][3] / scale < 345
+            assert 130 < chart["box"][3] / scale < 460
             assert len(chart["marks"]) == 6
 
 

@@ -134,11 +134,13 @@ class ComfyPage(Page):
             f"""(argument) => {{
                 const element = ({find})(argument);
                 if (!element?.chart) return null;
-                const {{points, previous, threshold, title, progress, legend}} = element.chart;
+                const {{view, points, previous, threshold, limit, title, progress, legend}} = element.chart;
                 const marks = [...element.querySelectorAll('[data-step]')]
                     .map((mark) => [Number(mark.dataset.step), mark.classList[0]]);
                 const box = element.getBoundingClientRect();
-                return {{points, previous, threshold, title, progress, legend: legend.map((entry) => entry.text), marks,
+                const note = element.querySelector('.erk-guid-note');
+                return {{view, points, previous, threshold, limit, title: title.text, progress, marks,
+                    legend: legend.map((entry) => entry.text), note: note.hidden ? '' : note.textContent,
                     visible: element.isConnected && element.checkVisibility(),
                     box: [box.x, box.y, box.width, box.height]}};
             }}""",
@@ -146,8 +148,22 @@ class ComfyPage(Page):
         )
 
     def elements(self) -> int:
-        """Charts anywhere in the document."""
-        return self.page.locator(".erk-guid-live").count()
+        """Charts anywhere in the document, as far as there is something drawn in them."""
+        return self.page.locator(".erk-guid-live:has(svg)").count()
+
+    def note(self, node: int) -> str:
+        """What a node of the root graph says below its chart, or where it will be."""
+        return self.run(
+            """(id) => {
+                const widget = app.rootGraph.getNodeById(id).widgets.find((widget) => widget.type === 'ERK_GUID_LIVE');
+                const note = widget.element.querySelector('.erk-guid-note');
+                return note.hidden ? '' : note.textContent;
+            }""",
+            node,
+        )
+
+    def size(self, node: int) -> list[float]:
+        return self.run("(id) => [...app.rootGraph.getNodeById(id).size]", node)
 
     def saved(self) -> dict[str, Any]:
         return json.loads(self.run("() => JSON.stringify(app.rootGraph.serialize())"))
@@ -178,14 +194,17 @@ class ComfyPage(Page):
             self.page.screenshot(path=str(path))
 
 
-def expected_points(trace: dict[str, Any]) -> list[tuple[int, float, float | None, bool]]:
-    """What a chart of a trace's JSON must show: step, sigma, median stiffness, corrected or not."""
+def expected_points(
+    trace: dict[str, Any], quantity: str = "h_stiffness"
+) -> list[tuple[int, float, float | None, bool]]:
+    """What a chart of a trace's JSON must show: step, sigma, median of the quantity, corrected or not."""
     points = []
     for step in trace["steps"]:
-        known = [value for value in step["stiffness"] if value is not None]
+        known = [value for value in step[quantity] if value is not None]
         points.append((step["index"], step["sigma"], statistics.median(known) if known else None, any(step["active"])))
     return points
 
 
 def drawn_points(chart: dict[str, Any], which: str = "points") -> list[tuple[int, float, float | None, bool]]:
-    return [(point["step"], point["sigma"], point["value"], point["active"]) for point in chart[which]]
+    steps = [(point["step"], point["value"]) for point in chart[which]]
+    return [(step["step"], step["sigma"], value, step["active"]) for step, value in steps]
