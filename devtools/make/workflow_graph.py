@@ -19,7 +19,7 @@ _HEIGHTS = {
     "BasicScheduler": 120, "CFGGuider": 110, "CLIPLoader": 120, "CLIPTextEncode": 160, "CheckpointLoaderSimple": 130,
     "ConditioningZeroOut": 40, "CreateVideo": 110, "DemoModelERKGuid": 280, "DualCLIPLoader": 150,
     "DualModelGuider": 150,
-    "EmptyLatentImage": 120, "EmptySD3LatentImage": 120, "FluxGuidance": 70, "ImageStitch": 150, "KSamplerERKGuid": 600,
+    "EmptyLatentImage": 120, "EmptySD3LatentImage": 120, "FluxGuidance": 70, "ImageStitch": 150, "KSamplerERKGuid": 790,
     "MaskComposite": 140, "ModelSamplingAuraFlow": 70, "ModelSamplingSD3": 70, "PreviewImage": 300, "PrimitiveInt": 90,
     "RandomNoise": 90, "SamplerCustomAdvanced": 400, "SamplerERKGuid": 440, "SaveImage": 520, "SaveVideo": 130,
     "SetLatentNoiseMask": 60, "SolidMask": 120, "StiffnessVisualizerERKGuid": 900, "UNETLoader": 90, "VAEDecode": 60,
@@ -90,7 +90,8 @@ def note(text: str, height: int) -> Node:
 
 
 def _node_height(node: Node) -> int:
-    return node.height or _HEIGHTS[node.type]
+    # Mode paper shows its settings too.
+    return node.height or _HEIGHTS[node.type] + (85 if node.inputs.get("mode") == "paper" else 0)
 
 
 def _layout(workflow: Workflow) -> tuple[dict[str, tuple[list[int], list[int]]], list[dict[str, Any]]]:

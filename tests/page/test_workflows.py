@@ -149,7 +149,7 @@ class TestFiles:
             (link,) = [slot["link"] for slot in node["inputs"] if slot["name"] == "seed"]
             assert link is not None, f"the seed {seed} is not the common one"
             settings.add((mode, steps))
-            assert (cfg, solver, scheduler, denoise, *rest) == (3.0, "heun", "karras", 1.0, "preset", 0.75, 0.3)
+            assert (cfg, solver, scheduler, denoise, *rest) == (3.0, "heun", "karras", 1.0, "preset", 0.75, 0.3, 3)
         assert settings == {(mode, steps) for mode in ("off", "paper", "calibrated") for steps in (8, 16, 32)}
         for plot in nodes_of(graph, "StiffnessVisualizerERKGuid"):
             assert [slot["name"] for slot in plot["inputs"] if slot["link"]] == ["trace", "trace_2", "trace_3"]

@@ -4,6 +4,7 @@ from .parts import (
     NOTE,
     PLOT,
     SMALL,
+    WHAT_TO_DO,
     WIDE,
     decode_node,
     demo_node,
@@ -25,8 +26,9 @@ WORKFLOW = stacked(
         "step.\n"
         "2. Set *mode* to *off* and queue again. This is the same solver without the correction.\n"
         "3. Lower *steps* to 8. The larger the steps, the more there is to correct.\n\n"
+        f"{WHAT_TO_DO}\n\n"
         "To use your own model, put **Load Checkpoint** in the demo model's place.",
-        380,
+        430,
     ),
     frame("Model", NOTE, demo_node(batch=4, side=384)),
     frame(

@@ -179,6 +179,11 @@ def text_to_image(
     )  # fmt: skip
 
 
+WHAT_TO_DO = (
+    "Where h*rho-hat is above 1, a step is too long: use more steps, or a scheduler that puts more of them there."
+)
+"""As the nodes say it."""
+
 COMPARE = (
     "\n\n**Then** set *mode* to *off* and queue again with the same seed. This is the same solver without the "
     "correction, at the same number of model calls."
