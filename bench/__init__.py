@@ -1,1 +1,1 @@
-"""Accuracy and cost, measured. Never imported by the pack."""
+"""Measurements of accuracy and cost. The pack never imports them."""

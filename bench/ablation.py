@@ -1,8 +1,8 @@
-"""What each mechanism of mode calibrated brings: python -m bench.ablation.
+"""What each mechanism of mode calibrated contributes: python -m bench.ablation.
 
-Each is switched off by itself, the others as they are, and the same cells are run again: problems of
-bench/instruments/problems.py of every kind, as sigma-space and flow models on their first schedule. Writes ablation.csv
-and ABLATION.md into bench/results/.
+Each mechanism is switched off alone, and the same cells are run again. The cells are problems of every kind from
+bench/instruments/problems.py, as sigma-space and flow models on their first schedule. This writes ablation.csv and
+ABLATION.md into bench/results/.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ LIKE_THE_MODEL = (
     "digits-0.30",
     "digits-cfg-4",
 )
-"""Smooth data: what the rule is for."""
+"""Smooth data, which the rule is made for."""
 UNLIKE_IT = ("flat-areas", "even-colour-bf16", "line-art-0.02", "line-art-cfg-7.5", "sphere-64", "digits-negative")
-"""Blank areas, rounding, hard edges, strong guidance, a manifold: where it must not harm."""
+"""Blank areas, rounding, hard edges, strong guidance, a manifold. The rule must not do harm there."""
 KINDS = {"eps": "karras", "flow": "simple"}
 BUDGETS = (8, 16)
 FLOOR = 1e-3
-"""Added to both errors of a ratio, as a fraction of the data's deviation: below it a cell is solved."""
+"""Added to both errors of a ratio, as a fraction of the data's deviation. A cell with a smaller error is solved."""
 WORSE = 1.10
 
 
 @dataclass(frozen=True)
 class Row:
-    """One cell with one mechanism switched off ("none": the rule as it is). Errors are means over the samples."""
+    """One cell with one mechanism switched off, or with none switched off. Errors are means over the samples."""
 
     without: str
     problem: str
@@ -67,7 +67,10 @@ class Row:
 
 
 def variants() -> dict[str, tuple[str, dict[str, Any]]]:
-    """Mechanism: (what is done without it, what to set to which value, as ``module.owner.name``)."""
+    """For each mechanism, what happens without it, and the new values of the names that switch it off.
+
+    A name is ``module.owner.name``.
+    """
     rule, claim = _module("rule"), _module("claim")
     believed = {"rule.CalibratedRule._trust": lambda self, x: x.new_ones(len(x))}
     as_before = {"rule.CalibratedRule._to_be_judged": _as_before(rule.CalibratedRule._to_be_judged)}
@@ -76,9 +79,9 @@ def variants() -> dict[str, tuple[str, dict[str, Any]]]:
         "none": ("the rule as it is", {}),
         "earned trust": ("every claim is believed", believed),
         "surprise": ("an error larger than the claim never lowers the trust", {"claim.SURPRISE": 0.0}),
-        "the last step's own judgement": ("it trusts what the step before earned", as_before),
-        "the last step's caution": ("what is judged for it counts as it does elsewhere", as_others),
-        "strayed runs": ("a run is never given up", {"rule.STRAYED": math.inf}),
+        "the last step's own judgement": ("it uses the trust that the step before earned", as_before),
+        "the last step's caution": ("its judgement counts as much as that of any other step", as_others),
+        "strayed runs": ("no run is ever given up", {"rule.STRAYED": math.inf}),
         "expanding modes": ("u below 0 counts as all noise", {"quotient.NOISE_FRACTION_EXPANDING": 1.0}),
     }
 
@@ -88,7 +91,7 @@ def _module(name: str) -> Any:
 
 
 def _as_before(judged: Callable[..., Any]) -> Any:
-    """What is to be judged before the last step: its step's own claim, as elsewhere."""
+    """The step before the last one is judged by its own claim, as any other step is."""
     return lambda self, made, *rest: judged(
         self, made if made.following != 0 else replace(made, following=made.sigma_next / 2), *rest
     )
@@ -100,7 +103,7 @@ def _as_others(agreement: Callable[..., Tensor]) -> Any:
 
 @contextlib.contextmanager
 def without(changes: dict[str, Any]) -> Iterator[None]:
-    """The calibrated rule with some of its names set to other values."""
+    """A context in which some names of the calibrated rule have other values."""
     before: list[tuple[Any, str, Any]] = []
     for path, value in changes.items():
         module, *holders, name = path.split(".")
@@ -117,7 +120,7 @@ def without(changes: dict[str, Any]) -> Iterator[None]:
 
 
 def measure(options: argparse.Namespace, path: Path) -> None:
-    """All rows, written as they are made."""
+    """Measure all rows. Each is written as soon as it is made."""
     writer = rows.Writer(path, Row)
     for name in options.only:
         what = problem(name)
@@ -138,16 +141,16 @@ def measure(options: argparse.Namespace, path: Path) -> None:
 def report(made: list[Row], sentence: str) -> str:
     """ABLATION.md."""
     lines = [
-        "# What each mechanism brings",
+        "# What each mechanism contributes",
         "",
         sentence,
         "",
-        "Error of `calibrated` over `off`, geometric mean over solvers, problems and 8 and 16 model calls; a "
-        "thousandth of the data's "
-        f"deviation is added to both. Worse: cells above {WORSE:.2f}. Each line is the rule without one mechanism.",
+        "The numbers are the error of `calibrated` divided by that of `off`, as a geometric mean over solvers, "
+        "problems and 8 and 16 model calls. A thousandth of the data's deviation is added to both errors. Worse: the "
+        f"cells above {WORSE:.2f}. Each line is the rule without one mechanism.",
         "",
     ]
-    for title, names in (("Data like the model", LIKE_THE_MODEL), ("Data unlike it", UNLIKE_IT)):
+    for title, names in (("Data like the model", LIKE_THE_MODEL), ("Data unlike the model", UNLIKE_IT)):
         body = []
         for mechanism, (what, _) in variants().items():
             cells = [f"**{mechanism}**: {what}"]

@@ -1,11 +1,11 @@
-"""How many model calls other samplers need for the error that one of ours has: python -m bench.calls_saved.
+"""How many model calls other samplers need to reach the error of one of ours: python -m bench.calls_saved.
 
-Reads the rows of bench.accuracy and of any benchmark whose CSV file has the columns kind, budget, sampler, mode,
-calls and error (or mean); writes CALLS_SAVED.md and a plot. Nothing is measured here.
+This reads the rows of bench.accuracy, and of any benchmark whose CSV file has the columns kind, budget, sampler, mode,
+calls and error (or mean). It writes CALLS_SAVED.md and a plot. It measures nothing.
 
-A curve is the error of one sampler in one cell over its numbers of calls; between measured numbers the logarithm of
-the error is linear in the logarithm of the calls. What a sampler needs is where its curve first comes down to the
-error of ours at 8, 12 or 16 calls.
+A curve is the error of one sampler in one cell, as a function of its number of calls. Between measured numbers, the
+logarithm of the error is linear in the logarithm of the calls. The calls that a sampler needs are where its curve first
+falls to our sampler's error at 8, 12 or 16 calls.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from .instruments.problems import NAMES, problem
 from .instruments.tables import table, write_page
 
 INPUTS = {"exact problems": "accuracy.csv", "third-party networks": "networks.csv", "photographs": "photographs.csv"}
-"""What it is called: its rows, where they exist."""
+"""The name of each set of results, and the file of its rows if there is one."""
 
 OURS, MODE = "erk_abm", "calibrated"
 AT = (8, 12, 16)
 BASE = "dpmpp_2m"
 CELL = ("network", "problem", "cfg", "kind", "schedule")
-"""Columns that tell cells apart, where a file has them."""
+"""The columns that distinguish cells, if a file has them."""
 
 Curve = list[tuple[float, float]]
 """(calls, error), the fewest calls first."""
@@ -43,7 +43,10 @@ Curve = list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Cell:
-    """One problem or network on one kind of model and schedule: the curves of ours, of stock samplers and of peers."""
+    """The curves of our sampler, of stock samplers and of peers in one cell.
+
+    A cell is one problem or network on one kind of model with one schedule.
+    """
 
     name: str
     part: str
@@ -55,11 +58,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Need:
-    """What one sampler needs for the error of ours.
+    """The calls that one sampler needs to reach our sampler's error.
 
-    ratio  its calls over ours at equal error
-    never  it did not come down to that error at the most calls measured: the ratio is that of those calls, a lower
-           bound
+    ratio  its calls divided by ours at equal error
+    never  it did not reach that error even at the most calls measured; then the ratio is that of those calls, which is
+           a lower bound
     """
 
     ratio: float
@@ -67,7 +70,7 @@ class Need:
 
 
 def read(path: Path) -> list[Cell]:
-    """The cells of a CSV file in which ours took part; checks of what is exact anyway are left out."""
+    """The cells of a CSV file in which our sampler took part, without the problems that it solves exactly."""
     curves: dict[tuple[str, ...], dict[tuple[str, str], Curve]] = defaultdict(lambda: defaultdict(list))
     with path.open(newline="") as file:
         for line in csv.DictReader(file):
@@ -91,7 +94,7 @@ def read(path: Path) -> list[Cell]:
 
 
 def calls_for(curve: Curve, error: float) -> float:
-    """The fewest calls at which a curve comes down to an error; infinite where it never does."""
+    """The fewest calls at which a curve falls to an error. Infinite if it never does."""
     if curve[0][1] <= error:
         return curve[0][0]
     for (calls, above), (next_calls, below) in itertools.pairwise(curve):
@@ -104,36 +107,36 @@ def calls_for(curve: Curve, error: float) -> float:
 
 
 def need(theirs: Curve, ours: Curve, calls: int) -> Need | None:
-    """What a sampler needs for the error of ours at ``calls``; None where ours was not measured there.
+    """What a sampler needs to reach our sampler's error at ``calls``. None if ours was not measured there.
 
-    Where it does better already at the fewest calls measured, what ours needs for *its* error there is taken instead:
-    a loss is counted as large as it is, and not as what the measurement stops at.
+    If the sampler is better even at its fewest calls, this is computed from the calls that ours needs to reach its
+    error instead. So a loss gets its true size, and the range of the measurement does not limit it.
     """
     error = dict(ours).get(calls)
     if error is None or math.isinf(error):
         return None
     fewest, least = theirs[0]
     if least < error:
-        # Where ours never gets there either: no more is known than at its most calls.
+        # If ours never reaches that error, its most calls are a bound.
         return Need(fewest / min(calls_for(ours, least), ours[-1][0]))
     needed = calls_for(theirs, error)
     return Need(theirs[-1][0] / calls, never=True) if math.isinf(needed) else Need(needed / calls)
 
 
 def best(cell: Cell, calls: int) -> Need | None:
-    """The stock sampler that needs the fewest, chosen with the answer in sight."""
+    """What the best stock sampler needs. It is chosen in hindsight."""
     needs = [made for curve in cell.stock.values() if (made := need(curve, cell.ours, calls)) is not None]
     return min(needs, key=lambda made: (made.never, made.ratio), default=None)
 
 
 def against(cells: Iterable[Cell], sampler: str, calls: int) -> list[Need]:
-    """What one sampler needs in each cell that it took part in."""
+    """What one sampler needs, for each cell in which it took part."""
     curves = [(cell.stock.get(sampler) or cell.peers.get(sampler), cell.ours) for cell in cells]
     return [made for curve, ours in curves if curve and (made := need(curve, ours, calls)) is not None]
 
 
 def mean(needs: Sequence[Need]) -> float:
-    """Geometric mean of the ratios, of which those of samplers that never get there are lower bounds."""
+    """The geometric mean of the ratios. Some may be lower bounds, of samplers that never reach the error."""
     return statistics.geometric_mean(made.ratio for made in needs) if needs else math.nan
 
 
@@ -145,7 +148,7 @@ def _said(needs: Sequence[Need], factor: float = 1.0, digits: int = 2) -> str:
 
 
 def parts(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
-    """Cells by network, where there are networks, by family, and all."""
+    """Groups of cells: by network if there are networks, by family, and all."""
     groups: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
         for part in (cell.part, cell.family, "all"):
@@ -186,18 +189,17 @@ def write_report(sets: dict[str, list[Cell]], sentences: Sequence[str], path: Pa
         "",
         *sentences,
         "",
-        f"How many times the model calls of `{OURS}` in mode `{MODE}` another sampler needs for the error that "
-        f"`{OURS}` has at {AT[0]}, {AT[1]} and {AT[2]} calls. Errors are distances to the converged solution, "
-        f"interpolated between measured numbers of calls, "
-        "logarithm over logarithm. Means are geometric over cells: one problem or network on one kind of model with "
-        "one schedule.",
+        f"This page compares `{OURS}` in mode `{MODE}` with other samplers. The numbers say how many times as many "
+        f"model calls another sampler needs to reach the error of `{OURS}` at {AT[0]}, {AT[1]} and {AT[2]} calls. An "
+        "error is the distance to the converged solution. Between measured numbers of calls, the logarithm of the "
+        "error is interpolated linearly in the logarithm of the calls. Means are geometric means over cells. A cell "
+        "is one problem or network on one kind of model with one schedule.",
         "",
-        'A ">" marks means with cells in which a sampler did not come down to that error at the most calls measured, '
-        "64 in most files: there those calls count, so the true mean is higher. Where a sampler does better at its "
-        "fewest calls already, the calls that "
-        f"`{OURS}` needs for its error are counted, so losses are as large as they are. The best stock sampler is "
-        f"chosen in each cell "
-        "with the answer in sight: nobody has it.",
+        'A ">" marks a mean that includes cells in which a sampler did not reach that error at the most calls '
+        "measured, which is 64 in most files. Those calls are counted for such a cell, so the true mean is higher. If "
+        f"a sampler is better even at its fewest calls, the calls that `{OURS}` needs to reach its error are counted, "
+        "so losses have their true size. The best stock sampler of each cell is chosen in hindsight, which nobody can "
+        "do in practice.",
         "",
         "![calls needed](calls_saved.png)",
         "",
@@ -222,7 +224,10 @@ def write_report(sets: dict[str, list[Cell]], sentences: Sequence[str], path: Pa
 
 
 def plot(sets: dict[str, list[Cell]], path: Path) -> None:
-    """Calls that each sampler needs, a panel a set: geometric means, open markers where many cells are lower bounds."""
+    """Plot the geometric mean of the calls that each sampler needs, with one panel for each set.
+
+    A marker is open if many cells are lower bounds.
+    """
     most = max(len(_samplers(cells)) for cells in sets.values())
     figure, axes = plots.new_figure(4.8 * len(sets) + 1.0, 1.6 + 0.2 * most, len(sets))
     for ax, (name, cells) in zip(axes, sets.items(), strict=True):
@@ -252,7 +257,7 @@ def plot(sets: dict[str, list[Cell]], path: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--input", type=Path, nargs="+", help="CSV files; by default those in bench/results that exist")
+    parser.add_argument("--input", type=Path, nargs="+", help="CSV files (default: those that exist in bench/results)")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the report")
     options = parser.parse_args(arguments)
     named = (
@@ -264,7 +269,8 @@ def main(arguments: list[str] | None = None) -> int:
     sets = {name: cells for name, path in paths.items() if (cells := read(path))}
     if not sets:
         print(
-            f"No rows of {OURS} in mode {MODE} beside stock samplers' in: {', '.join(map(str, named.values()))}.",
+            f"No rows of {OURS} in mode {MODE} were found together with rows of stock samplers in: "
+            f"{', '.join(map(str, named.values()))}.",
             file=sys.stderr,
         )
         return 1

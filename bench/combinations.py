@@ -1,8 +1,8 @@
-"""Whether ERK-Guid adds up with other guidance: python -m bench.combinations.
+"""How well ERK-Guid works together with other guidance: python -m bench.combinations.
 
-Exact problems by class, sampled through ComfyUI's own guiders and model patches. Each guidance defines an ODE of its
-own; the error is the distance to the converged end point of that very ODE, which is solved through the same guider
-in float64. One row a run goes to bench/results/combinations.csv, the tables to COMBINATIONS.md.
+Exact problems with classes are sampled through ComfyUI's own guiders and model patches. Each guidance defines its own
+ODE. The error is the distance to the converged end point of this ODE, which is solved through the same guider in
+float64. This writes one row per run into bench/results/combinations.csv, and the tables into COMBINATIONS.md.
 """
 
 from __future__ import annotations
@@ -26,36 +26,42 @@ from .instruments.tables import page, share_worse, table
 
 CSV, REPORT = RESULTS / "combinations.csv", RESULTS / "COMBINATIONS.md"
 PROBLEMS = ("digits-cfg-2", "mixture-cfg-2")
-"""Classed problems; their own CFG scale is not used here."""
+"""Problems with classes. Their own CFG scale is not used here."""
 
 KINDS = {"eps": "karras", "flow": "simple"}
 BUDGETS = (16, 32)
 WORSE = 1.05
 HELPED = 0.9
-"""What the page's first lines call lowered: the geometric mean over problems, kinds and calls of error over that of
-off.
+"""The page says that the error is lowered if the mean ratio of the errors, calibrated / off, is below this.
+
+The geometric mean is taken over problems, kinds of model and calls.
 """
 
 UNREACHED = 0.1
-"""A reference whose own error is more than this fraction of the error it is to judge judges nothing."""
+"""A reference cannot be used if its own error is above this fraction of the error that it should judge."""
 
 FLOORS = {"CFG 4, CFGZeroStar": 1e-3, "PerpNegGuider 4": 1e-3}
-"""Noise level below which the reference takes the prediction at this level instead. These two divide by the size of a
-prediction's noise part (CFGZeroStar adds 1e-8 to its square, PerpNegGuider adds nothing), so that far below any noise
-level a sampler calls them at they answer with their own rounding. What that leaves out of the reference is below
-1e-3."""
+"""The noise level below which the reference uses the prediction at this level instead.
+
+These two divide by the size of the noise in a prediction. CFGZeroStar adds 1e-8 to its square, and PerpNegGuider adds
+nothing. So at levels far below those that samplers use, their result is only rounding error. The reference changes by
+less than 1e-3 through this.
+"""
 
 ENDLESS = {("CFG 4, CFGZeroStar", "eps")}
-"""Here the guided prediction does not tend to the state as sigma falls, so that the drift grows as 1/sigma: every
-solver at any number of calls ends equally far (6.5 and 1.1) from the reference, which measures no solver."""
+"""Cells in which the guided prediction does not approach the state as sigma falls, so the drift grows as 1/sigma.
+
+Every solver ends at the same distance from the reference (6.5 and 1.1) at any number of calls, so this does not measure
+the solvers.
+"""
 
 MAX_STEPS = {"PerpNegGuider 4": 400}
-"""Of the reference, where 1600 would only cost time."""
+"""The reference's largest number of steps, if 1600 would only cost time."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One run; ``mean`` is the mean error of the samples, ``worse`` the share further off than with mode off."""
+    """One run. ``mean`` is the samples' mean error, ``worse`` the share with a larger error than with mode off."""
 
     combination: str
     problem: str
@@ -121,16 +127,16 @@ def report(measured: Sequence[Row], sentence: str) -> str:
             "",
             sentence,
             "",
-            f"Problems whose denoiser is known exactly ({'; '.join(known)}), "
-            "32 samples each, class by class, as sigma-space (`karras`, 14.6 to 0.03) and as flow models (`simple`, "
-            "shift 3), at 16 and 32 calls of the sampler to the model. All guidance is ComfyUI's own, and the error of "
-            "a sample is its distance to the converged end point of the same guided ODE, solved through the same "
-            "guider in float64. Autoguidance: `DualModelGuider`, the same class on a model of the "
-            "data with Gaussians 1.5 times as wide. Below 1: nearer to the end point than the same solver with mode "
-            "off.",
+            f"The denoisers of these problems are known exactly ({'; '.join(known)}). There are 32 samples of each, "
+            "with the classes in turn, as sigma-space models (`karras`, 14.6 to 0.03) and as flow models (`simple`, "
+            "shift 3). The sampler calls the model 16 or 32 times. All guidance is ComfyUI's own. The error of a "
+            "sample is its distance to the converged end point of the same guided ODE, which is solved through the "
+            "same guider in float64. Autoguidance is `DualModelGuider` with the same class on a model of the data "
+            "whose Gaussians are 1.5 times as wide. A ratio below 1 means: nearer to the end point than the same "
+            "solver with mode off.",
             "",
-            f"For {' and '.join(FLOORS)} the reference takes the prediction at sigma 0.001 below that level, where "
-            "these two guidances answer with their own rounding.",
+            f"For {' and '.join(FLOORS)}, the reference uses the prediction at sigma 0.001 at all lower levels, "
+            "because the result of these two guidances is only rounding error there.",
             "",
             _conclusion(usable),
             "",
@@ -145,8 +151,8 @@ def report(measured: Sequence[Row], sentence: str) -> str:
             "## By solver and calls, over all guidance",
             "",
             *_by_solver_and_calls(usable, solvers),
-            f"## Every loss of `calibrated`: cells where its mean error is more than {100 * (WORSE - 1):.0f} % above "
-            "that of off",
+            f"## Every loss of `calibrated`: cells in which its mean error is more than {100 * (WORSE - 1):.0f} % "
+            "above that of off",
             "",
             *_losses(usable),
             *_not_judged(unusable),
@@ -155,7 +161,7 @@ def report(measured: Sequence[Row], sentence: str) -> str:
 
 
 def _judged(measured: Sequence[Row]) -> tuple[list[Compared], set[tuple[str, str, str, str]]]:
-    """Runs that a reference can judge; and (guidance, problem, kind, why) of those that it cannot."""
+    """The runs that a reference can judge, and (guidance, problem, kind, reason) of those that it cannot judge."""
     off = {row.cell: row.mean for row in measured if row.mode == "off"}
     usable, unusable = [], set()
     for row in measured:
@@ -237,19 +243,19 @@ def _not_judged(unusable: set[tuple[str, str, str, str]]) -> list[str]:
     if not unusable:
         return []
     reasons = {
-        "endless": "the drift grows as 1/sigma, so the end is where one stops: every solver at any number of calls is "
-        "equally far off.",
-        "nan": "the reference is not finite: the guidance divides by zero on the way.",
+        "endless": "the drift grows as 1/sigma, so there is no end point. Every solver is equally far off at any "
+        "number of calls.",
+        "nan": "the reference is not finite, because the guidance divides by zero on the way.",
     }
     lines = [
-        f"- {combination}, {name}, {kind}: {reasons.get(why, f'the reference itself is only known to {why}.')}"
+        f"- {combination}, {name}, {kind}: {reasons.get(why, f'the reference itself has an error of {why}.')}"
         for combination, name, kind, why in sorted(unusable)
     ]
     return ["## Not judged", "", *lines]
 
 
 def _conclusion(usable: Sequence[Compared]) -> str:
-    """Under which guidance, and with which solver, the error falls on average and under which it does not."""
+    """A sentence about the guidance under which the error falls on average, and about that under which it does not."""
     ratios: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for c in usable:
         if c.row.mode == "calibrated":
@@ -261,9 +267,9 @@ def _conclusion(usable: Sequence[Compared]) -> str:
             helped.append(combination)
         else:
             told = ", ".join(f"{sampler} {value:.2f}" for sampler, value in means.items())
-            mixed.append(f"Under {combination} it does not: {told}.")
+            mixed.append(f"It does not under {combination}: {told}.")
     lowered = (
-        f"`calibrated` lowers the mean error of every solver, to below {HELPED} of that of off on average, under "
+        f"On average, `calibrated` lowers the mean error of every solver to less than {HELPED} times that of off under "
         f"{'; '.join(helped)}."
     )
     return " ".join([*([lowered] if helped else []), *mixed])

@@ -1,8 +1,8 @@
 """Step-distilled students of exact problems: python -m bench.distilled.
 
-Mode calibrated against mode off at the student's own number of steps, as error to the teacher's end point. Students are
-those of bench/instruments/students.py: one on whose levels an Euler step is exact, and a consistency student. Writes
-distilled.csv, DISTILLED.md and the plot into bench/results/.
+This compares mode calibrated with mode off at the student's own number of steps. The error is the distance to the
+teacher's end point. The students are those of bench/instruments/students.py: one for which Euler steps between its own
+levels are exact, and a consistency student. This writes distilled.csv, DISTILLED.md and the plot into bench/results/.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ CSV = RESULTS / "distilled.csv"
 BUDGETS = (4, 8)
 PROBLEMS = ("gaussian-rotated", "spiral-0.10", "mixture-8x8", "digits-0.30", "digits-cfg-4")
 SCHEDULES = (("eps", "sgm_uniform"), ("eps", "karras"), ("flow", "simple"))
-"""(kind of model, ComfyUI's scheduler); sgm_uniform is what few-step models of sigma-space are run with."""
+"""(kind of model, ComfyUI's scheduler). Few-step sigma-space models are usually run with sgm_uniform."""
 STUDENTS = ("Euler-exact", "consistency")
 
 
 @functools.cache
 def teacher_end(name: str, kind: str, samples: int, start: float) -> Reference:
-    """Where the teacher's ODE ends."""
+    """The end point of the teacher's ODE."""
     what = problem(name)
     bench = Bench(what, kind, what.noise(samples))
     first = bench.sigmas("simple", 4)[:1] * 0 + start
@@ -41,7 +41,7 @@ def teacher_end(name: str, kind: str, samples: int, start: float) -> Reference:
 
 
 def prepare(what: Problem, kind: str, schedule: str, student: str, steps: int, samples: int) -> Case:
-    """A student with its own levels."""
+    """The case of a student on its own levels."""
     noise = what.noise(samples)
     plain = Bench(what, kind, noise)
     levels = plain.sigmas(schedule, steps)
@@ -51,7 +51,7 @@ def prepare(what: Problem, kind: str, schedule: str, student: str, steps: int, s
 
 
 def measure(options: argparse.Namespace, path: Path) -> None:
-    """All rows, written as they are made."""
+    """Measure all rows. Each is written as soon as it is made."""
     writer = rows.Writer(path, Row)
     for name in options.only:
         what = problem(name)
@@ -83,17 +83,18 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
             "",
             sentence,
             "",
-            "Students of exact problems, as distillation would give them if it worked perfectly; each is computed by "
-            "solving its teacher's ODE at every call. *Euler-exact*: at each level of its own schedule the output is "
-            "such that an Euler step lands on the teacher's solution at the next level; between two levels the output "
-            "is that of the upper one. *Consistency*: the output is the end point of the teacher's ODE from the input. "
-            "Each solver takes the student's own steps, on the student's own levels, "
-            "with one model call a step or two. The converged solution is the teacher's end point.",
+            "These are students of exact problems, as a perfect distillation would make them. Each student is "
+            "computed by solving its teacher's ODE at every call. *Euler-exact*: at each level of the student's own "
+            "schedule, an Euler step with its output ends on the teacher's solution at the next level. Between two "
+            "levels, the output is that of the upper one. *Consistency*: the output is the end point of the "
+            "teacher's ODE from the input. Each solver makes the student's own number of steps on the student's own "
+            "levels, with one or two model calls per step. The converged solution is the teacher's end point.",
             "",
             comparison.explain(made),
             "",
-            "Plain Euler steps solve the Euler-exact student. One step to 0 solves the consistency student; with more "
-            "steps no solver follows the teacher's path, since each output points at its end and not along it.",
+            "Plain Euler steps solve the Euler-exact student. One step to 0 solves the consistency student. With more "
+            "steps no solver follows the teacher's path, because each output points to the end of the path and not "
+            "along it.",
             "",
             "![error ratio](distilled_ratio.png)",
             "",
@@ -110,7 +111,7 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
 
 
 def _single_cells(compared: list[comparison.Comparison]) -> list[str]:
-    """Error over the scale with off and calibrated, in every cell."""
+    """The errors with off and with calibrated, divided by the scale, in every cell."""
     solvers = list(dict.fromkeys(c.row.sampler for c in compared))
     cells = {(c.row.cell, c.row.sampler): c for c in compared}
     body = []
@@ -121,14 +122,14 @@ def _single_cells(compared: list[comparison.Comparison]) -> list[str]:
     return [
         "## Every cell",
         "",
-        "Error over the data's scale, with off and with calibrated.",
+        "The errors with off and with calibrated, divided by the data's scale.",
         "",
         *table(("teacher, model, student, steps", *solvers), body),
     ]
 
 
 def main() -> int:
-    parser = command.parser("distilled", __doc__, 32, BUDGETS, "steps of the students", only=PROBLEMS)
+    parser = command.parser("distilled", __doc__, 32, BUDGETS, "the students' steps", only=PROBLEMS)
     options = parser.parse_args()
     folder = command.begin(options)
     path, page, plot = (folder / name for name in (CSV.name, "DISTILLED.md", "distilled_ratio.png"))

@@ -1,9 +1,9 @@
 """A learned network instead of an exact denoiser: python -m bench.learned.
 
-A network's denoiser is not the posterior mean of anything, so the converged solution of its ODE is not
-the last word: what counts is how near the samples come to the data. Measured are both, on the small
-network that bench/make/digits.py trains on scikit-learn's digits. Writes learned.csv, LEARNED.md and
-the plots into bench/results/.
+A network's denoiser is not an exact posterior mean, so the converged solution of its ODE is not the best possible
+result. What counts is the distance of the samples to the data. This measures both distances on the small network that
+bench/make/digits.py trains on scikit-learn's digits. It writes learned.csv, LEARNED.md and the plots into
+bench/results/.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .instruments.tables import geometric_mean, number, table, write_page
 
 BUDGETS = (8, 16, 32)
 JUDGED = (8, 16)
-"""Model calls over which the summary is taken: at 32 nearly everything has converged."""
+"""The numbers of model calls in the summary. At 32, nearly everything has converged."""
 
 SCHEDULES = {"edm": "karras", "eps": "karras", "flow": "simple"}
 FAMILY = {"edm": "sigma-space, 80 to 0.002", "eps": "sigma-space, 14.6 to 0.029", "flow": "flow, shift 3"}
@@ -36,21 +36,21 @@ METRICS = {
     "sliced": "sliced Wasserstein distance",
 }
 BLANK = 0.1
-"""Pixels whose standard deviation in the data is below this are blank: what a sample has there is noise."""
+"""A pixel is blank if its standard deviation in the data is below this. What a sample shows there is noise."""
 SHEET = (3, 8)
-"""Rows and columns of the pictures that the sample sheet shows of each run."""
+"""The sample sheet shows this many rows and columns of pictures for each run."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One run.
 
-    mode       of this pack's samplers; "stock" for ComfyUI's own; "converged" for the reference, "data" for two halves
-               of the data
+    mode       the mode of this pack's samplers, or "stock" for ComfyUI's own, "converged" for the reference, "data" for
+               two halves of the data
     pixels     squared Frechet distance to the data in pixel space
     features   the same in the classifier's feature space
     sliced     sliced Wasserstein-2 distance in pixel space
-    blank      RMS distance from the data's mean over the pixels that are blank in the data: noise
+    blank      noise: RMS distance from the data's mean over the pixels that are blank in the data
     error      mean RMS distance to the converged solution
     """
 
@@ -85,7 +85,7 @@ class Judge:
 
     @torch.no_grad()
     def __call__(self, samples: Tensor, data: Tensor | None = None) -> tuple[float, float, float, float]:
-        """[B, 64] -> the three METRICS, and the noise in blank pixels."""
+        """The three METRICS of samples [B, 64], and the noise in blank pixels."""
         samples, data = samples.float().flatten(1), self.images if data is None else data
         return (
             distances.frechet(samples, data),
@@ -95,7 +95,7 @@ class Judge:
         )
 
     def floor(self) -> tuple[float, float, float, float]:
-        """Distance of one half of the data to the other: below it nothing can be told."""
+        """The distances between two halves of the data. Smaller distances of samples mean nothing."""
         order = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(0))
         half = len(order) // 2
         return self(self.images[order[:half]], self.images[order[half:]])
@@ -106,7 +106,7 @@ Sheets = dict[tuple[str, str, str], Tensor]
 
 
 def measure(options: argparse.Namespace, path: Path) -> Sheets:
-    """All rows, written as they are made. Returns pictures to look at."""
+    """Measure all rows. Each is written as soon as it is made. Returns pictures to look at."""
     denoiser, classifier = network.load()
     exact = network.load()[0].double()
     judge = Judge(classifier)
@@ -119,7 +119,7 @@ def measure(options: argparse.Namespace, path: Path) -> Sheets:
         bench = Bench(edm.Model(denoiser), kind, noise)
         reference = _reference(exact, bench, schedule)
         print(
-            f"{kind}: reference of {reference.steps} RK4 steps, its own error {reference.error.mean():.1e}",
+            f"{kind}: the reference has {reference.steps} RK4 steps and an error of {reference.error.mean():.1e}",
             file=sys.stderr,
         )
         writer.write(Row(kind, 0, "", "converged", 0, *judge(reference.samples), 0.0))
@@ -147,7 +147,7 @@ def _reference(denoiser: network.Denoiser, bench: Bench, schedule: str) -> Refer
 
 
 def ratios(made: list[Row], mode: str, metric: str) -> dict[tuple[str, str, int], float]:
-    """Mode over off of one column, by (kind, sampler, budget)."""
+    """One column, divided by its value with mode off, by (kind, sampler, budget)."""
     off = {row.cell: getattr(row, metric) for row in made if row.mode == "off"}
     return {row.cell: getattr(row, metric) / off[row.cell] for row in made if row.mode == mode}
 
@@ -162,24 +162,26 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
         [
             "# Accuracy on a learned network",
             "",
-            f"{sentence} The network: {edm.weights(denoiser):,} weights, trained by `python -m bench.make.digits`.",
+            f"{sentence} The network has {edm.weights(denoiser):,} weights and is trained by `python -m "
+            "bench.make.digits`.",
             "",
-            "Distance of samples to scikit-learn's digits, over the distance with mode off at equal model calls; and "
-            "the same ratio of the mean error to the converged solution. Geometric means over the solvers at "
-            f"{' and '.join(map(str, JUDGED))} calls; less is better.",
+            "The tables show the distance of samples to scikit-learn's digits, divided by the distance with mode off "
+            "at equal model calls. They also show this ratio for the mean error to the converged solution. Means are "
+            f"geometric means over the solvers at {' and '.join(map(str, JUDGED))} calls. Less is better.",
             "",
             "![ratio](learned_ratio.png)",
             "",
             "## Against the same solver with guidance off",
             "",
             *_by_mode_and_kind(made),
-            f"A pixel is blank where the data's standard deviation is below {BLANK:g}; there a sample shows nothing "
-            "but noise.",
+            f"A pixel is blank if the data's standard deviation is below {BLANK:g} there. What a sample shows in it is "
+            "noise.",
             "",
             *_above(made),
             "## All distances",
             "",
-            "Per cell: Frechet in pixels / Frechet in features / sliced Wasserstein / noise in blank pixels / error.",
+            "Each cell shows: Frechet in pixels / Frechet in features / sliced Wasserstein / noise in blank pixels / "
+            "error.",
             "",
             f"Two halves of the data: {_values(data)}. Converged solution: {converged}.",
             "",
@@ -214,7 +216,7 @@ def _by_mode_and_kind(made: list[Row]) -> list[str]:
 
 
 def _above(made: list[Row], bound: float = 1.02) -> list[str]:
-    """Where the headline mode takes samples further from the data, with the converged solution's own distance."""
+    """The cells in which the main mode takes samples further from the data, and the converged solution's distance."""
     mode = "calibrated" if "calibrated" in modes() else "paper"
     values = {(*row.cell, row.mode): row for row in made}
     body = []
@@ -227,8 +229,8 @@ def _above(made: list[Row], bound: float = 1.02) -> list[str]:
     return [
         f"### Cells of mode {mode} above {bound:g}: {len(body)}",
         "",
-        "Where mode off is nearer to the data than the converged solution, its error happens to point there, and a "
-        "smaller error cannot win.",
+        "If mode off is nearer to the data than the converged solution is, its error happens to point towards the "
+        "data. Then a smaller error does not help.",
         "",
         *(table(("", "ratio", "off", mode, "converged solution"), body) if body else []),
     ]
@@ -262,7 +264,7 @@ def _details(made: list[Row]) -> list[str]:
 
 
 def sample_sheet(sheets: Sheets, budget: int, path: Path) -> None:
-    """The same start noises in each mode and converged, side by side, for people to look at."""
+    """A picture for people: samples of each mode and the converged ones, from the same initial noise, side by side."""
     kinds = [kind for kind in ("edm", "flow") if (kind, "", "converged") in sheets]
     columns = [mode for mode in ("off", "paper", "calibrated") if any(m == mode for _, _, m in sheets)] + ["converged"]
     lines = [

@@ -1,10 +1,10 @@
-"""What the live chart costs a step: python -m bench.live_view.
+"""What the live chart costs per step: python -m bench.live_view.
 
-In a running ComfyUI, with a browser's connection, ComfyUI's own KSampler samples a model whose predictions cost
-nothing, with an erk_* sampler, in turns with the chart on and with the chart turned off; the difference of the two,
-over the number of steps, is all that the chart costs: measuring the step, recording, making the message, sending it.
-(The pack's own nodes measure the step anyway, for their trace.) Beside it, on the same machine, a step of a real model:
-Stable Diffusion 1.5's whole U-Net with random weights, 512 x 512, batch 1 with CFG.
+This runs in a real ComfyUI with a browser's connection. ComfyUI's own KSampler samples a model whose predictions cost
+nothing, with an erk_* sampler. The chart is turned off and on in turn. The difference of the two times, divided by the
+number of steps, is the whole cost of the chart: measuring the step, recording it, making the message, sending it. The
+pack's own nodes measure the step in any case, for their trace. For comparison, a step of a real model is timed on the
+same machine: Stable Diffusion 1.5's whole U-Net with random weights, 512 x 512, batch 1 with CFG.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .instruments import command, environment, rows
 from .instruments.tables import page, table
 
 SIDES = {"SD 1.5, 512": 96, "SDXL, 1024": 160, "FLUX, 1024": 320}
-"""Side of the demo's latent, which has three channels, so that it is no smaller than that model's."""
+"""The side of the demo's latent. It has three channels, and with this side it is no smaller than the model's latent."""
 SOLVERS = ("deis", "abm")
 STEPS = 400
 _UNET = {
@@ -43,7 +43,10 @@ _UNET = {
 
 @dataclass(frozen=True)
 class Row:
-    """One solver on one size of latent. Times in milliseconds; ``cost`` is the median of the repeats' differences."""
+    """One solver on one size of latent. Times are in milliseconds.
+
+    ``cost_ms`` is the median of the repeats' differences.
+    """
 
     latent: str
     solver: str
@@ -55,7 +58,7 @@ class Row:
 
 
 class Browser:
-    """A page's connection: it takes every message, as a page does."""
+    """A page's connection. It receives every message, as a page does."""
 
     def __init__(self, server: Server) -> None:
         import websocket
@@ -71,13 +74,13 @@ class Browser:
         while self._socket.connected:
             try:
                 data = self._socket.recv()
-            except Exception:  # closed: the measurement is over
+            except Exception:  # the connection is closed, because the measurement is over
                 return
             self.steps += isinstance(data, str) and '"erk_guid.step"' in data
 
 
 def milliseconds(server: Server, browser: Browser, solver: str, side: int, show: str) -> float:
-    """Of one step, in a run of STEPS."""
+    """The time of one step, in a run of STEPS."""
     server.post("/erk_guid/live", {"client_id": browser.client, "show": show})
     before = browser.steps
     status, answer = server.post(
@@ -90,10 +93,10 @@ def milliseconds(server: Server, browser: Browser, solver: str, side: int, show:
     if entry["status"]["status_str"] != "success":
         raise RuntimeError(error_message(entry))
     times = {name: data["timestamp"] for name, data in entry["status"]["messages"]}
-    time.sleep(0.2)  # for the last messages
+    time.sleep(0.2)  # wait for the last messages
     seen = browser.steps - before
     if seen != (STEPS if show == "all" else 0):
-        raise RuntimeError(f"with the chart {show} the page was told of {seen} steps of {STEPS}")
+        raise RuntimeError(f"The page received {seen} of {STEPS} steps with the chart set to {show!r}.")
     return (times["execution_success"] - times["execution_start"]) / STEPS
 
 
@@ -114,7 +117,7 @@ def prompt(solver: str, side: int) -> dict[str, Any]:
 
 
 def model_step() -> float:
-    """Milliseconds of one call of Stable Diffusion 1.5's U-Net, as a step at CFG makes it: batch 2."""
+    """Milliseconds of one call of Stable Diffusion 1.5's U-Net with batch 2, which is what a step with CFG needs."""
     load_comfyui()
     import comfy.ops
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
@@ -134,7 +137,7 @@ def model_step() -> float:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = command.parser("live_view", __doc__)
-    parser.add_argument("--repeats", type=int, default=7, help="pairs of runs, of whose differences the median counts")
+    parser.add_argument("--repeats", type=int, default=7, help="pairs of runs; the median of their differences counts")
     options = parser.parse_args(arguments)
     folder = command.begin(options)
     csv, record, written = (folder / name for name in ("live_view.csv", "live_view.json", "LIVE_VIEW.md"))
@@ -148,7 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def measure(repeats: int, path: Path) -> None:
-    """All rows, written as they are made."""
+    """Measure all rows. Each is written as soon as it is made."""
     exit_on_sigterm()
     writer = rows.Writer(path, Row)
     node = Path(__file__).parent / "instruments" / "zero_cost_node"
@@ -171,12 +174,12 @@ def measure(repeats: int, path: Path) -> None:
 def report(made: list[Row], step: float, sentence: str) -> str:
     """The rows as a page of Markdown."""
     heads = (
-        "latent no smaller than of",
+        "latent at least as large as for",
         "solver",
-        "chart off, ms a step",
-        "the chart, ms a step",
+        "chart off, ms per step",
+        "cost of the chart, ms per step",
         "least to most",
-        "of the model's step",
+        "share of the model's step",
     )
     body = [
         (
@@ -197,7 +200,7 @@ def report(made: list[Row], step: float, sentence: str) -> str:
             "",
             *__doc__.splitlines()[2:],
             "",
-            f"A step of that model took {step:.0f} ms, on a CPU.",
+            f"A step of that model took {step:.0f} ms on a CPU.",
             "",
             *table(heads, body, "llrrrr"),
         ]

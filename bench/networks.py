@@ -1,9 +1,9 @@
 """Score networks that others trained on real images, as denoisers in ComfyUI: python -m bench.networks.
 
-Three networks of PyPI's `galaxygrad` (bench/instruments/score_network.py), which nobody here trained or chose by a
-result, on three schedules, at equal model calls: this pack's samplers with mode off and calibrated, and every stock
-sampler. Measured are the error to the converged solution, and the noise in blank sky over what the converged solution
-has there. Writes networks.csv, NETWORKS.md and the plots into bench/results/.
+The three networks are from PyPI's `galaxygrad` (bench/instruments/score_network.py). Nobody here trained them or chose
+them by a result. This pack's samplers with modes off and calibrated, and every stock sampler, run on three schedules at
+equal model calls. This measures the error to the converged solution, and the noise in blank sky divided by that of the
+converged solution. It writes networks.csv, NETWORKS.md and the plots into bench/results/.
 """
 
 from __future__ import annotations
@@ -30,31 +30,36 @@ from .instruments.tables import table, write_page
 CSV = RESULTS / "networks.csv"
 BUDGETS = (6, 8, 12, 16, 24)
 SCHEDULES = {"edm": "karras", "eps": "karras", "flow": "simple"}
-"""Kind of model: ComfyUI's scheduler."""
+"""ComfyUI's scheduler for each kind of model."""
 TITLES = {"edm": "karras, 80 to 0.002", "eps": "karras, 14.6 to 0.03", "flow": "flow, shift 3, from sigma/alpha 140"}
 
 HIGHEST = 140 / 141
-"""A flow model's sigma at sigma/alpha = 140: at sigma 1, where ComfyUI's schedules start, these networks know
-nothing.
+"""A flow model's sigma at sigma/alpha = 140.
+
+ComfyUI's schedules start at sigma 1, for which these networks were not trained.
 """
 
 SKY, SMOOTH = 0.02, 5
-"""Sky: where the mean over SMOOTH x SMOOTH pixels of the converged picture's size is below this share of its brightest
-pixel.
+"""A pixel is sky if the converged picture's mean size around it is below this share of its brightest pixel.
+
+The mean is taken over SMOOTH x SMOOTH pixels.
 """
 
 SHOWN, SHOWN_BUDGET, SHOWN_SOLVER = 4, 8, "erk_abm"
-"""Pictures of each network on the sheet."""
+"""The sheet shows this many pictures of each network, sampled with this budget and this solver."""
 
 
 def levels(bench: Bench, steps: int) -> Tensor:
-    """The schedule, on flow models begun at sigma/alpha 140. Raises ValueError where it leaves the trained range
-    otherwise.
+    """The schedule. For flow models its first level is lowered to sigma/alpha 140.
+
+    Raises ValueError if any other level is above that, because the networks were not trained there.
     """
     sigmas = bench.sigmas(SCHEDULES[bench.kind], steps)
     if bench.flow:
         if float(sigmas[1]) >= HIGHEST:
-            raise ValueError(f"{steps} steps have more than their first level above sigma {HIGHEST:.4f}: take fewer.")
+            raise ValueError(
+                f"With {steps} steps, more levels than the first are above sigma {HIGHEST:.4f}: use fewer steps."
+            )
         sigmas[0] = min(float(sigmas[0]), HIGHEST)
     return sigmas
 
@@ -65,22 +70,22 @@ def sky_of(converged: Tensor) -> Tensor:
 
 
 def prepare(name: str, kind: str, samples: int) -> Case:
-    """A network on one schedule, with its converged solution."""
+    """The case of a network on one schedule, with its converged solution."""
     model = Galaxies(load(name))
     noise = torch.randn((samples, *model.shape), generator=torch.Generator().manual_seed(1))
     bench = Bench(model, kind, noise)
     first = levels(bench, 8)[:1]
     alpha = 1 - float(first) if bench.flow else 1.0
     begin = time.monotonic()
-    # In x/alpha and sigma/alpha a flow model's ODE is that of sigma-space, and the solver's steps are even where it
-    # bends.
+    # In x/alpha and sigma/alpha, a flow model's ODE is that of sigma-space, and the solver's steps are evenly spaced
+    # where the solution bends.
     found = converge(
         lambda x, sigma: model.predict(x, sigma, False), bench.start(first).double() / alpha, float(first) / alpha, 1e-4
     )
-    # Rectified units have kinks: the error falls as with order 2, not 4, so that a third of the difference is left.
+    # Rectified units have kinks, so the error falls with order 2, not 4. Then a third of the difference is left.
     found = replace(found, error=5 * found.error)
     print(
-        f"{name}, {TITLES[kind]}: converged with {found.steps} RK4 steps, own error {found.error.mean():.0e}, "
+        f"{name}, {TITLES[kind]}: converged with {found.steps} RK4 steps, error {found.error.mean():.0e}, "
         f"{time.monotonic() - begin:.0f} s",
         file=sys.stderr,
     )
@@ -101,7 +106,7 @@ Sheets = dict[tuple[str, str], Tensor]
 
 
 def measure(options: argparse.Namespace, path: Path) -> Sheets:
-    """All rows, written as they are made. Returns pictures to look at."""
+    """Measure all rows. Each is written as soon as it is made. Returns pictures to look at."""
     writer = rows.Writer(path, Row)
     sheets: Sheets = {}
     for name in options.only:
@@ -133,34 +138,30 @@ def write_report(made: list[Row], with_sheet: bool, path: Path, sentence: str) -
         "",
         sentence,
         "",
-        f"Score networks of galaxies from PyPI's `{GALAXYGRAD.name}` {GALAXYGRAD.version}, trained by its author on "
-        f"images of the "
-        "Hyper Suprime-Cam (HSC) and the Zwicky Transient Facility (ZTF), with one channel and 32 or 64 pixels wide: "
-        f"{', '.join(names)}. The wheel is fetched by version and checksum when the benchmark runs; none of it is part "
-        f"of this repository. "
-        "Its files are read with NumPy and the networks evaluated in PyTorch. Compared once by hand with the package's "
-        "own JAX code (JAX 0.10.2, Equinox 0.13.8), on four noisy pictures at each of t = 0.0001, 0.01, 0.3, 2, 6, 10 "
-        "and 12: in float64 the scores agree to 4e-14 of their RMS; in float32 to 1.3e-6 in the mean square and 4e-5 "
-        "in the largest single value, which is JAX's own distance from float64.",
+        f"These are score networks of galaxies from PyPI's `{GALAXYGRAD.name}` {GALAXYGRAD.version}. Its author "
+        "trained them on images of the Hyper Suprime-Cam (HSC) and the Zwicky Transient Facility (ZTF). They have "
+        f"one channel and are 32 or 64 pixels wide: {', '.join(names)}. The wheel is fetched by version and checksum "
+        "when the benchmark runs, and this repository contains no part of it. Its files are read with NumPy, and the "
+        "networks are evaluated in PyTorch. They were compared once by hand with the package's own JAX code (JAX "
+        "0.10.2, Equinox 0.13.8), on four noisy pictures at each of t = 0.0001, 0.01, 0.3, 2, 6, 10 and 12. In "
+        "float64 the scores agree to 4e-14 of their RMS. In float32 they agree to 1.3e-6 in the mean square and to "
+        "4e-5 in the largest single value, which is JAX's own distance from float64.",
         "",
         f"The training covers sigma/alpha from 0 to {TRAINED_UP_TO:.0f}, and nothing is clipped to it. The sigma-space "
-        f"schedules lie "
-        "inside. ComfyUI's flow schedules begin at sigma 1, where sigma/alpha is infinite and the network has no "
-        "answer: their first "
-        f"level, and it alone, is set to {HIGHEST:.4f}, which is sigma/alpha 140, for every sampler and the converged "
-        f"solution alike.",
+        "schedules are within this range. ComfyUI's flow schedules begin at sigma 1, where sigma/alpha is infinite and "
+        f"the network has no answer. So their first level, and no other, is set to {HIGHEST:.4f}, which is sigma/alpha "
+        "140. This holds for every sampler and for the converged solution.",
         "",
-        "HSC 32 helped to choose how far the rule believes itself at the last step; the other two networks helped to "
-        "choose nothing.",
+        "HSC 32 helped to choose how far the rule trusts itself at the last step. The other two networks did not help "
+        "to choose anything.",
         "",
-        f"{comparison.explain(made)} Halving the steps of the Runge-Kutta method tells it, taken as of order 2: these "
-        f"networks have kinks.",
+        f"{comparison.explain(made)} This estimate comes from halving the steps of the Runge-Kutta method. It assumes "
+        "order 2, because these networks have kinks.",
         "",
-        "Noise: the RMS, over blank sky, of a picture less its 3 x 3 mean, divided by the same of the converged "
-        "solution; 1 is right, "
-        f"less is too smooth. Sky is where the mean size of the converged picture over {SMOOTH} x {SMOOTH} pixels is "
-        f"below {SKY:.0%} of "
-        "its brightest pixel. Geometric mean over the cells, and the largest.",
+        "Noise: the RMS, over blank sky, of a picture minus its 3 x 3 mean, divided by that of the converged solution. "
+        f"1 is right, and less is too smooth. A pixel is sky if the mean size of the converged picture over {SMOOTH} x "
+        f"{SMOOTH} pixels is below {SKY:.0%} of its brightest pixel. The tables show the geometric mean over the cells "
+        "and the largest value.",
         "",
         "![error ratio](networks_ratio.png)",
         "",
@@ -178,8 +179,8 @@ def write_report(made: list[Row], with_sheet: bool, path: Path, sentence: str) -
         page += [
             "## Pictures",
             "",
-            f"`{SHOWN_SOLVER}`, {SHOWN_BUDGET} calls, {title_of(made[0])}; dark tones are stretched so that the sky's "
-            f"noise can be seen.",
+            f"`{SHOWN_SOLVER}`, {SHOWN_BUDGET} calls, {title_of(made[0])}. Dark tones are stretched to make the sky's "
+            "noise visible.",
             "",
             "![pictures](networks_pictures.png)",
         ]
@@ -187,7 +188,7 @@ def write_report(made: list[Row], with_sheet: bool, path: Path, sentence: str) -
 
 
 def _single_cells(compared: list[comparison.Comparison]) -> list[str]:
-    """Ratio and noise of every cell."""
+    """The ratio and the noise in every cell."""
     solvers = list(dict.fromkeys(c.row.sampler for c in compared))
     cells = {(c.row.cell, c.row.sampler): c for c in compared}
     body = []
@@ -200,14 +201,14 @@ def _single_cells(compared: list[comparison.Comparison]) -> list[str]:
     return [
         "## Every cell",
         "",
-        "Error, calibrated / off, and in brackets the noise with off and with calibrated.",
+        "The ratio of the errors, calibrated / off. In brackets: the noise with off and with calibrated.",
         "",
         *table(("network, schedule, calls", *solvers), body),
     ]
 
 
 def picture_sheet(sheets: Sheets, path: Path) -> None:
-    """Off, calibrated and converged below one another, a block of columns a network."""
+    """A picture with off, calibrated and converged below one another, and a block of columns for each network."""
     names = list(dict.fromkeys(name for name, _ in sheets))
     modes = ("off", "calibrated", "converged")
     figure, axes = plots.new_figure(3.4 * len(names) + 0.5, 3.4, len(names), len(modes))

@@ -1,11 +1,11 @@
 """Data sets and ideal denoisers of another project: python -m bench.neutral.
 
-**No rule may be chosen by these problems.** They run after a rule is fixed, and what they give is told as it is: they
-are here to show what a rule is worth on data that it was not made for.
+**No rule may be chosen by these problems.** They run after a rule is fixed, and their results are reported unchanged.
+They show how good a rule is on data that it was not made for.
 
-PyPI's `smalldiffusion` (C. Yuan, MIT) is fetched by version and checksum; its own code makes the data sets and
-denoises. The wheel is read as it is, and of its modules only the two that are needed: its own __init__ imports what its
-training asks for. Writes neutral.csv, NEUTRAL.md and the plot into bench/results/.
+PyPI's `smalldiffusion` (C. Yuan, MIT) is fetched by version and checksum. Its own code makes the data sets and
+denoises. Two of its modules are read from the wheel. The package itself is not imported, because its __init__ imports
+what training needs. This writes neutral.csv, NEUTRAL.md and the plot into bench/results/.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SETS: dict[str, tuple[str, Callable[[ModuleType], Any]]] = {
     "tree": ("TreeDataset(), its own defaults", lambda data: _points(data, data.TreeDataset())),
     "tree-deep": ("TreeDataset(2, 5, 30)", lambda data: _points(data, data.TreeDataset(2, 5, 30))),
 }
-"""Name: what it is, and how it is made with the package's own code."""
+"""For each name, what the data set is, and how the package's own code makes it."""
 
 
 def _points(data: ModuleType, labelled: Any) -> Any:
@@ -59,7 +59,7 @@ def _points(data: ModuleType, labelled: Any) -> Any:
 
 
 def load_module(wheel: Path, name: str) -> ModuleType:
-    """One module of the package, out of the wheel."""
+    """One module of the package, loaded from the wheel."""
     spec = zipimport.zipimporter(str(wheel / SMALLDIFFUSION.name)).find_spec(name)
     if spec is None or spec.loader is None:
         raise ImportError(f"{wheel} has no module {name}.")
@@ -69,19 +69,16 @@ def load_module(wheel: Path, name: str) -> ModuleType:
 
 
 class Ideal:
-    """The package's ideal denoiser of a data set, for sampling through ComfyUI: see
-    :class:`bench.instruments.comfy_model.Predictor`.
+    """The package's ideal denoiser of a data set, as a :class:`bench.instruments.comfy_model.Predictor`.
 
-    denoiser  called with (x [B, 2], sigma [B, 1]); gives the noise, (x - D)/sigma
-    mean      [2] of the data
+    denoiser  is called with (x [B, 2], sigma [B, 1]) and returns the noise, (x - D)/sigma
+    mean      mean of the data, [2]
     """
 
     cfg = 1.0
     shape = (1, 1, 2)
     BLIND = 1e-6
-    """Below this alpha the denoiser cannot be asked, x/alpha being without bounds; its answer is the limit, the data's
-    mean.
-    """
+    """Below this alpha, the denoiser cannot be called, because x/alpha is unbounded. The limit is the data's mean."""
 
     def __init__(self, denoiser: Callable[[Tensor, Tensor], Tensor], mean: Tensor) -> None:
         self.denoiser, self.mean = denoiser, mean.double()
@@ -91,7 +88,7 @@ class Ideal:
 
     @torch.no_grad()
     def predict(self, x: Tensor, sigma: Tensor | float, flow: bool, condition: Tensor | None = None) -> Tensor:
-        """In float64: D is a small difference of what the denoiser gives, at high levels."""
+        """Computed in float64, because at high levels D is a small difference of large numbers."""
         flat = x.flatten(1).double()
         sigma = torch.as_tensor(sigma, dtype=torch.float64).expand(len(x)).reshape(-1, 1)
         alpha = 1 - sigma if flow else torch.ones_like(sigma)
@@ -104,9 +101,7 @@ class Ideal:
 
 @cache
 def ideal(name: str) -> Ideal:
-    """A data set of SETS with the package's denoiser. Raises packages.FetchError where the package cannot be
-    fetched.
-    """
+    """A data set of SETS with the package's denoiser. Raises packages.FetchError if it cannot be fetched."""
     wheel = SMALLDIFFUSION.wheel()
     denoiser = load_module(wheel, "model").IdealDenoiser(SETS[name][1](load_module(wheel, "data"))).double()
     denoiser.data = denoiser.data.double()
@@ -124,7 +119,7 @@ def prepare(name: str, kind: str, samples: int) -> Case:
 
 
 def measure(options: argparse.Namespace, path: Path) -> None:
-    """All rows, written as they are made."""
+    """Measure all rows. Each is written as soon as it is made."""
     writer = rows.Writer(path, Row)
     for name in options.only:
         for kind in options.kinds:
@@ -153,16 +148,15 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
             "",
             sentence,
             "",
-            f"The two-dimensional data sets of PyPI's `{SMALLDIFFUSION.name}` {SMALLDIFFUSION.version} (MIT) and its "
-            f"ideal denoiser, made "
-            "and evaluated by its own code, in float64, sampled through ComfyUI in float32. **No rule is chosen by "
-            "these problems**: they run after the rule is fixed. Each data set is a finite set of points. Its "
-            "Datasaurus sets are left out: the wheel lacks their file.",
+            f"These are the two-dimensional data sets and the ideal denoiser of PyPI's `{SMALLDIFFUSION.name}` "
+            f"{SMALLDIFFUSION.version} (MIT). Its own code makes and evaluates them in float64. They are sampled "
+            "through ComfyUI in float32. **No rule is chosen by these problems**, because they run after the rule is "
+            "fixed. Each data set is a finite set of points. The package's Datasaurus sets are left out, because the "
+            "wheel lacks their file.",
             "",
             *table(("data set", "made by"), sets),
-            f"{comparison.explain(made)} On flow models at alpha below {Ideal.BLIND:g}, which is sigma 1 and nothing "
-            f"else, the denoiser "
-            "cannot be asked: the data's mean stands for its answer, which is the limit.",
+            f"{comparison.explain(made)} On flow models, the denoiser cannot be called at alpha below {Ideal.BLIND:g}, "
+            "which means only at sigma 1. There the data's mean is used, which is the limit.",
             "",
             "![error ratio](neutral_ratio.png)",
             "",

@@ -1,11 +1,11 @@
 """The paper's observation, measured on exact denoisers: python -m bench.observation.
 
-The paper argues that in stiff regions the local truncation error of a step lies along the dominant
-eigenvector of the drift's Jacobian, and that the embedded pair tells that eigenvector and the
-eigenvalue's size. On problems with exact denoisers all three can be computed: the error of one Heun step
-against the exact flow of the ODE from the same state, and the Jacobian by automatic differentiation.
-Also measured is the variance S^2 that the calibrated mode reads from a pair, against the Jacobian's own.
-Writes OBSERVATION.md, observation.csv and observation.png into bench/results/. float64 throughout.
+The paper argues that in stiff regions the local truncation error of a step lies along the dominant eigenvector of the
+drift's Jacobian, and that the embedded pair shows this eigenvector and the size of its eigenvalue. With exact denoisers
+all three can be computed. The error of one Heun step is its difference from the exact flow of the ODE from the same
+state. The Jacobian comes from automatic differentiation. The variance S^2 that mode calibrated reads from a pair is
+also compared with the Jacobian's own. This writes OBSERVATION.md, observation.csv and observation.png into
+bench/results/. Everything is computed in float64.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STEPS = (8, 16, 32)
 SIGMA_MAX, SIGMA_MIN, EXPONENT = 80.0, 0.002, 7
 SAMPLES = 16
 NEAR = 0.9
-"""Eigenvalues at least this fraction of the dominant one span the "leading" space."""
+"""The "leading" space is spanned by the eigenvectors whose eigenvalue is at least this fraction of the dominant one."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,16 @@ class Row:
 
     h_stiffness       step length times rho-hat
     stiffness         rho-hat = |delta d| / |delta x| of Heun's pair, the estimate of |eigenvalue|
-    eigenvalue        of the Jacobian, the one of largest size, signed
+    eigenvalue        the Jacobian's eigenvalue of the largest size, with its sign
     leading           how many eigenvalues are nearly as large
     error_eigen       |cosine| between the step's truncation error and the dominant eigenvector
-    error_leading     the same with the leading space: length of the projection
+    error_leading     the same for the leading space: the length of the projection onto it
     error_direction   |cosine| between the truncation error and the estimated direction
     direction_eigen   |cosine| between the estimated direction and the dominant eigenvector
-    direction_leading the same with the leading space
-    scale             S along the estimated direction, from the Jacobian; NaN where it has none
-    scale_one_sigma   S estimated from the pair at one sigma; NaN where it is not valid
-    scale_two_sigma   S estimated from start and predictor of the step, at two sigmas; NaN where it is not valid
+    direction_leading the same for the leading space
+    scale             S along the estimated direction, from the Jacobian; NaN if it has none
+    scale_one_sigma   S estimated from the pair at one sigma; NaN if it is not valid
+    scale_two_sigma   S estimated from the step's start and predictor, at two sigmas; NaN if it is not valid
     """
 
     problem: str
@@ -81,7 +81,7 @@ def karras(steps: int) -> list[float]:
 
 
 def observe(what: Problem, steps: int) -> Iterator[Row]:
-    """Every sample and step of a run of Heun's method, from the second step on: the first has no pair."""
+    """Every sample and step of a run of Heun's method. It starts at the second step, because the first has no pair."""
     shape = what.shape
 
     def drift(x: Tensor, sigma: float) -> Tensor:
@@ -108,7 +108,7 @@ def observe(what: Problem, steps: int) -> Iterator[Row]:
 
 
 def _exact_step(drift, x: Tensor, sigma: float, sigma_next: float, parts: int = 48) -> Tensor:
-    """The ODE's own answer to one step: Runge-Kutta of order 4 in log sigma."""
+    """The exact result of one step, by a Runge-Kutta method of order 4 in log sigma."""
     t, dt = math.log(sigma), math.log(sigma_next / sigma) / parts
 
     def rate(x: Tensor, t: float) -> Tensor:
@@ -124,7 +124,7 @@ def _exact_step(drift, x: Tensor, sigma: float, sigma_next: float, parts: int = 
 
 
 def _scale_two_sigma(d_a: Tensor, d_b: Tensor, sigma_a: float, sigma_b: float) -> Tensor:
-    """S along the difference of two drifts, a at the smaller noise level: [B], NaN outside the valid range."""
+    """S along the difference of two drifts, [B], NaN outside the valid range. a is at the smaller noise level."""
     direction = torch.nn.functional.normalize(d_a - d_b, dim=1)
     q = (d_a * direction).sum(1) / (d_b * direction).sum(1)
     square = sigma_a**2 * sigma_b**2 * (1 - q**2) / (q**2 * sigma_b**2 - sigma_a**2)
@@ -155,12 +155,12 @@ def _rows(what, steps, step, sigma, h, delta_x, delta_d, jacobian, error, two_si
 
 
 def _scale(kappa: float, sigma: float) -> float:
-    """S from kappa = sigma^2 / (S^2 + sigma^2); NaN outside 0 < kappa < 1."""
+    """S from kappa = sigma^2 / (S^2 + sigma^2). NaN outside 0 < kappa < 1."""
     return sigma * math.sqrt(1 / kappa - 1) if 0 < kappa < 1 else math.nan
 
 
 def figure(made: Sequence[Row], path: Path) -> None:
-    """Six panels against rho-hat: where the error points, where the estimate points, how good the numbers are."""
+    """Plot six panels over rho-hat: the direction of the error, that of the estimate, and how good the numbers are."""
     drawn, axes = plots.new_figure(14.5, 7.8, 3, 2)
     panels = (
         ("truncation error and dominant eigenvector", "|cosine|", lambda r: r.error_eigen, False),
@@ -196,7 +196,7 @@ def figure(made: Sequence[Row], path: Path) -> None:
 
 
 def _cloud(ax: Axes, points: list[tuple[float, float]], i: int) -> None:
-    """Dots, and the median in each of up to ten bins of equal count."""
+    """Draw dots, and the median of each of up to ten bins with equally many dots."""
     points = sorted(points)
     ax.plot(
         [p for p, _ in points], [v for _, v in points], linestyle="", marker=".", markersize=3, color=plots.COLOURS[i],
@@ -236,11 +236,14 @@ def write_report(made: Sequence[Row], path: Path) -> None:
         f"{', '.join(map(str, STEPS[:-1]))} and {STEPS[-1]} steps, {SAMPLES} samples, float64. Made by `python -m "
         f"bench.observation` with torch {version('torch')}.",
         "",
-        "v: dominant eigenvector of the drift's Jacobian (automatic differentiation). v-hat: the pair's estimate. "
-        "error: local truncation "
-        f"error of the step against the ODE's own flow. leading: the space of all eigenvectors whose eigenvalue is at "
-        f"least {NEAR:g} of "
-        "the dominant one, and its dimension. S: scale of the data along v-hat by the Jacobian. Cosines without sign.",
+        "- v: the dominant eigenvector of the drift's Jacobian, by automatic differentiation.",
+        "- v-hat: the pair's estimate of v.",
+        "- error: the step's local truncation error, which is its difference from the ODE's exact flow.",
+        f"- leading: the space of all eigenvectors whose eigenvalue is at least {NEAR:g} of the dominant one, and its "
+        "dimension.",
+        "- S: the scale of the data along v-hat, from the Jacobian.",
+        "",
+        "Cosines are shown without their sign.",
         "",
         "![observation](observation.png)",
         "",
@@ -250,10 +253,10 @@ def write_report(made: Sequence[Row], path: Path) -> None:
         f"{_median(r.error_eigen for r in made):.2f} with the dominant eigenvector, "
         f"{_median(r.error_leading for r in made):.2f} with the leading space.",
         "",
-        "Random directions have a median |cosine| of 0.71 in the plane and 0.08 in 64 dimensions. An exact denoiser of "
-        "narrow data has many eigenvalues near 1/sigma, all directions off the data, so the single dominant "
-        "eigenvector is often not well defined, and its cosine with anything says little. The leading space is well "
-        "defined.",
+        "Random directions have a median |cosine| of 0.71 in the plane and 0.08 in 64 dimensions. An exact denoiser "
+        "of narrow data has many eigenvalues near 1/sigma, one for each direction that leaves the data. So the "
+        "single dominant eigenvector is often not well defined, and its cosine with anything says little. The "
+        "leading space is well defined.",
     ]
     write_page(path, text)
 

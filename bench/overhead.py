@@ -1,17 +1,17 @@
-"""What a step costs over the stock sampler's: python -m bench.overhead.
+"""What a step costs in addition to the stock sampler's step: python -m bench.overhead.
 
-The model is a zero-cost denoiser (it returns the same tensor at each call), so that only the sampler's
-own work is left: ComfyUI's k-diffusion functions against this pack's, called alike, in turn.
+The model is a denoiser that costs nothing, because it returns the same tensor at each call. So only the sampler's own
+work is left. ComfyUI's k-diffusion functions and this pack's are called in the same way, in turn.
 
-- time a step, from one step's model call to the next step's, the median over the steps of several runs, past a
-  multistep solver's warm-up; in milliseconds and in passes over the latent: one pass is the out-of-place sum of a
-  latent and a number, measured beside it, over and over on the same memory. On a CPU it is processor time of one
-  thread;
-- kernels a step: operations that compute something (on a GPU each is one launch). Mode calibrated works on large
-  latents in pieces, and counts each: pieces of 2^16 numbers on a CPU, so that SDXL 1024 is one, and of 2^20 elsewhere,
-  so that FLUX 1024 is;
-- memory: peak of what a run allocates, in latents of float32;
-- on CUDA, whether a step ever waits for the device (torch's sync debug mode set to "error").
+- Time per step is measured from one step's model call to the next step's. It is the median over the steps of several
+  runs, after a multistep solver's warm-up. It is given in milliseconds and in passes over the latent. One pass is the
+  out-of-place sum of a latent and a number, measured in the same run, repeatedly on the same memory. On a CPU, the time
+  is the processor time of one thread.
+- Kernels per step are the operations that compute something. On a GPU, each is one launch. Mode calibrated works on
+  large latents in pieces, and each piece counts. A piece has up to 2^16 numbers on a CPU, so SDXL 1024 is one piece. It
+  has up to 2^20 numbers elsewhere, so FLUX 1024 is one piece.
+- Memory is the peak of what a run allocates, in latents of float32.
+- On CUDA, the last column says whether a step ever waits for the device (torch's sync debug mode is set to "error").
 """
 
 from __future__ import annotations
@@ -38,14 +38,15 @@ LATENTS = {"SDXL 1024": (4, 128, 128), "FLUX 1024": (16, 128, 128), "Wan 480p": 
 BATCHES = (1, 4)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WARM, SHORT, LONG = 3, 5, 21
-"""Steps until a multistep solver has its history; and of two runs whose kernels' difference is taken, of which the
-longer is timed.
+"""Numbers of steps: until a multistep solver has its history, and of a short and a long run.
+
+Kernels per step come from the difference of the two runs. The long run is timed.
 """
 
 
 @dataclass(frozen=True)
 class Row:
-    """One solver in one mode on one latent; ``over`` is the difference to the stock sampler."""
+    """One solver in one mode on one latent. Names with ``over`` are differences from the stock sampler."""
 
     device: str
     latent: str
@@ -66,10 +67,12 @@ class Row:
 def main(arguments: list[str] | None = None) -> int:
     parser = command.parser("overhead", __doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of which the least counts")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="runs that are timed; the median over their steps counts"
+    )
     parser.add_argument("--quick", action="store_true", help="one latent, one batch, float32")
     parser.add_argument(
-        "--all", action="store_true", help="every latent in every batch and precision, on a CPU too (hours there)"
+        "--all", action="store_true", help="every latent in every batch and precision even on a CPU, which takes hours"
     )
     options = parser.parse_args(arguments)
     folder = command.begin(options)
@@ -84,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def measure_all(options: argparse.Namespace, path: Path) -> None:
-    """All rows, written as they are made."""
+    """Measure all rows. Each is written as soon as it is made."""
     writer = rows.Writer(path, Row)
     device = torch.device(options.device)
     everything = options.all or device.type != "cpu"
@@ -100,7 +103,7 @@ def measure_all(options: argparse.Namespace, path: Path) -> None:
 
 
 def measure(solver: str, x: Tensor, latent: str, dtype: str, repeats: int) -> list[Row]:
-    """The solver in each mode against its stock counterpart, on one latent."""
+    """The solver in each mode, compared with its stock counterpart, on one latent."""
     import comfy.k_diffusion.sampling as k_diffusion
 
     def run(mode: str, steps: int = LONG, timed: bool = False) -> Zero:
@@ -113,8 +116,8 @@ def measure(solver: str, x: Tensor, latent: str, dtype: str, repeats: int) -> li
     modes = ("stock", "off", "paper", "calibrated")
     calls = {mode: run(mode).calls for mode in modes}
     for mode in modes:
-        run(mode, SHORT)  # makes the tables of this schedule, which are then not counted as its kernels
-    # In turn, so that a machine that grows slower does so for all.
+        run(mode, SHORT)  # this makes the schedule's tables, so that they are not counted as kernels later
+    # The modes take turns, so that a machine that becomes slower does so for all of them.
     steps_seconds: dict[str, list[float]] = {mode: [] for mode in modes}
     for _ in range(repeats):
         for mode in modes:
@@ -153,7 +156,7 @@ def report(made: list[Row], sentence: str) -> str:
     for solver, mode in itertools.product(erk.SOLVERS, ("off", "paper", "calibrated")):
         here = [row for row in made if (row.solver, row.mode) == (solver, mode)]
         if not here:
-            continue  # newer than the rows
+            continue  # the solver is newer than the rows
         kernels, passes, latents = (
             statistics.median(getattr(row, name) for row in here) for name in ("kernels", "over_passes", "over_memory")
         )
@@ -166,9 +169,9 @@ def report(made: list[Row], sentence: str) -> str:
         )
         for row in made
     ]  # fmt: skip
-    heads = ("solver", "mode", "kernels a step", "passes over the latent", "memory, latents", "model calls")
+    heads = ("solver", "mode", "kernels per step", "passes over the latent", "memory, latents", "model calls")
     all_heads = (
-        "device", "latent", "batch", "precision", "solver", "mode", "ms a step", "over stock", "passes", "memory",
+        "device", "latent", "batch", "precision", "solver", "mode", "ms per step", "over stock", "passes", "memory",
         "waits",
     )  # fmt: skip
     return page(

@@ -1,11 +1,11 @@
-"""RES4LYF's multistep samplers beside ours at equal model calls: python -m bench.res4lyf PATH_OF_RES4LYF.
+"""Compares RES4LYF's multistep samplers with ours at equal model calls: python -m bench.res4lyf PATH_OF_RES4LYF.
 
 PATH is a checkout of github.com/ClownsharkBatwing/RES4LYF, which needs opencv-python and pywavelets. Each of its
-samplers runs as it comes, and with its own option multistep_fallback_sampler=res_2s (or res_3s), for this reason: a
-multistep sampler of its exponential family whose step is longer than 1 in log sigma falls back on another one, below
-sigma 0.1 on `euler`, whose weight 1 belongs to steps in sigma and not to exponential ones. Such a step goes about
-log(sigma / sigma_next) times as far as it should, and it is the last step of every flow schedule whose last level is
-below 0.1: that of `simple` at shift 3 from 29 steps on.
+samplers runs with its defaults, and with its own option multistep_fallback_sampler=res_2s (or res_3s). The reason is
+its handling of long steps. If a step is longer than 1 in log sigma, a multistep sampler of its exponential family falls
+back to another sampler. Below sigma 0.1 this is `euler`, whose weight of 1 is right for steps in sigma, but not for
+exponential steps. Such a step goes about log(sigma / sigma_next) times as far as it should. It is the last step of
+every flow schedule whose last level is below 0.1. For `simple` at shift 3, this is the case from 29 steps on.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from .instruments.stock import steps_within
 PROBLEMS = ("gaussian-rotated", "spiral-0.10", "tree-0.10", "mixture-8x8", "digits-0.30", "digits-cfg-4")
 KINDS = {"eps": "karras", "flow": "simple", "flow1": "simple"}
 SAMPLERS = {"res_2m": "res_2s", "res_3m": "res_3s"}
-"""Its multistep samplers: the fallback that continues their family."""
+"""For each of its multistep samplers, the fallback from the same family."""
 
 
 def load(path: Path) -> Callable[..., Tensor]:
-    """Its sampler function, by ComfyUI's own loader."""
+    """Its sampler function, loaded with ComfyUI's own loader."""
     import server
 
     import nodes
 
-    # Its nodes add routes to the running server: one that listens nowhere.
+    # Its nodes add routes to the running server, so there must be one. This one does not listen.
     server.PromptServer(asyncio.new_event_loop())
     if not asyncio.run(nodes.load_custom_node(str(path.resolve()))):
         raise SystemExit(f"ComfyUI could not load {path}: see the log above.")
@@ -49,7 +49,10 @@ def load(path: Path) -> Callable[..., Tensor]:
 
 
 def within(bench: Bench, schedule: str, budget: int, sampler: Callable[..., Tensor]) -> tuple[Tensor, int]:
-    """Samples with the most steps whose calls fit the budget, and the calls; its starts and ends take more than one."""
+    """Samples with the most steps whose calls fit the budget, and the number of calls.
+
+    It is found by trying, because its first and last steps make more than one call.
+    """
     for steps in range(budget, 1, -1):
         samples, calls = bench.sample(sampler, bench.sigmas(schedule, steps))
         if calls <= budget:
@@ -91,8 +94,8 @@ def main() -> int:
                 errors[kind, budget, "dpmpp_2m"].append(float(cell.reference.distance(samples).mean()))
         print(name, file=sys.stderr)
     print(
-        "Error over that of erk_abm, calibrated, at equal model calls: geometric mean over the problems, and the "
-        "extremes"
+        "The error divided by that of erk_abm, calibrated, at equal model calls: geometric mean over the problems, and "
+        "in brackets the extremes"
     )
     for (kind, budget, run), made in errors.items():
         ratios = [value / base for value, base in zip(made, errors[kind, budget, "erk_abm, calibrated"], strict=True)]

@@ -1,6 +1,6 @@
-"""The demo's table: each solver's error to the converged solution, guidance off and on.
+"""The demo's table: each solver's error to the converged solution, with guidance off and on.
 
-Real ComfyUI, the demo model (whose denoiser is exact), CFG, float32, equal model calls.
+It uses the real ComfyUI, the demo model, whose denoiser is exact, CFG, float32 and equal model calls.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main() -> int:
         reference = sample("heun", _reference_sigmas(model, 160), "off")
         coarser = sample("heun", _reference_sigmas(model, 80), "off")
         doubt = _error(coarser, reference) / 3  # Heun's error falls to a quarter
-        print(f"{kind}: reference of 160 Heun steps, its own error about {doubt:.1e}", file=sys.stderr)
+        print(f"{kind}: the reference has 160 Heun steps and an error of about {doubt:.1e}", file=sys.stderr)
         for solver in erk.SOLVERS:
             for calls in CALLS:
                 a_step = erk.SOLVERS[solver].calls
@@ -56,8 +56,8 @@ def main() -> int:
         cells = "".join(f"{errors[mode]:>12.4f}{errors[mode] / errors['off']:>8.2f}" for mode in modes)
         print(f"{kind:<7}{solver:<10}{made:>6}{errors['off']:>10.4f}{cells}")
     print(
-        "Error: root mean square distance to the converged solution, in units where black is -1 and white 1; less is "
-        "better."
+        "Error: root mean square distance to the converged solution, in units where black is -1 and white is 1. Less "
+        "is better."
     )
     return 0
 
@@ -72,7 +72,7 @@ def _schedule(model, steps: int) -> Tensor:
 
 
 def _reference_sigmas(model, steps: int) -> Tensor:
-    """A fine schedule whose last interval is refined geometrically: the ODE's end point, not an Euler step's."""
+    """A fine schedule whose last interval is refined geometrically, so that it ends at the ODE's end point."""
     sigmas = _schedule(model, steps)
     tail = torch.logspace(float(sigmas[-2].log10()), -4.7, steps // 2)[1:]
     return torch.cat([sigmas[:-1], tail, sigmas.new_zeros(1)])

@@ -1,10 +1,10 @@
 """How far samplers end from the converged solution.
 
-measure        runs, a row each
-ratios         rows compared with mode off
-against_stock  with the best stock sampler
-page           ACCURACY.md and its plots
-quick          a few problems, for the tests
+measure        makes the runs, one row each
+ratios         compares the rows with mode off
+against_stock  compares them with the best stock sampler
+page           writes ACCURACY.md and its plots
+quick          runs a few problems, for the tests
 """
 
 from . import page

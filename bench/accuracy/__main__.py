@@ -1,9 +1,10 @@
 """How far samplers end from the converged solution: python -m bench.accuracy.
 
-Every problem of bench/instruments/problems.py, as sigma-space and as flow model, on several schedules, at equal
-numbers of model calls: this pack's samplers in every mode, every stock ComfyUI sampler that can run without
-noise, and the peers of bench/instruments/peers.py, all through ComfyUI's own functions. One row a run goes to
-bench/results/accuracy.csv as soon as it is made; with --report the rows become ACCURACY.md and its plots.
+This runs every problem of bench/instruments/problems.py, as sigma-space and as flow models, on several schedules, at
+equal numbers of model calls. The samplers are this pack's in every mode, every stock ComfyUI sampler that can run
+without noise, and the peers of bench/instruments/peers.py. They all run through ComfyUI's own functions. Each run is
+written as one row into bench/results/accuracy.csv as soon as it is made. With --report, the rows become ACCURACY.md and
+its plots.
 """
 
 from __future__ import annotations
@@ -30,23 +31,27 @@ CSV, QUICK_CSV = RESULTS / "accuracy.csv", RESULTS / "accuracy_quick.csv"
 def arguments() -> argparse.ArgumentParser:
     parser = command.plain_parser("accuracy", __doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="a few problems, one schedule a kind, no tuning, into accuracy_quick.csv"
+        "--quick",
+        action="store_true",
+        help="a few problems, one schedule per kind of model, no tuning; writes accuracy_quick.csv",
     )
     parser.add_argument(
-        "--only", nargs="+", metavar="PROBLEM", default=["*"], help="names of problems; * and ? as in file names"
+        "--only", nargs="+", metavar="PROBLEM", default=["*"], help="names of problems; * and ? work as in file names"
     )
     parser.add_argument("--kinds", nargs="+", choices=list(SCHEDULES), default=list(SCHEDULES))
     parser.add_argument("--budgets", nargs="+", type=int, help="model calls")
     parser.add_argument(
-        "--samplers", nargs="+", metavar="NAME", default=["*"], help="names of samplers; * and ? as in file names"
+        "--samplers", nargs="+", metavar="NAME", default=["*"], help="names of samplers; * and ? work as in file names"
     )
     parser.add_argument("--all-schedules", action="store_true", help="every schedule for every problem")
     parser.add_argument("--no-tuning", action="store_true", help=f"leave out mode {TUNED}, the slowest part")
     parser.add_argument(
-        "--resume", action="store_true", help="keep the rows that the file has, and make what is missing"
+        "--resume", action="store_true", help="keep the rows that the file has, and make only the missing ones"
     )
-    parser.add_argument("--redo", nargs="+", metavar="MODE", default=[], help="keep all rows but those of these modes")
-    parser.add_argument("--output", type=Path, help="the CSV file; page and plots go to its folder")
+    parser.add_argument(
+        "--redo", nargs="+", metavar="MODE", default=[], help="keep all rows except those of these modes"
+    )
+    parser.add_argument("--output", type=Path, help="the CSV file; the page and the plots are written to its folder")
     return parser
 
 
@@ -75,7 +80,7 @@ def main(given: list[str] | None = None) -> int:
 
 
 def measure(names: Sequence[str], options: argparse.Namespace, done: set[tuple]) -> Iterator[Row]:
-    """The rows of these problems that are not done yet."""
+    """Make the rows of these problems that are missing."""
     samplers = _matching((*peers(), *PEERS, *erk_samplers()), options.samplers)
     kinds = [kind for kind in options.kinds if kind in QUICK_KINDS or not options.quick]
     budgets = options.budgets or (QUICK_BUDGETS if options.quick else BUDGETS)
@@ -91,8 +96,8 @@ def measure(names: Sequence[str], options: argparse.Namespace, done: set[tuple])
                 told = f"{name} {kind}"
                 error = cell.reference.error
                 print(
-                    f"{told}: reference of {cell.reference.steps} RK4 steps, its own error {error.mean():.1e}, at most "
-                    f"{error.max():.1e}",
+                    f"{told}: the reference has {cell.reference.steps} RK4 steps and an error of {error.mean():.1e}, "
+                    f"at most {error.max():.1e}",
                     file=sys.stderr,
                 )
             for sampler in samplers:
@@ -110,15 +115,17 @@ def _matching(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
 
 
 def _tell_terms() -> None:
-    """Who takes part and who does not, on standard error."""
+    """Print the samplers that take part and those that do not, on standard error."""
     print(f"stock samplers: {', '.join(peers())}; peers: {', '.join(PEERS)}", file=sys.stderr)
     for name, reason in SKIPPED.items():
-        print(f"  not {name}: {reason}", file=sys.stderr)
+        print(f"  without {name}: {reason}", file=sys.stderr)
     for name, difference in alias_differences().items():
         if difference > 1e-4:
             print(f"  warning: {name} differs from its alias by {difference:.1e}", file=sys.stderr)
     for name in unjudged():
-        print(f"  warning: {name} is unknown to bench/instruments/stock.py and not measured", file=sys.stderr)
+        print(
+            f"  warning: {name} is not measured, because bench/instruments/stock.py does not know it", file=sys.stderr
+        )
 
 
 if __name__ == "__main__":

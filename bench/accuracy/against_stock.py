@@ -1,4 +1,4 @@
-"""This pack's best sampler against the best stock sampler, in every cell."""
+"""Compares this pack's best sampler with the best stock sampler, in every cell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .ratios import CellKey, cell_of, family_of
 
 @dataclass(frozen=True)
 class Race:
-    """The best of this pack's samplers in one mode against the best stock sampler, in one cell."""
+    """The best of this pack's samplers in one mode, compared with the best stock sampler in one cell."""
 
     cell: CellKey
     ours: Row
@@ -26,7 +26,7 @@ class Race:
 
 
 def race(rows: Sequence[Row], mode: str) -> list[Race]:
-    """One race a cell, this pack's samplers in one mode against the stock ones."""
+    """One race for each cell: this pack's samplers in one mode against the stock ones."""
     ours: dict[CellKey, Row] = {}
     stock: dict[CellKey, Row] = {}
     for row in rows:
@@ -37,7 +37,7 @@ def race(rows: Sequence[Row], mode: str) -> list[Race]:
 
 
 def section(races: list[Race], rows: Sequence[Row], mode: str, families: list[str]) -> list[str]:
-    """Of ACCURACY.md; empty without races."""
+    """A section of ACCURACY.md. Empty if there are no races."""
     if not races:
         return []
     lines = []
@@ -66,21 +66,21 @@ def section(races: list[Race], rows: Sequence[Row], mode: str, families: list[st
     return [
         "## Against ComfyUI's samplers",
         "",
-        f"The best of this pack's samplers in mode `{mode}` against the best stock sampler of each cell, at equal "
-        f"model calls.",
+        f"In each cell, the best of this pack's samplers in mode `{mode}` is compared with the best stock sampler at "
+        "equal model calls.",
         "",
         "![against the best stock sampler](accuracy_stock.png)",
         "",
         *table(
-            ("", "first", "error, best of ours / best stock", "worst", "ours, most often", "best stock, most often"),
+            ("", "first", "error, best of ours / best stock", "worst", "most frequent of ours", "most frequent stock"),
             lines
         ),
         f"### Cells lost: {len(losses)} of {len(races)}",
         "",
         *(table(("problem, model, schedule, calls", "ours", "stock", "ratio"), lost) if lost else ["None.", ""]),
-        "### Everyone",
+        "### All samplers",
         "",
-        "Error over the error of the best stock sampler of the cell, geometric mean over all cells.",
+        "The error divided by that of the best stock sampler of the cell, as a geometric mean over all cells.",
         "",
         *_everyone(races, rows, families),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Runs of samplers on the problems: one row a run, and the error of every sample."""
+"""Runs samplers on the problems. A run gives one row and the error of every sample."""
 
 from __future__ import annotations
 
@@ -29,10 +29,13 @@ SCHEDULES = {
     "flow": ("simple", "beta", "normal", "kl_optimal"),
     "flow1": ("simple",),
 }
-"""By kind of model; the first is run for every problem, the others in turn (all of them with --all-schedules)."""
+"""The schedules of each kind of model.
+
+Every problem runs on the first, and on one of the others in turn (on all of them with --all-schedules).
+"""
 
 GRID = tuple(itertools.product((0.5, 1.0, 2.0), (0.1, 0.5)))
-"""(w_stiff, w_con) among which the mode "paper_tuned" takes the best, together with the preset."""
+"""Values of (w_stiff, w_con). Mode "paper_tuned" takes the best of these and the preset."""
 
 TUNED = "paper_tuned"
 
@@ -41,11 +44,12 @@ TUNED = "paper_tuned"
 class Row:
     """One run.
 
-    budget           model calls allowed; ``calls`` were made, in ``steps`` steps
-    mode             of this pack's samplers; "stock" for ComfyUI's own, "peer" for those of bench/instruments/peers.py
-    w_stiff, w_con   of mode "paper_tuned": chosen after the fact, with the reference in sight
-    mean, median, p90  over the samples, of the RMS distance to the reference
-    worse            share of samples further from the reference than the same solver with mode off; NaN for stock
+    budget           allowed model calls; ``calls`` were made, in ``steps`` steps
+    mode             the mode of this pack's samplers, or "stock" for ComfyUI's own, "peer" for those of
+                     bench/instruments/peers.py
+    w_stiff, w_con   the settings of mode "paper_tuned", chosen in hindsight by the distance to the reference
+    mean, median, p90  of the samples' RMS distances to the reference
+    worse            share of samples further from the reference than with mode off of the same solver; NaN for stock
     reference_error  estimated mean error of the reference itself
     """
 
@@ -74,7 +78,7 @@ class Row:
 
 @cache
 def reference(name: str, kind: str, sigma_start: float) -> Reference:
-    """The converged solution of a problem from ComfyUI's own start, kept for the next schedule."""
+    """The converged solution of a problem from ComfyUI's own start. It is kept for the next schedule."""
     what = problem(name)
     bench = Bench(what, kind, what.noise())
     start = bench.start(torch.tensor([sigma_start]))
@@ -83,18 +87,18 @@ def reference(name: str, kind: str, sigma_start: float) -> Reference:
 
 
 class Cell:
-    """One problem, kind of model, schedule and budget: where samplers are compared."""
+    """One problem, kind of model, schedule and budget, for which samplers are compared."""
 
     def __init__(self, what: Problem, bench: Bench, schedule: str, budget: int) -> None:
         self.what, self.bench, self.schedule, self.budget = what, bench, schedule, budget
         self._off: dict[str, Tensor] = {}
-        # Schedules of different lengths start at the same level up to rounding; all flow models at 1.
+        # Schedules of different lengths start at the same level, up to rounding. All flow models start at 1.
         self.reference = reference(
             what.name, "flow" if bench.flow else bench.kind, round(float(bench.sigmas(schedule, 8)[0]), 5)
         )
 
     def rows(self, sampler: str, wanted: Iterable[str]) -> Iterator[Row]:
-        """The runs of one sampler in the wanted modes; none where the budget is too small for it."""
+        """The runs of one sampler in the wanted modes. There are none if the budget is too small for it."""
         steps = steps_within(sampler, self.budget)
         if steps < 2:
             return
@@ -110,7 +114,7 @@ class Cell:
                 yield self._run(sampler, steps, mode, {"mode": mode})[0]
 
     def errors(self, sampler: str, mode: str) -> Tensor:
-        """Error of each sample of one of this pack's samplers, [B]."""
+        """The error of each sample with one of this pack's samplers, [B]."""
         return self._run(sampler, steps_within(sampler, self.budget), mode, {"mode": mode})[1]
 
     def _tuned(self, sampler: str, steps: int) -> Row:
@@ -156,8 +160,8 @@ class Cell:
         )
         if calls > self.budget:
             raise RuntimeError(
-                f"{sampler} made {calls} model calls where {self.budget} are allowed: bench/instruments/stock.py "
-                "counts it wrongly."
+                f"{sampler} made {calls} model calls, but only {self.budget} are allowed: bench/instruments/stock.py "
+                "counts its calls wrongly."
             )
         return row, errors
 
@@ -165,7 +169,10 @@ class Cell:
 def plan(
     names: Iterable[str], kinds: Iterable[str], all_schedules: bool, first_only: bool
 ) -> list[tuple[str, str, str]]:
-    """(problem, kind, schedule): each problem on its kind's first schedule and, in turn, on one of the others."""
+    """The list of (problem, kind, schedule).
+
+    Each problem is on the first schedule of each kind, and on one of the others in turn.
+    """
     made = []
     for name in names:
         turn = NAMES.index(name)

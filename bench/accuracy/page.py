@@ -1,4 +1,4 @@
-"""ACCURACY.md and its plots, from the rows."""
+"""Writes ACCURACY.md and its plots from the rows."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .measure import GRID, TUNED, Row
 from .ratios import FAMILIES, Comparison, cell_of, compare, count, family_of, headline
 
 BOUND = 1.05
-"""A cell above this ratio is listed."""
+"""Cells above this ratio are listed."""
 
 
 def write(rows: list[Row], folder: Path, sentence: str) -> list[Path]:
-    """The page and the plots into a folder. Returns their paths."""
+    """Write the page and the plots into a folder. Returns their paths."""
     counted, mode = count(rows), headline(rows)
     races = against_stock.race(counted, mode)
     paths = [folder / name for name in ("ACCURACY.md", "accuracy_ratio.png")]
@@ -42,7 +42,7 @@ def write(rows: list[Row], folder: Path, sentence: str) -> list[Path]:
 
 
 def page(rows: list[Row], sentence: str) -> list[str]:
-    """ACCURACY.md."""
+    """The lines of ACCURACY.md."""
     mode = headline(rows)
     counted = count(rows)
     everywhere = compare(counted)
@@ -52,31 +52,31 @@ def page(rows: list[Row], sentence: str) -> list[str]:
     families = [family for family in FAMILIES if any(family_of(row) == family for row in rows)]
     worst_reference = max(row.reference_error for row in rows)
     tuned = (
-        f"Mode `{TUNED}` is mode `paper` at the best of its preset and {len(GRID)} settings of (w_stiff, w_con), "
-        f"chosen for each cell "
-        "with the answer in sight: what tuning could give at most, and nobody has."
+        f"Mode `{TUNED}` is mode `paper` with the best of its preset and {len(GRID)} settings of (w_stiff, w_con). It "
+        "is chosen for each cell in hindsight. So it shows the most that tuning could give, which nobody gets in "
+        "practice."
         if any(row.mode == TUNED for row in rows)
-        else f"Left out here: mode `{TUNED}`, the paper's rule at the best of {len(GRID)} further settings (leave out "
-        f"--no-tuning)."
+        else f"Mode `{TUNED}` is left out here. It is the paper's rule with the best of {len(GRID)} further settings, "
+        "and runs without --no-tuning."
     )
     lines = [
         "# Accuracy",
         "",
         sentence,
         "",
-        f"Error: per sample, the root mean square distance to the converged end point of the ODE; a run's error is the "
-        f"mean over its samples. A cell is one problem on one kind of model with one schedule and one number of model "
-        f"calls: {len(cells)} cells. Ratios are error with the mode over error of the same solver with mode off, at "
-        f"equal calls; means of ratios are geometric. Less is better. A cell is solved where mode off errs by less "
-        f"than {EXACT:.1%} of the data's scale: its ratio says nothing and is in no "
-        f"mean; what a mode adds there is told below. The references' own errors, estimated by halving their steps, "
-        f"are at most {worst_reference:.0e} in the mean.",
+        "The error of a sample is the root mean square distance to the converged end point of the ODE. A run's error "
+        "is the mean over its samples. A cell is one problem on one kind of model with one schedule and one number "
+        f"of model calls. There are {len(cells)} cells. A ratio is the error with a mode, divided by the error of the "
+        "same solver with mode off at equal calls. Means of ratios are geometric. Less is better. A cell is solved "
+        f"if the error with mode off is less than {EXACT:.1%} of the data's scale. Then its ratio says nothing and is "
+        "not in any mean. The page shows further down what a mode adds in solved cells. The references' own errors, "
+        f"estimated by halving their steps, are at most {worst_reference:.0e} in the mean.",
         "",
         tuned,
         "",
         "![error ratio](accuracy_ratio.png)",
         "",
-        "## Against the same solver with guidance off",
+        "## Compared with the same solver with guidance off",
         "",
     ]
     lines += _by_solver(comparisons, families)
@@ -161,7 +161,7 @@ def _worst(made: list[Comparison], mode: str, count: int = 25) -> list[str]:
 
 
 def _solved(made: list[Comparison], mode: str, count: int = 10) -> list[str]:
-    """What a mode adds where there was nothing to take away."""
+    """What a mode adds in cells in which there was no error to remove."""
     solvers = list(dict.fromkeys(c.row.sampler for c in made))
     lines = []
     for solver in solvers:
@@ -180,7 +180,7 @@ def _solved(made: list[Comparison], mode: str, count: int = 10) -> list[str]:
 
 
 def _gaussians(rows: Sequence[Row], mode: str) -> list[str]:
-    """Single Gaussians, where the calibrated rule has nothing to estimate wrongly but many directions at once."""
+    """Single Gaussians. The calibrated rule can only go wrong there by having to estimate many directions at once."""
     names = [name for name in NAMES if "gaussian" in problem(name).groups]
     lines = []
     for name in names:
@@ -205,20 +205,21 @@ def _terms(rows: Sequence[Row]) -> list[str]:
         "## Problems",
         "",
         *table(("problem", "what", "shape", "samples"), lines),
-        "Models: eps is sigma-space at ComfyUI's discrete levels (0.029 to 14.6), edm sigma-space from 0.002 to 80, "
-        "flow has a shift of 3, flow1 none. All samplers run in float32 through ComfyUI's `sample_custom`, with CFG by "
-        "real conditioning; a model call is one call of "
-        f"the guided model. A sample counts as made worse if its error grew by more than {WORSE_BY:.1%}.",
+        "Models: eps is sigma-space at ComfyUI's discrete levels (0.029 to 14.6). edm is sigma-space from 0.002 to "
+        "80. flow has a shift of 3, and flow1 has none. All samplers run in float32 through ComfyUI's "
+        "`sample_custom`, with CFG by real conditioning. A model call is one call of the guided model. A sample "
+        f"counts as made worse if its error grew by more than {WORSE_BY:.1%}.",
         "",
-        "Stock samplers that draw noise run with eta 0. To know of them:",
+        "Stock samplers that draw noise run with eta 0. Notes on stock samplers:",
         "",
         *(f"- {name}: {note}" for name, note in NOTES.items()),
         "",
-        "Peers, written from their formulas: no stock samplers, and in the last table alone, marked:",
+        "Peers are samplers of recent papers, written from their formulas. They are not stock samplers. They only "
+        "appear in the table of all samplers, marked as peers:",
         "",
         *(f"- {name}: {peer.note}" for name, peer in PEERS.items()),
         "",
-        "Not in the race:",
+        "These samplers do not take part:",
         "",
         *(f"- {name}: {reason}" for name, reason in SKIPPED.items()),
     ]

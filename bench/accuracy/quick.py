@@ -1,4 +1,4 @@
-"""A few problems in seconds and not minutes, for the tests."""
+"""Runs a few problems, in seconds, for the tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .measure import QUICK_KINDS, Cell, plan
 
 @dataclass(frozen=True)
 class Ratio:
-    """Mean error of a mode over that of mode off, in one cell."""
+    """The mean error of a mode, divided by that of mode off, in one cell."""
 
     problem: str
     kind: str
@@ -25,8 +25,9 @@ class Ratio:
 
 
 def quick_cells(mode: str = "calibrated", budgets: Iterable[int] = (12, 24)) -> list[Ratio]:
-    """The quick problems on each kind's first schedule: one ratio a sampler of this pack. Raises ValueError for an
-    unknown mode.
+    """One ratio per sampler of this pack, for the quick problems on the first schedule of each kind.
+
+    Raises ValueError for an unknown mode.
     """
     if mode not in modes():
         raise ValueError(f"There is no mode {mode!r}: the pack has {', '.join(modes())}.")
@@ -43,7 +44,10 @@ def quick_cells(mode: str = "calibrated", budgets: Iterable[int] = (12, 24)) -> 
 
 
 def quick_ratios(mode: str = "calibrated", budgets: Iterable[int] = (12, 24)) -> dict[tuple[str, str], float]:
-    """Geometric mean over the quick problems of mean error, mode / off, by (sampler, "eps" or "flow")."""
+    """The ratio of the mean errors, mode / off, as a geometric mean over the quick problems.
+
+    The keys are (sampler, "eps" or "flow").
+    """
     groups: dict[tuple[str, str], list[float]] = {}
     for cell in quick_cells(mode, budgets):
         groups.setdefault((cell.sampler, cell.kind), []).append(cell.ratio)

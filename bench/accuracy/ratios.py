@@ -1,4 +1,4 @@
-"""Rows compared: a mode with mode off."""
+"""Compares the rows of a mode with those of mode off."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CellKey = tuple[str, str, str, int]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A mode of one of this pack's solvers against the same solver with mode off, in one cell."""
+    """A mode of one of this pack's solvers, compared with the same solver with mode off in one cell."""
 
     row: Row
     off: Row
@@ -38,13 +38,13 @@ class Comparison:
 
     @property
     def added(self) -> float:
-        """Error over that with mode off, as a fraction of the data's scale."""
+        """The error minus that with mode off, as a fraction of the data's scale."""
         return (self.row.mean - self.off.mean) / scale(self.row.problem)
 
 
 @cache
 def scale(name: str) -> float:
-    """The deviation of a problem's data."""
+    """The standard deviation of a problem's data."""
     return float(problem(name).distribution.deviation)
 
 
@@ -53,12 +53,12 @@ def cell_of(row: Row) -> CellKey:
 
 
 def count(rows: Sequence[Row]) -> list[Row]:
-    """Without the problems on which the calibrated rule is exact: a ratio there says how small rounding errors are."""
+    """The rows without the problems on which the rule is exact. A ratio there would only compare rounding errors."""
     return [row for row in rows if "exact" not in problem(row.problem).groups]
 
 
 def compare(rows: Sequence[Row]) -> dict[str, list[Comparison]]:
-    """Mode -> its comparisons with mode off."""
+    """For each mode, its comparisons with mode off."""
     off = {(cell_of(row), row.sampler): row for row in rows if row.mode == "off"}
     made: dict[str, list[Comparison]] = defaultdict(list)
     for row in rows:
@@ -69,13 +69,13 @@ def compare(rows: Sequence[Row]) -> dict[str, list[Comparison]]:
 
 
 def _rank(mode: str) -> tuple[int, str]:
-    """The order of modes in tables: as in the plots."""
+    """The order of modes in tables, which is that of the plots."""
     known = list(plots.STYLES)
     return known.index(mode) if mode in known else len(known), mode
 
 
 def headline(rows: Sequence[Row]) -> str:
-    """The mode that the report is about: "calibrated" where it was run."""
+    """The mode that the report is about. It is "calibrated" if that was run."""
     present = {row.mode for row in rows}
     return "calibrated" if "calibrated" in present else "paper"
 

@@ -193,14 +193,13 @@ def explain(rows: Sequence[Row]) -> str:
     """An explanation of the tables' numbers, in Markdown."""
     worst = max(row.reference_error / row.scale for row in rows)
     return (
-        f"Error: per sample, the root mean square distance to the converged end point of the ODE; a run's error is the "
-        f"mean over its {rows[0].samples} samples. Ratios are error with calibrated over error with mode off of the "
-        f"same solver in the same cell; means of ratios are geometric. Less is better. A cell is solved where mode off "
-        f"errs by less than {EXACT:.1%} of the data's scale: its ratio says nothing and is in no mean; what calibrated "
-        f"adds there is told as a share of that scale. A sample counts as made "
-        f"worse if its error grew by more than {WORSE_BY:.1%}. The converged solutions' own errors are estimated at "
-        f"{worst:.0e} of the "
-        "scale at most."
+        "The error of a sample is the root mean square distance to the converged end point of the ODE. A run's error "
+        f"is the mean over its {rows[0].samples} samples. A ratio is the error with calibrated, divided by the error "
+        "with mode off of the same solver in the same cell. Means of ratios are geometric. Less is better. A cell is "
+        f"solved if the error with mode off is less than {EXACT:.1%} of the data's scale. Then its ratio says nothing "
+        "and is not in any mean. What calibrated adds in solved cells is shown as a share of that scale. A sample "
+        f"counts as made worse if its error grew by more than {WORSE_BY:.1%}. The converged solutions' own errors are "
+        f"estimated at {worst:.0e} of the scale at most."
     )
 
 
@@ -224,10 +223,16 @@ def losses(made: Sequence[Comparison], group: Callable[[Row], str], unit: str = 
         "over the scale",
     )
     return [
-        f"## Cells where calibrated errs more: {len(lost)} of {sum(c.judged for c in made)}, {above} above {BOUND:g}",
+        f"## Cells in which calibrated has the larger error: {len(lost)} of {sum(c.judged for c in made)}, {above} "
+        f"above {BOUND:g}",
         "",
         *(table(heads, body) if body else ["None.", ""]),
     ]
+
+
+def _mean_and_most(ratios: Sequence[float]) -> str:
+    mean, most = number(geometric_mean(ratios)), f"at most {number(max(ratios))}"
+    return f"{mean}, {most}" if mean else most
 
 
 def against_stock(rows: Sequence[Row], group: Callable[[Row], str]) -> list[str]:
@@ -254,9 +259,9 @@ def against_stock(rows: Sequence[Row], group: Callable[[Row], str]) -> list[str]
     return [
         "## Against ComfyUI's samplers",
         "",
-        f"The best of this pack's samplers, calibrated, against the best stock sampler of the cell at equal model "
-        f"calls: first in {sum(r < 1 for r in ratios)} of {len(ratios)} cells, ratio of the errors "
-        f"{number(geometric_mean(ratios))}, at most {number(max(ratios))}.",
+        "In each cell, the best of this pack's samplers, calibrated, is compared with the best stock sampler at "
+        f"equal model calls. Ours is first in {sum(r < 1 for r in ratios)} of {len(ratios)} cells. The ratio of the "
+        f"errors is {_mean_and_most(ratios)}.",
         "",
         *table(("problem, model, calls", "ours", "stock", "ratio"), body),
     ]

@@ -1,4 +1,4 @@
-"""What a k-diffusion sampler costs beside the model: time of its steps, kernels, memory, waits for the device."""
+"""What a k-diffusion sampler costs in addition to the model: time per step, kernels, memory, waits for the device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Zero:
-    """The zero-cost denoiser, behind what a k-diffusion sampler looks at."""
+    """The denoiser that costs nothing, with the attributes that a k-diffusion sampler uses."""
 
     inner_model = SimpleNamespace(
         inner_model=SimpleNamespace(model_sampling=object()),
@@ -33,13 +33,13 @@ class Zero:
         return self.prediction
 
     def steps_seconds(self, steps: int, warm: int) -> list[float]:
-        """How long each step of the run took, but for the first ones, ``warm`` of them, and the last."""
-        begins = self.times[:: 2 if self.calls > steps else 1]  # the last step makes one call less
+        """How long each step of the run took, without the first ``warm`` steps and the last one."""
+        begins = self.times[:: 2 if self.calls > steps else 1]  # the last step makes one call fewer
         return [later - begin for begin, later in itertools.pairwise(begins[warm:])]
 
 
 class Allocations(TorchDispatchMode):
-    """Counts kernels, and the bytes of the storages made while it is on."""
+    """Counts the kernels that run while it is active, and the bytes of the storages that they make."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ def clock(device: torch.device) -> float:
 
 
 def seconds(work: Callable[[], object], device: torch.device, repeats: int, warm: int = 1) -> float:
-    """The least time of several runs."""
+    """The shortest time of several runs."""
     for _ in range(warm):
         work()
     times = []
@@ -97,7 +97,7 @@ def counted(work: Callable[[], object]) -> Allocations:
 
 
 def memory(work: Callable[[], object], x: Tensor) -> float:
-    """Peak of what the work allocates, in float32 latents."""
+    """The peak of what the work allocates, in float32 latents."""
     size = 4 * x.numel()
     if x.device.type == "cuda":
         torch.cuda.synchronize(x.device)
@@ -109,10 +109,9 @@ def memory(work: Callable[[], object], x: Tensor) -> float:
 
 
 def waits(work: Callable[[], object], device: torch.device) -> str:
-    """Whether a step waits for the device: "no", what waited, or that there is nothing to wait for.
+    """Whether a step waits for the device: "no", or what waited, or "no device".
 
-    The schedule is read from the device once at the start, so the check is on while the model is being
-    called and what follows, not before.
+    The schedule is read from the device once at the start, so the check begins with the first model call.
     """
     if device.type != "cuda":
         return "no device"

@@ -27,10 +27,10 @@ def record(path: Path, command: str, packages: Iterable[Package] = (), **told: f
 
 
 def told(path: Path, name: str) -> float:
-    """A number of the record. Raises SystemExit where it was not recorded."""
+    """A number of the record. Raises SystemExit if it was not recorded."""
     made = json.loads(path.read_text())
     if name not in made:
-        raise SystemExit(f"{path} does not tell {name}: the page can only be written after measuring again.")
+        raise SystemExit(f"{path} does not have {name}: measure again before writing the page.")
     return made[name]
 
 

@@ -1,4 +1,4 @@
-"""A problem under each of ComfyUI's ways of guidance: guiders and model patches, each an ODE of its own."""
+"""A problem with each of ComfyUI's kinds of guidance: guiders and model patches. Each defines its own ODE."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Guide = Callable[["Guided"], Any]
 
 
 class _Float64Model(ProblemModel):
-    """In float64 where it is asked in float64: for the reference."""
+    """A model that predicts in float64 if its input is float64, as the reference needs it."""
 
     def _apply_model(
         self, x: Tensor, t: Tensor, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs
@@ -35,8 +35,8 @@ class _Float64Model(ProblemModel):
 class Guided:
     """A problem as ComfyUI MODELs and CONDITIONINGs.
 
-    model, weaker                     the exact denoiser, and that of the same data blurred
-    positive, other, unconditional    each sample's class, the next class, every class alike
+    model, weaker                     the exact denoiser, and that of the same data, but blurred
+    positive, other, unconditional    each sample's class, the next class, all classes equally
     """
 
     def __init__(self, name: str, kind: str) -> None:
@@ -75,7 +75,7 @@ class Guided:
     def converge(self, guider: Any, sigma_start: float, floor: float = 0.0, max_steps: int = 1600) -> Reference:
         """The end point of the guided ODE, through the guider itself.
 
-        floor  level below which the reference takes the prediction at this level instead
+        floor  the level below which the reference uses the prediction at this level instead
         """
         found: list[Reference] = []
 
@@ -98,7 +98,7 @@ class Guided:
 
 
 def _blurred(what: Problem) -> KernelDensity | GaussianMixture:
-    """The data of a worse model: its Gaussians half as wide again."""
+    """The data of a worse model, whose Gaussians are 1.5 times as wide."""
     data = what.distribution
     if isinstance(data, KernelDensity):
         return KernelDensity(data.points, 1.5 * data.width, data.labels)

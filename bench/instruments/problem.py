@@ -87,7 +87,7 @@ class Problem:
         return x - sigma * ((x - exact) / sigma).bfloat16().to(x.dtype)
 
     def denoise(self, x: Tensor, sigma: Tensor | float, flow: bool = False) -> Tensor:
-        """The guided output D_n + cfg (D_c - D_n), what a sampler's ODE is made of; never rounded.
+        """The guided output D_n + cfg (D_c - D_n), which defines a sampler's ODE. It is never rounded.
 
         sigma  one level for all samples
         """
@@ -105,6 +105,6 @@ class Problem:
         return self.distribution.posterior_mean(x.flatten(1), alpha, sigma, condition).view(x.shape)
 
     def noise(self, batch: int | None = None) -> Tensor:
-        """The start noises, [B, *shape] float32: the same at every call."""
+        """The initial noise, [B, *shape] float32. It is the same at every call."""
         generator = torch.Generator().manual_seed(zlib.crc32(self.name.encode()))
         return torch.randn((batch or self.samples, *self.shape), generator=generator)

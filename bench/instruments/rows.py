@@ -23,10 +23,10 @@ def read(path: Path, row: type[Row]) -> list[Row]:
 
 
 def need(path: Path, row: type[Row]) -> list[Row]:
-    """The rows of a file. Raises SystemExit where there are none."""
+    """The rows of a file. Raises SystemExit if there are none."""
     made = read(path, row)
     if not made:
-        raise SystemExit(f"{path} has no rows: the same command without --report makes them.")
+        raise SystemExit(f"{path} has no rows: run the same command without --report to make them.")
     return made
 
 

@@ -1,1 +1,1 @@
-"""What makes the files that come with the measurements: the weights in bench/instruments/weights."""
+"""Makes the files that come with the measurements: the weights in bench/instruments/weights."""

@@ -1,6 +1,6 @@
 """Trains the learned benchmark's networks on scikit-learn's digits: python -m bench.make.digits.
 
-Minutes on one core, the same weights for the same seed and torch.
+This takes minutes on one core. The same seed and torch version give the same weights.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> int:
 
 
 def train_denoiser(images: Tensor, steps: int) -> edm.Denoiser:
-    """images [N, 64] -> the averaged denoiser."""
+    """The averaged denoiser, trained on images [N, 64]."""
     denoiser = network.Denoiser()
     nn.init.zeros_(denoiser.leave.weight)
     nn.init.zeros_(denoiser.leave.bias)
@@ -42,7 +42,10 @@ def train_denoiser(images: Tensor, steps: int) -> edm.Denoiser:
 
 
 def train_classifier(images: Tensor, labels: Tensor, epochs: int = 25) -> network.Classifier:
-    """images [N, 64], labels [N]; every fifth image is held out and only tells the accuracy."""
+    """A classifier, trained on images [N, 64] and labels [N].
+
+    Every fifth image is held out. It is only used to measure the accuracy.
+    """
     held_out = torch.arange(len(images)) % 5 == 0
     classifier = network.Classifier()
     optimiser = torch.optim.Adam(classifier.parameters(), lr=2e-3, weight_decay=1e-4)
@@ -56,7 +59,7 @@ def train_classifier(images: Tensor, labels: Tensor, epochs: int = 25) -> networ
             optimiser.step()
     with torch.no_grad():
         accuracy = (classifier(images[held_out]).argmax(1) == labels[held_out]).double().mean()
-    print(f"classifier: {accuracy:.1%} of the held-out digits right", file=sys.stderr)
+    print(f"The classifier has {accuracy:.1%} of the held-out digits right.", file=sys.stderr)
     return classifier
 
 

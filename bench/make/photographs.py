@@ -1,7 +1,7 @@
 """Trains the networks of the benchmark on photographs: python -m bench.make.photographs.
 
-Half an hour on one core, the same weights for the same seed and torch. The crops are drawn anew for every batch;
-the class is dropped now and then, for classifier-free guidance (Ho and Salimans 2022).
+This takes half an hour on one core. The same seed and torch version give the same weights. Every batch has new crops.
+Some crops have no class, for classifier-free guidance (Ho and Salimans 2022).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..instruments import crops, edm, photo_network
 SEED = 0
 STEPS, BATCH, RATE = 7000, 48, 1e-3
 DROPPED = 0.1
-"""Share of the crops whose class the denoiser is not told."""
+"""Share of the crops that the denoiser sees without their class."""
 CLASSIFIER_STEPS = 1500
 
 
@@ -31,7 +31,7 @@ def main() -> int:
         "--checkpoints",
         type=Path,
         metavar="DIR",
-        help="keep the state there, to go on from; every 1000 steps also weights and a sheet of samples",
+        help="save the state there, and continue from it; every 1000 steps also save weights and a sheet of samples",
     )
     arguments = parser.parse_args()
     resume = None
@@ -66,7 +66,7 @@ def _batch() -> tuple[Tensor, Tensor]:
 
 
 def train_classifier() -> photo_network.Classifier:
-    """On crops with a little noise; the held-out ones only tell the accuracy."""
+    """A classifier, trained on crops with a little noise. Held-out crops are only used to measure the accuracy."""
     classifier = photo_network.Classifier()
     optimiser = torch.optim.Adam(classifier.parameters(), lr=1e-3, weight_decay=1e-4)
     for _ in range(CLASSIFIER_STEPS):
@@ -78,13 +78,13 @@ def train_classifier() -> photo_network.Classifier:
     data, classes = crops.draw(2000, torch.Generator().manual_seed(1), held_out=True)
     with torch.no_grad():
         accuracy = (classifier(data).argmax(1) == classes).double().mean()
-    print(f"classifier: {accuracy:.1%} of the held-out crops right", file=sys.stderr)
+    print(f"The classifier has {accuracy:.1%} of the held-out crops right.", file=sys.stderr)
     return classifier
 
 
 @torch.no_grad()
 def sheet(denoiser: edm.Denoiser, path: Path, columns: int = 12, steps: int = 18) -> None:
-    """Samples of each class, a row each, by Heun's method from 80 to 0.002 (Karras et al. 2022, algorithm 1)."""
+    """Save samples of each class, one row each, by Heun's method from 80 to 0.002 (Karras et al. 2022, algorithm 1)."""
     generator = torch.Generator().manual_seed(0)
     condition = torch.eye(crops.CLASSES).repeat_interleave(columns, 0)
     x = 80 * torch.randn((len(condition), 3, crops.SIZE, crops.SIZE), generator=generator)

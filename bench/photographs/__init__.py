@@ -1,6 +1,6 @@
 """A learned class-conditional network of photographs under classifier-free guidance.
 
-judge    distances to held-out crops, flat places
-measure  runs, a row each, and pictures
-page     PHOTOGRAPHS.md, its plot and the sheets of pictures
+judge    has the distances to held-out crops, and finds flat places
+measure  makes the runs, one row each, and pictures
+page     writes PHOTOGRAPHS.md, its plot and the sheets of pictures
 """

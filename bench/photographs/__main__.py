@@ -1,9 +1,9 @@
 """A learned class-conditional network of photographs under classifier-free guidance: python -m bench.photographs.
 
-Crops of photographs have what people's pictures have: flat skies beside hard edges, fine texture, dark places. The
-network that bench/make/photographs.py trains on them is sampled through ComfyUI at CFG 1, 3 and 7, as a sigma-space
-and as a flow model, and judged by error, distance to held-out crops, and noise in flat places. Writes photographs.csv,
-PHOTOGRAPHS.md, the plot and the sheets of pictures into bench/results/.
+Crops of photographs are like the pictures that people make. They have flat skies next to hard edges, fine texture and
+dark places. bench/make/photographs.py trains a network on them. Here it is sampled through ComfyUI at CFG 1, 3 and 7,
+as a sigma-space and as a flow model. It is judged by the error, the distance to held-out crops, and the noise in flat
+places. This writes photographs.csv, PHOTOGRAPHS.md, the plot and the sheets of pictures into bench/results/.
 """
 
 from __future__ import annotations

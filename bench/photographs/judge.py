@@ -1,4 +1,4 @@
-"""What samples of the network are judged by: distances to held-out crops, and where a picture is flat."""
+"""Judges samples of the network by their distances to held-out crops, and finds where a picture is flat."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from ..instruments import crops, distances, photo_network
 from ..instruments.grain import departure
 
 FLAT = 0.06
-"""Flat is where no pixel of the converged picture within two pixels departs from its 3 x 3 mean by more: eight of 255
-grey levels.
+"""A place is flat if no pixel of the converged picture within two pixels differs from its 3 x 3 mean by more than this.
+
+It is eight of 255 grey levels.
 """
 PATCH = 8
-"""Side of the patches whose sliced Wasserstein distance to the data is taken."""
+"""Side of the patches for the sliced Wasserstein distance to the data."""
 
 
 class Judge:
@@ -34,7 +35,7 @@ class Judge:
 
     @torch.no_grad()
     def __call__(self, samples: Tensor) -> tuple[float, float]:
-        """Frechet distance of the features and sliced Wasserstein distance of the patches."""
+        """The Frechet distance of the features, and the sliced Wasserstein distance of the patches."""
         samples = samples.float()
         if not samples.isfinite().all():
             return math.inf, math.inf
@@ -50,6 +51,6 @@ def patches_of(pictures: Tensor) -> Tensor:
 
 
 def flat_places(converged: Tensor) -> Tensor:
-    """[B, 3, h, w] -> where there is nothing but noise to see, bool [B, 1, h, w]."""
+    """[B, 3, h, w] -> the places where only noise can be seen, bool [B, 1, h, w]."""
     size = departure(converged).abs().amax(1, keepdim=True)
     return functional.max_pool2d(size, 5, stride=1, padding=2) < FLAT

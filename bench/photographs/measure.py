@@ -1,4 +1,4 @@
-"""The network sampled through ComfyUI at every strength of guidance: one row a run, and pictures."""
+"""Samples the network through ComfyUI at every strength of guidance. A run gives one row, and there are pictures."""
 
 from __future__ import annotations
 
@@ -32,28 +32,29 @@ MODES = ("off", "calibrated")
 PEERS = ("euler", "heun", "dpmpp_2s_ancestral", "dpmpp_2m", "ipndm_v", "deis", "res_multistep", "uni_pc")
 
 REFERENCE_STEPS, TOLERANCE = 24, 5e-4
-"""Of the converged solutions: steps to begin with, before they are doubled, and the error that is small enough."""
+"""For the converged solutions: the first number of steps, which is doubled until the error is small enough."""
 INFINITY = 2000.0
-"""The sigma/alpha at which a flow model's start counts as noise alone."""
+"""The sigma/alpha from which a flow model's state counts as pure noise."""
 
 SHOWN = (("euler", "stock"), ("dpmpp_2m", "stock"), ("erk_abm", "off"), ("erk_abm", "calibrated"))
 SHOWN_BUDGETS = (6, 8)
 SHOWN_GUIDANCE = (3.0, 7.0)
 Sheets = dict[tuple[str, float], list[tuple[str, Tensor]]]
-"""(kind, cfg): a label and pictures [classes, 3, 32, 32] for each row of the sheet."""
+"""For each (kind, cfg), a label and pictures [classes, 3, 32, 32] for each row of the sheet."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One run.
 
-    mode      of this pack's samplers; "stock" for ComfyUI's own; "converged" for the reference, "data" for other crops
-              of the data
+    mode      the mode of this pack's samplers, or "stock" for ComfyUI's own, "converged" for the reference, "data" for
+              other crops of the data
     error     mean RMS distance to the converged solution
-    worse     share of samples further from it than the same solver with mode off; NaN for stock
+    worse     share of samples further from it than with mode off of the same solver; NaN for stock
     features  squared Frechet distance to the held-out crops in the classifier's feature space
     patches   sliced Wasserstein-2 distance of patches to those of the held-out crops
-    grain     RMS departure from the 3 x 3 mean in the converged picture's flat places, over the converged picture's own
+    grain     RMS difference from the 3 x 3 mean in the converged picture's flat places, divided by that of the
+              converged picture
     """
 
     kind: str
@@ -84,18 +85,18 @@ class Setting:
         self.grain = grain(self.reference.samples, self.flat)
 
     def _bench(self, samples: int) -> Bench:
-        """The same noises whatever their number, the classes in turn."""
+        """The benchmark's model and noise, with the classes in turn. The noise does not depend on their number."""
         noise = torch.randn((samples, 3, crops.SIZE, crops.SIZE), generator=torch.Generator().manual_seed(1))
         classes = torch.eye(crops.CLASSES)[torch.arange(samples) % crops.CLASSES]
         return Bench(edm.Model(self.denoiser, self.cfg, classes), self.kind, noise)
 
     def _converge(self) -> Reference:
-        """Where the ODE ends: the network in float32, as it is sampled, the integration in float64."""
+        """The ODE's end point. The network runs in float32, as it is sampled, and the integration in float64."""
         model, bench = self.bench.predictor, self.bench
         start = self.sigmas(8)[:1]
         x, sigma = bench.start(start).double(), float(start)
         if bench.flow:
-            # In x/alpha and sigma/alpha it is a sigma-space model's ODE. To INFINITY the prediction does not change.
+            # In x/alpha and sigma/alpha, it is a sigma-space model's ODE. Above INFINITY, the prediction is constant.
             x, sigma = guided(model, x, sigma, flow=True) + INFINITY * x, INFINITY
         return converge(lambda x, sigma: guided(model, x, sigma), x, sigma, tolerance=TOLERANCE, steps=REFERENCE_STEPS)
 
@@ -103,7 +104,7 @@ class Setting:
         return self.bench.sigmas(SCHEDULES[self.kind], steps)
 
     def rows(self, budget: int, judge: Judge) -> Iterator[Row]:
-        """Every sampler within a number of model calls; those with fewer than two steps are left out."""
+        """Every sampler within a number of model calls. Samplers with fewer than two steps are left out."""
         off: dict[str, Tensor] = {}
         for sampler, mode, options in _runs():
             steps = steps_within(sampler, budget)
@@ -117,15 +118,16 @@ class Setting:
                 self.kind, self.cfg, budget, sampler, mode, calls, float(errors.mean()), worse, *judge(samples), noise
             )
             yield row
-            if mode == "off" and _twin(sampler):  # tests hold the two to being equal: one run is both
+            if mode == "off" and _twin(sampler):  # tests check that the two are equal, so one run counts for both
                 yield replace(row, sampler=_twin(sampler), mode="stock", worse=math.nan)
 
     def converged(self, judge: Judge) -> Row:
         return Row(self.kind, self.cfg, 0, "", "converged", 0, 0.0, 0.0, *judge(self.reference.samples), 1.0)
 
     def pictures(self) -> list[tuple[str, Tensor]]:
-        """To look at, a picture of each class: for each of SHOWN_BUDGETS the samplers SHOWN and the converged
-        solution.
+        """Pictures to look at, one of each class.
+
+        For each of SHOWN_BUDGETS, they are from the samplers SHOWN and from the converged solution.
         """
         bench = self._bench(crops.CLASSES)
         pictures = []
@@ -143,8 +145,9 @@ def guided(model: edm.Model, x: Tensor, sigma: float, flow: bool = False) -> Ten
 
 
 def measure(samples: int, budgets: Sequence[int], path: Path) -> tuple[Sheets, float]:
-    """All rows, written as they are made. Returns pictures to look at, and the share of the converged ones that is
-    flat.
+    """Measure all rows. Each is written as soon as it is made.
+
+    Returns pictures to look at, and which share of the converged ones is flat.
     """
     denoiser, classifier = photo_network.load()
     judge = Judge(classifier)
@@ -158,7 +161,7 @@ def measure(samples: int, budgets: Sequence[int], path: Path) -> tuple[Sheets, f
         for cfg in GUIDANCE:
             setting = Setting(denoiser, kind, cfg, samples)
             own_error, steps = float(setting.reference.error.mean()), setting.reference.steps
-            _say(f"{kind}, CFG {cfg:g}: {steps} RK4 steps, their own error {own_error:.1e}", begin)
+            _say(f"{kind}, CFG {cfg:g}: {steps} RK4 steps with an error of {own_error:.1e}", begin)
             flat_share.append(float(setting.flat.double().mean()))
             writer.write(setting.converged(judge))
             for budget in budgets:
@@ -171,7 +174,7 @@ def measure(samples: int, budgets: Sequence[int], path: Path) -> tuple[Sheets, f
 
 
 def _twin(sampler: str) -> str:
-    """ComfyUI's sampler with the arithmetic of this pack's at mode off; "" where it has none."""
+    """ComfyUI's sampler with the same arithmetic as this pack's with mode off, or "" if there is none."""
     return TWINS.get(sampler.removeprefix("erk_"), ("",))[0]
 
 
@@ -180,6 +183,9 @@ def _say(text: str, begin: float) -> None:
 
 
 def _runs() -> list[tuple[str, str, dict]]:
-    """Mode off of each of this pack's samplers before the others; no stock sampler that is the twin of one."""
+    """The runs, with mode off of each of this pack's samplers before the other modes.
+
+    Stock samplers that are a twin of one of them are left out.
+    """
     done = {_twin(sampler) for sampler in erk_samplers()}
     return runs(MODES, [sampler for sampler in PEERS if sampler not in done])

@@ -1,4 +1,4 @@
-"""PHOTOGRAPHS.md with its plot, from the rows; and the sheets of pictures."""
+"""Writes PHOTOGRAPHS.md and its plot from the rows, and the sheets of pictures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .measure import FAMILY, GUIDANCE, PEERS, SCHEDULES, SHOWN_BUDGETS, SHOWN_GU
 
 METRICS = {"error": "error", "features": "Frechet", "patches": "sliced Wasserstein"}
 BOUND = 1.05
-"""A cell above this ratio is listed."""
+"""Cells above this ratio are listed."""
 
 
 def write(made: list[Row], flat_share: float, samples: int, folder: Path, sentence: str) -> list[Path]:
-    """The page and the plot into a folder. Returns their paths."""
+    """Write the page and the plot into a folder. Returns their paths."""
     paths = [folder / "PHOTOGRAPHS.md", folder / "photographs_ratio.png"]
     write_page(paths[0], page(made, flat_share, samples, sentence))
     points = [
@@ -37,45 +37,48 @@ def page(made: list[Row], flat_share: float, samples: int, sentence: str) -> lis
     return [
         "# Photographs",
         "",
-        f"{sentence} The network: a U-Net of {edm.weights(denoiser):,} weights, trained by `python -m "
-        f"bench.make.photographs` on 32 x 32 crops of {crops.CLASSES} photographs, the photograph being the class; "
-        f"{samples} samples a run.",
+        f"{sentence} The network is a U-Net with {edm.weights(denoiser):,} weights. It is trained by `python -m "
+        f"bench.make.photographs` on 32 x 32 crops of {crops.CLASSES} photographs. The class of a crop is its "
+        f"photograph. Each run has {samples} samples.",
         "",
         f"The photographs are in the wheels of scikit-image {crops.SCIKIT_IMAGE.version} (astronaut, Chelsea the cat, "
-        f"coffee, rocket, "
-        "Middlebury's motorcycle, Hubble's deep field) and of scikit-learn (China by danielbuechele, a flower "
-        "by vultilion, both CC BY 2.0); none is in this repository.",
+        "coffee, rocket, Middlebury's motorcycle, Hubble's deep field) and of scikit-learn (China by danielbuechele, a "
+        "flower by vultilion, both CC BY 2.0). This repository contains none of them.",
         "",
-        "- Error: mean RMS distance to the converged solution of the sampling ODE, CFG included. "
+        "- Error: the mean RMS distance to the converged solution of the sampling ODE, including CFG. "
         "Pixels are in [-1, 1].",
-        "- Frechet: squared Frechet distance to 4000 held-out crops, cut at scales that training never saw, in the "
-        "feature space of a classifier of the photographs.",
-        f"- Sliced Wasserstein: distance of {PATCH} x {PATCH} patches to those of 1000 of these crops.",
-        f"- Noise: in flat places, what a pixel departs from its 3 x 3 mean (RMS), over the same of the converged "
-        f"picture. A place is flat where the converged picture departs by less than {FLAT:g} within two pixels: "
-        f"{percent(flat_share)} of the pixels.",
-        f"- Made worse: share of samples whose error grew by more than {WORSE_BY:.1%} over that with mode off.",
+        "- Frechet: the squared Frechet distance to 4000 held-out crops in the feature space of a classifier of the "
+        "photographs. These crops are cut at scales that training never saw.",
+        f"- Sliced Wasserstein: the distance of {PATCH} x {PATCH} patches to those of 1000 of these crops.",
+        "- Noise: the RMS difference of a pixel in flat places from its 3 x 3 mean, divided by that of the converged "
+        f"picture. A place is flat if the converged picture differs by less than {FLAT:g} from that mean within two "
+        f"pixels. {percent(flat_share)} of the pixels are flat.",
+        f"- Made worse: the share of samples whose error grew by more than {WORSE_BY:.1%} compared with mode off.",
         "",
-        "Ratios are calibrated over off, same solver, equal calls; their means over solvers are geometric. Less is "
-        "better.",
+        "Ratios are calibrated divided by off, for the same solver at equal calls. Their means over solvers are "
+        "geometric. Less is better.",
         "",
         "![ratio](photographs_ratio.png)",
         "",
-        *_by_model(made, f"Against the same solver with guidance off, {first} calls", lambda row: row.budget == first),
+        *_by_model(
+            made, f"Compared with the same solver with guidance off, {first} calls", lambda row: row.budget == first
+        ),
         *_by_model(made, "The same, all numbers of calls", lambda _: True),
         *_by_solver(made, first),
         *_above(made),
         *_against_stock(made),
         "## Pictures",
         "",
-        f"From the same noises, at {' and '.join(map(str, SHOWN_BUDGETS))} calls; a class a column.",
+        f"From the same initial noise, at {' and '.join(map(str, SHOWN_BUDGETS))} calls, with one column for each "
+        "class.",
         "",
         *(line for kind in SCHEDULES for line in (f"![{FAMILY[kind]}](photographs_{kind}.png)", "")),
         "## All runs",
         "",
-        "Per cell: error / Frechet / sliced Wasserstein / noise.",
+        "Each cell shows: error / Frechet / sliced Wasserstein / noise.",
         "",
-        f"As many other held-out crops: Frechet {data.features:.3g}, sliced Wasserstein {data.patches:.3g}.",
+        f"For comparison, equally many other held-out crops have: Frechet {data.features:.3g}, sliced Wasserstein "
+        f"{data.patches:.3g}.",
         "",
         *_details(made),
     ]
@@ -168,7 +171,7 @@ def _against_stock(made: list[Row]) -> list[str]:
     return [
         "## Against ComfyUI's samplers",
         "",
-        f"The least error of this pack's samplers, calibrated, against the least of {', '.join(PEERS)}, "
+        f"The smallest error of this pack's samplers, calibrated, is compared with the smallest of {', '.join(PEERS)}, "
         "at equal calls.",
         "",
         *table(("", "ours", "stock", "ratio"), body),
@@ -202,7 +205,7 @@ def _values(row: Row) -> str:
 
 
 def write_sheets(sheets: Sheets, folder: Path) -> list[Path]:
-    """For each kind of model, the same noises through several samplers, a class a column."""
+    """For each kind of model, draw the samples of several samplers from the same noise, one column for each class."""
     columns = [f"CFG {cfg:g}" for cfg in SHOWN_GUIDANCE]
     paths = []
     for kind in SCHEDULES:

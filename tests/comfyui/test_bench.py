@@ -40,12 +40,12 @@ def test_the_committed_pages_are_of_the_committed_rows():
 
 
 def test_a_page_without_rows_says_what_makes_them(tmp_path):
-    with pytest.raises(SystemExit, match=r"none\.csv has no rows: the same command without --report"):
+    with pytest.raises(SystemExit, match=r"none\.csv has no rows: run the same command without --report"):
         rows.need(tmp_path / "none.csv", Row)
     record = tmp_path / "none.json"
     environment.record(record, "python -m bench.none", seen=0.25)
     assert environment.told(record, "seen") == 0.25
-    with pytest.raises(SystemExit, match=r"none\.json does not tell share"):
+    with pytest.raises(SystemExit, match=r"none\.json does not have share"):
         environment.told(record, "share")
 
 

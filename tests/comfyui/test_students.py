@@ -128,5 +128,5 @@ class TestTheTables:
             [row for n in range(30) for row in (self.row("off", 0.2, n), self.row("calibrated", 0.211 + 0.01 * n, n))]
         )
         text = comparison.losses(made, lambda row: row.kind)
-        assert text[0] == "## Cells where calibrated errs more: 30 of 30, 29 above 1.1"
+        assert text[0] == "## Cells in which calibrated has the larger error: 30 of 30, 29 above 1.1"
         assert sum(line.startswith("| set, eps,") for line in text) == 30
