@@ -182,15 +182,16 @@ def _mean(usable: Sequence[Compared], chosen: Chosen) -> str:
     return f"{statistics.geometric_mean(ratios):.2f}" if ratios else "-"
 
 
-def _guided_modes() -> list[str]:
-    return [mode for mode in modes() if mode != "off"]
+def _guided_modes(usable: Sequence[Compared]) -> list[str]:
+    """The modes that were run, without off. A mode may be newer than the rows."""
+    return [mode for mode in modes() if any(c.row.mode == mode for c in usable)]
 
 
 def _by_guidance(measured: Sequence[Row], usable: Sequence[Compared]) -> list[str]:
     lines = []
     for combination in dict.fromkeys(row.combination for row in measured):
         cells = []
-        for mode in _guided_modes():
+        for mode in _guided_modes(usable):
             here = [c for c in usable if (c.row.combination, c.row.mode) == (combination, mode)]
             cells += [_mean(here, lambda row, kind=kind: row.kind == kind) for kind in KINDS]
             worst = max((c.ratio for c in here), default=math.nan)
@@ -200,7 +201,7 @@ def _by_guidance(measured: Sequence[Row], usable: Sequence[Compared]) -> list[st
             )
         lines.append((combination, *cells))
     columns = ("sigma-space", "flow", "worst cell", f"cells above {WORSE}")
-    return table(("guidance", *(f"`{mode}` {column}" for mode in _guided_modes() for column in columns)), lines)
+    return table(("guidance", *(f"`{mode}` {column}" for mode in _guided_modes(usable) for column in columns)), lines)
 
 
 def _by_guidance_and_solver(usable: Sequence[Compared], solvers: Sequence[str]) -> list[str]:
@@ -220,11 +221,11 @@ def _by_solver_and_calls(usable: Sequence[Compared], solvers: Sequence[str]) -> 
     for sampler in solvers:
         for budget in BUDGETS:
             means = []
-            for mode in _guided_modes():
+            for mode in _guided_modes(usable):
                 wanted = (sampler, budget, mode)
                 means.append(_mean(usable, lambda row, wanted=wanted: (row.sampler, row.budget, row.mode) == wanted))
             lines.append((sampler, budget, *means))
-    return table(("solver", "calls", *(f"`{mode}`" for mode in _guided_modes())), lines)
+    return table(("solver", "calls", *(f"`{mode}`" for mode in _guided_modes(usable))), lines)
 
 
 def _losses(usable: Sequence[Compared]) -> list[str]:

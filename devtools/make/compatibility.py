@@ -65,8 +65,8 @@ SECTIONS = {
 def tell(section: str, key: str, row: dict[str, Any]) -> None:
     """Record a row, or check that the record claims no more than was seen. Raises AssertionError if it does.
 
-    The short selection of tests may run fewer solvers than are recorded, and it records nothing. A solver that is newer
-    than the record is missing there.
+    The short selection of tests may run fewer solvers than are recorded, and it records nothing. A solver or a mode
+    that is newer than the record is missing there.
     """
     row, long = json.loads(json.dumps(row)), os.environ.get("ERK_GUID_LONG") == "1"
     if os.environ.get("ERK_GUID_RECORD") == "1":
@@ -80,6 +80,8 @@ def tell(section: str, key: str, row: dict[str, Any]) -> None:
     recorded = load().get("rows", {}).get(section, {}).get(key)
     if recorded is not None and (not long or set(recorded["solvers"]) <= set(row["solvers"])):
         row["solvers"] = recorded["solvers"]
+    if recorded is not None and set(recorded["modes"]) <= set(row["modes"]):
+        row["modes"] = recorded["modes"]
     assert recorded == row, (
         f"docs/compatibility.json says {recorded} about {section}/{key}, but {row} was seen: record and render it "
         "again."

@@ -115,9 +115,10 @@ def test_a_trace_holds_the_newest_run_only_and_is_json():
     run(bent, x, schedule(erk.SIGMA_SPACE, 5), "deis", erk.SIGMA_SPACE, "off", trace=trace)
     data = json.loads(trace.to_json())
     assert data["run"] == {
-        "solver": "deis", "mode": "off", "model": "sigma-space", "w_stiff": None, "w_con": None,
+        "solver": "deis", "mode": "off", "model": "sigma-space", **dict.fromkeys(erk.SETTINGS),
         "sigmas": pytest.approx(schedule(erk.SIGMA_SPACE, 5).tolist()),
     }  # fmt: skip
+    assert {"w_stiff", "w_con"} <= data["run"].keys()
     assert [step["index"] for step in data["steps"]] == list(range(5))
     assert data["steps"][0]["stiffness"] == [None, None]
     assert all(value > 0 for step in data["steps"][1:] for value in step["stiffness"])

@@ -72,7 +72,7 @@ def assert_tells(messages: list[dict[str, Any]], trace: dict[str, Any]) -> None:
         assert message["steps"] == len(trace["run"]["sigmas"]) - 1
         assert [message[name] for name in ("solver", "mode")] == [trace["run"][name] for name in ("solver", "mode")]
         assert message["settings"] == {
-            name: trace["run"][name] for name in ("w_stiff", "w_con") if trace["run"][name] is not None
+            name: trace["run"][name] for name in erk.SETTINGS if trace["run"][name] is not None
         }
 
 

@@ -139,7 +139,9 @@ def test_split_schedule(model_server, kind):
     runs.graph["split"] = node("SplitSigmas", sigmas=["sigmas", 0], step=8)
     for solver in SOLVERS:
         for mode in MODES:
-            sampler = erk_sampler(solver, mode)
+            # The paper's presets depend on the number of steps, so a run and its pieces need the same strengths.
+            strengths = {"strengths": "custom", "w_stiff": 0.75, "w_con": 0.3} if mode == "paper" else {}
+            sampler = erk_sampler(solver, mode, **strengths)
             runs.sample(f"{solver}_{mode}_whole", sampler, **DEMO)
             runs.sample(f"{solver}_{mode}_first", sampler, **DEMO, sigmas=["split", 0])
             runs.sample(
