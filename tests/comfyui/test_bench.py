@@ -31,7 +31,7 @@ def test_calibrated_beats_off_by_far_over_all_solvers(ratios, kind, bound):
     assert statistics.geometric_mean(ratio for (_, of), ratio in ratios.items() if of == kind) < bound
 
 
-def test_the_committed_pages_are_of_the_committed_rows():
+def test_the_committed_pages_come_from_the_committed_rows():
     record = {name: environment.sentence(RESULTS / f"{name}.json") for name in ("accuracy", "ablation")}
     made = tables.page(page.page(rows.need(RESULTS / "accuracy.csv", Row), record["accuracy"]))
     assert made == (RESULTS / "ACCURACY.md").read_text()

@@ -38,7 +38,7 @@ def test_need():
     assert need(law(2), ours, 10) is None
 
 
-def test_a_loss_is_as_large_as_it_is():
+def test_a_loss_has_its_true_size():
     """Theirs at 8 calls is as good as ours at 20. So the answer is 0.4 for any number of our calls."""
     theirs = [(calls, error * (20 / 8) ** -3) for calls, error in law(3)]
     for calls in (8, 12, 16):
@@ -93,7 +93,7 @@ def test_the_report(tmp_path, capsys):
     assert (tmp_path / "out" / "calls_saved.png").stat().st_size > 10_000
 
 
-def test_nothing_to_report_is_said(tmp_path, capsys):
+def test_it_says_so_if_there_is_nothing_to_report(tmp_path, capsys):
     write(tmp_path / "rows.csv", CURVES[2:4])
     assert calls_saved.main(["--input", str(tmp_path / "rows.csv"), "--output", str(tmp_path)]) == 1
     assert "No rows of erk_abm" in capsys.readouterr().err

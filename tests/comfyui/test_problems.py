@@ -123,7 +123,7 @@ def test_the_reference_solves_what_comfyui_samples(name, kind):
         )
 
 
-def test_a_negative_is_another_class():
+def test_the_negative_prompt_is_another_class():
     what = problem("digits-negative")
     assert what.negative_condition(3).argmax(1).tolist() == [1, 2, 3] and what.condition(3).argmax(1).tolist() == [
         0,
@@ -145,7 +145,7 @@ def test_rounded_models_are_rounded_and_their_reference_is_not(kind):
     assert 0 < error.max() <= sigma * 2**-8 * output.abs().max()
 
 
-def test_a_jump_costs_the_reference_no_order():
+def test_a_jump_does_not_lower_the_order_of_the_reference():
     """Gaussian data whose S changes at 0.7. On it, x is proportional to sqrt(S^2 + sigma^2)."""
 
     def denoise(x, sigma):
@@ -160,7 +160,7 @@ def test_a_jump_costs_the_reference_no_order():
 
 
 @pytest.mark.parametrize("flow", [False, True])
-def test_ends_that_are_known(flow):
+def test_a_known_end_point_is_found(flow):
     """On a sphere the ODE moves along rays."""
     sigma = 1.0 if flow else 14.6
     what = problem("sphere-3")
@@ -185,5 +185,5 @@ def test_line_art_ends_on_its_pictures():
     ("name", "deviation"),
     [("sphere-64", 1.0), ("sphere-3", 1.0), ("even-colour", 0.8), ("gratings", 0.7), ("grating", 0.0)],
 )
-def test_how_wide_the_data_is(name, deviation):
+def test_the_deviation_of_the_data(name, deviation):
     assert problem(name).distribution.deviation == pytest.approx(deviation)

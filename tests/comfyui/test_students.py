@@ -76,7 +76,7 @@ def test_between_two_levels_the_output_is_that_of_the_upper_one():
     assert rms(student.predict(x, 0.5, False) - ConsistencyStudent(what, False).predict(x, 0.5, False)).max() < 1e-12
 
 
-def test_what_no_student_is_asked_is_refused():
+def test_wrong_levels_for_a_student_are_refused():
     what = problem("spiral-0.10")
     with pytest.raises(ValueError, match="fall to 0"):
         EulerStudent(what, False, torch.tensor([1.0, 2.0, 0.0]))
@@ -110,7 +110,7 @@ class TestTheTables:
             "set", "eps", "karras", budget, "erk_abm", mode, 8, 8, mean, mean, mean, 0.5, math.nan, 4, 1.0, 1e-6, 0.1
         )
 
-    def test_a_solved_cell_is_in_no_mean_and_is_told(self):
+    def test_a_solved_cell_is_in_no_mean_but_is_reported(self):
         made = comparison.compare(
             [
                 self.row("off", 0.2, 8), self.row("calibrated", 0.1, 8), self.row("off", 0.2, 16),

@@ -98,7 +98,7 @@ def test_claims_are_exact_on_a_gaussian(solver, scale, process, shape, trusting)
 
 @BOTH
 @CORRECTED
-def test_claims_are_exact_where_each_band_has_a_variance_of_its_own(name, process, trusting):
+def test_claims_are_exact_if_each_band_has_its_own_variance(name, process, trusting):
     """A Gaussian whose variance falls with the frequency, so that one number is not enough."""
     x = start((2, 2, 8, 8), process)
     spectrum = spectrum_of(x)
@@ -154,11 +154,11 @@ class TestAgreement:
         [(1.0, 1.0), (0.3, 0.3), (0.0, 0.0), (-1.0, 0.0), (2.0, 1.0), (8.0, 0.5), (math.nan, 0.0)],
     )
     @pytest.mark.parametrize("last", [False, True])
-    def test_the_error_found_is_a_multiple_of_the_claim(self, factor, expected, last):
+    def test_the_measured_error_is_a_multiple_of_the_claim(self, factor, expected, last):
         claimed = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
         assert torch.allclose(self.trust(factor * claimed, claimed, last), torch.full((2,), expected), atol=1e-6)
 
-    def test_the_last_step_is_believed_by_no_more_than_the_share_that_its_model_explains(self):
+    def test_the_last_step_is_trusted_no_more_than_its_model_explains(self):
         claimed, other = (torch.randn(1, 64, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
         found = 1.4 * (claimed + other)  # half of <e, e> is the claim's
         assert float(self.trust(found, claimed)) == 1
@@ -171,7 +171,7 @@ class TestAgreement:
         trust = self.trust(torch.cat([claimed[:1], -claimed[1:]]), claimed)
         assert trust.tolist() == pytest.approx([1.0, 0.0])
 
-    def test_nothing_claimed_earns_nothing(self):
+    def test_without_a_claim_there_is_no_trust(self):
         zero = torch.zeros(1, 1, 8, 8)
         assert (self.trust(zero, zero) == 0).all() and (self.trust(zero + 1, zero) == 0).all()
 
@@ -245,7 +245,7 @@ def test_a_run_that_has_left_its_trajectory_goes_on_with_plain_steps(name, proce
 
 @BOTH
 @SOLVERS
-def test_what_is_kept_outside_a_mask_tells_nothing(name, process):
+def test_the_kept_part_outside_a_mask_is_no_evidence(name, process):
     """Inpainting: the sampled part depends on the model's output there, and not on the kept part's noise estimate."""
     region = torch.zeros(1, 1, 8, 8)
     region[..., :4] = 1
@@ -260,7 +260,7 @@ def test_what_is_kept_outside_a_mask_tells_nothing(name, process):
     assert torch.allclose(*results, rtol=1e-3, atol=1e-3) or name == "abm"
 
 
-def test_the_scale_told_is_the_whole_samples():
+def test_the_reported_scale_is_that_of_the_whole_sample():
     """It is not that of the first band, which has S = 3 here, while all others have 0.1."""
     x = start((2, 2, 16, 16), erk.SIGMA_SPACE)
     spectrum, trace = spectrum_of(x), erk.Trace()
@@ -446,7 +446,7 @@ def test_a_repeated_level_changes_nothing(name, process, at):
 @BOTH
 @pytest.mark.parametrize("mode", erk.MODES)
 @pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 1, 40)], ids=["image", "packed"])
-def test_whoever_looks_on_changes_nothing(name, process, mode, shape):
+def test_an_observer_changes_nothing(name, process, mode, shape):
     """Without an observer less of the past is kept, but the result is the same."""
     x, sigmas = start(shape, process), schedule(process, 8)
     assert torch.equal(
@@ -473,7 +473,7 @@ def test_large_latents_in_pieces(name, process, shape, piece, monkeypatch):
 
 
 @SOLVERS
-def test_runs_do_not_know_of_each_other(name):
+def test_runs_do_not_affect_each_other(name):
     guidance, process = Calibrated(), erk.SIGMA_SPACE
     solver, x, sigmas = erk.make_solver(name, process), start((1, 2, 8, 8), process), schedule(process, 8)
     first = erk.integrate(bent, x, sigmas, solver, guidance, process)
@@ -497,7 +497,7 @@ def test_inverting_then_sampling_returns(name, process):
 
 
 @BOTH
-def test_the_trace_tells_the_estimate(process):
+def test_the_trace_shows_the_estimate(process):
     trace, scale = erk.Trace(), 0.7
     x, sigmas = start((2, 3, 8, 8), process), schedule(process, 8)
     run(gaussian(process, scale), x, sigmas, "dpm_2", process, "calibrated", trace=trace)
@@ -548,7 +548,7 @@ class TestSpectrum:
         assert torch.allclose(spectrum.inverse(coefficients.clone(), in_place=True), x, atol=1e-5)
 
     @pytest.mark.parametrize("shape", SHAPES)
-    def test_coefficients_are_in_memory_of_their_own(self, shape):
+    def test_coefficients_have_their_own_memory(self, shape):
         """They are changed in place, but the latent and its drift must not change with them."""
         x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         before, spectrum = x.clone(), spectrum_of(x)
@@ -558,7 +558,7 @@ class TestSpectrum:
         assert torch.equal(x, before) and torch.allclose(latent, before, atol=1e-5)
 
     @pytest.mark.parametrize("shape", SHAPES)
-    def test_pieces_are_the_rows(self, shape):
+    def test_pieces_are_made_of_whole_rows_in_order(self, shape):
         """Each row is in one piece, in order. A piece holds whole samples or is part of one."""
         spectrum, channels = spectrum_of(torch.zeros(shape)), shape[1] if len(shape) > 2 else 1
         rows = [list(range(shape[0] * channels))[piece] for piece in spectrum.pieces]

@@ -282,7 +282,7 @@ def test_a_state_beyond_half_precision_is_brought_back_to_its_end():
     assert not finite(sample(replace(STATE_BEYOND, mode="off"))[0]).any(), "as with ComfyUI's own"
 
 
-def test_infinity_from_the_model_is_not_made_a_number():
+def test_infinity_from_the_model_stays_infinite():
     result, _ = sample(DRIFT_BEYOND, Spoiled(2, 1, math.inf, False))
     assert finite(result).tolist() == [True, False]
 

@@ -52,14 +52,14 @@ def observed_order(solver, process: erk.NoiseProcess, counts: tuple[int, int] = 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
 @pytest.mark.parametrize(("name", "max_order"), IN_EVERY_ORDER)
-def test_a_solver_has_the_order_it_says(name, max_order, process):
+def test_a_solver_has_the_order_that_it_declares(name, max_order, process):
     solver = erk.make_solver(name, process, max_order)
     counts = (256, 512) if max_order else (64, 128)  # one that looks back reaches its order later
     assert observed_order(solver, process, counts) == pytest.approx(solver.order, abs=0.25)
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
-def test_a_step_distilled_model_wants_euler(process):
+def test_a_step_distilled_model_needs_euler(process):
     """A model that is right after one Euler step from each level of its schedule to the next.
 
     A better solver has nothing to improve.
@@ -130,7 +130,7 @@ def test_half_log_snr_and_its_inverse(process):
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
 @pytest.mark.parametrize("mode", erk.MODES)
 @pytest.mark.parametrize("name", erk.SOLVERS)
-def test_a_solver_makes_the_calls_it_says_in_every_mode(name, mode, process):
+def test_a_solver_makes_as_many_calls_as_it_declares_in_every_mode(name, mode, process):
     model, calls = Counted(bent), 9 * erk.SOLVERS[name].calls + 1
     trace = erk.Trace()
     run(model, start((1, 2, 4), process), schedule(process, 10), name, process, mode, trace=trace)
@@ -249,7 +249,7 @@ class Remembering(ABM):
 
 
 @pytest.mark.parametrize("solver", [Peeking(), Remembering()], ids=lambda solver: solver.name)
-def test_one_that_looks_at_more_than_it_declares_is_found_out(solver, monkeypatch):
+def test_a_solver_that_uses_more_than_it_declares_is_detected(solver, monkeypatch):
     try:
         declared, everything = with_and_without_the_rest(monkeypatch, solver, erk.SIGMA_SPACE, "off")
     except RuntimeError:  # a state that was let go has no elements

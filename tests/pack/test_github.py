@@ -68,7 +68,7 @@ def test_issue_forms_are_well_formed(path):
 
 
 @pytest.mark.parametrize("name", ["1-bug", "2-picture"])
-def test_reports_are_asked_for_what_is_needed(name):
+def test_issue_forms_ask_for_what_is_needed(name):
     data = read(ROOT / ".github" / "ISSUE_TEMPLATE" / f"{name}.yml")
     text = " ".join(field["attributes"]["label"] + field["attributes"].get("description", "") for field in data["body"])
     for wanted in ("trace as JSON|traces of both runs as JSON", "ComfyUI", "Workflow", "[Vv]ersion"):

@@ -77,7 +77,7 @@ class TestLatent:
         assert message.endswith("use the demo model node's own latent output.")
         goes_on(model_server)
 
-    def test_wrong_channel_count_on_another_model_is_told_by_the_model(self, model_server):
+    def test_wrong_channel_count_on_another_model_is_reported_by_the_model(self, model_server):
         """Another model's message about its input is not changed. It appears on the node as it is."""
         graph = tiny(model_server, tiny_models.architecture("sd3"))
         graph["odd"] = node("ProbeLatent", shape="[1, 5, 8, 8]", scale=1.0)

@@ -46,7 +46,7 @@ def make(pack):
 
 
 class TestKeywords:
-    def test_cosmetic_ones_are_left_out_where_unknown(self, make):
+    def test_cosmetic_ones_are_left_out_if_unknown(self, make):
         assert make(OldInput, "steps", default=3, advanced=True).given == {
             "name": "steps",
             "default": 3,
@@ -55,7 +55,7 @@ class TestKeywords:
         schema = make(OldSchema, node_id="A", category="b", search_aliases=["c"], essentials_category="d")
         assert schema.given == {"node_id": "A", "category": "b"}
 
-    def test_and_used_where_known(self, make):
+    def test_cosmetic_ones_are_used_if_known(self, make):
         assert make(NewInput, "steps", advanced=True).given["advanced"] is True
 
     def test_any_other_unknown_keyword_is_an_error(self, make):
