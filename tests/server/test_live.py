@@ -83,7 +83,11 @@ class TestMessages:
         trace = erk.Trace()
         run(solver, mode, trace=trace, batch=batch)
         assert_tells(sent, trace.as_dict())
-        assert sum(message["stiffness"] is not None for message in sent) >= 4, "an off run is measured too"
+        measured = sum(message["stiffness"] is not None for message in sent)
+        # An off run is measured too. A rule may do without pairs, and then there is no stiffness. Calibrated has pairs
+        # if somebody observes the run.
+        pairs = getattr(pack_module("erk.guidance").GUIDANCES[mode], "pairs", True)
+        assert measured >= 4 if pairs else measured == 0
         json.dumps(sent, allow_nan=False)
         assert all(len(json.dumps(message)) < 700 for message in sent)
 
