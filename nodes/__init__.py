@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .convergence.node import ConvergenceTestERKGuid
 from .demo.model import DemoModelERKGuid
 from .ksampler import KSamplerAdvancedERKGuid, KSamplerERKGuid, SamplerERKGuid
 from .visualizer import StiffnessVisualizerERKGuid
@@ -14,5 +15,6 @@ class ERKGuidExtension(ComfyExtension):
             KSamplerAdvancedERKGuid,
             SamplerERKGuid,
             StiffnessVisualizerERKGuid,
+            ConvergenceTestERKGuid,
             DemoModelERKGuid,
         ]

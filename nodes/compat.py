@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import sys
 from typing import Any
 
 import comfy.model_management
+import comfy.sample
 import comfy.sd
 import torch
 from comfy_api.latest import io
@@ -68,3 +70,38 @@ def pixel_vae() -> Any:
     if importlib.util.find_spec("comfy.pixel_space_convert") is None:
         return PixelVAE()
     return comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)})
+
+
+def fix_empty_latent(model: Any, latent: dict[str, Any]) -> Tensor:
+    """The samples of a LATENT in the model's own channels and rank, as ComfyUI's samplers prepare them.
+
+    What a latent says of its own scale is heeded where this ComfyUI knows it (after 0.3.64).
+    """
+    known = inspect.signature(comfy.sample.fix_empty_latent_channels).parameters
+    scales = {name: latent.get(name) for name in known if name.startswith("downscale_ratio")}
+    return comfy.sample.fix_empty_latent_channels(model, latent["samples"], **scales)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device, or the host, ran out of memory: each backend says so in its own words."""
+    theirs = getattr(comfy.model_management, "is_oom", None)
+    if isinstance(error, MemoryError) or (theirs is not None and theirs(error)):
+        return True
+    words = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in words or "can't allocate memory" in words)
+
+
+def show_on_node(node: str | None, shown: Any) -> None:
+    """Show on a running node's page what is otherwise shown when the node returns: its `ui`, by ComfyUI's own message.
+
+    Nothing is done without a server, or where no page looks on.
+    """
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    if server is None or node is None or server.client_id is None:
+        return
+    from comfy_execution.progress import get_progress_state
+
+    progress = get_progress_state()
+    display = progress.dynprompt.get_display_node_id(node)
+    message = {"node": node, "display_node": display, "output": shown, "prompt_id": progress.prompt_id}
+    server.send_sync("executed", message, server.client_id)

@@ -20,6 +20,9 @@ SHOW = ("all", "erk", "off")
 _ENGLISH = "en"
 
 _VISUALIZER = "StiffnessVisualizerERKGuid"
+_CHARTLESS = "ConvergenceTestERKGuid"
+"""Makes many runs, and shows what they come to."""
+
 _TRACE_OUTPUT = 1
 """Index of the trace output, the same in every node that has one."""
 
@@ -52,7 +55,11 @@ def _connect(trace: erk.Trace | None) -> LiveView | None:
     if show == "off":
         return None
     origin = _origin(server, trace)
-    if origin is None or (show == "erk" and not origin.views and not str(origin.type).endswith("ERKGuid")):
+    if (
+        origin is None
+        or origin.type == _CHARTLESS
+        or (show == "erk" and not origin.views and not str(origin.type).endswith("ERKGuid"))
+    ):
         return None
     return LiveView(lambda data: server.send_sync(EVENT, data, client), origin)
 

@@ -99,7 +99,7 @@ class Panels(Sheet):
         drawn = [self._series(axes, i, run, quantity) for i, run in enumerate(self.runs)]
         self._x_axis(axes, share)
         if any((np.asarray(line.get_ydata()) > 0).any() for line in axes.lines):
-            _log_axis(axes.yaxis, axes.set_yscale)
+            log_axis(axes.yaxis, axes.set_yscale)
             if quantity.limit is not None:
                 self._limit(axes, quantity.limit)
             if quantity.foot is not None:
@@ -120,7 +120,7 @@ class Panels(Sheet):
         axes.axhline(limit, color=self.theme.high, linestyle=":", linewidth=1.4)
         axes.axhspan(limit, high, color=self.theme.high, alpha=0.1, linewidth=0, zorder=0.5)
         axes.set_ylim(low, high)
-        _log_axis(axes.yaxis, axes.set_yscale)
+        log_axis(axes.yaxis, axes.set_yscale)
 
     @staticmethod
     def _foot(axes: Axes, foot: float) -> None:
@@ -137,7 +137,7 @@ class Panels(Sheet):
                     transform=axes.get_xaxis_transform(), clip_on=False,
                 )  # fmt: skip
         axes.set_ylim(low, high)
-        _log_axis(axes.yaxis, axes.set_yscale)
+        log_axis(axes.yaxis, axes.set_yscale)
 
     def _reasons(self, axes: Axes, quantity: Quantity) -> None:
         """Say why there are no lines, if no run has any."""
@@ -219,7 +219,7 @@ class Panels(Sheet):
             margin = max((places.max() / places.min()) ** 0.04, 1.03)
             axes.set_xscale("log")
             axes.set_xlim(places.max() * margin, places.min() / margin)
-            _log_axis(axes.xaxis, axes.set_xscale, many=share > 0.6)
+            log_axis(axes.xaxis, axes.set_xscale, many=share > 0.6)
             return
         longest = max(self.runs, key=lambda run: len(run.steps))
         levels = [step.sigma for step in longest.steps]
@@ -251,7 +251,7 @@ class Panels(Sheet):
                 axes.axhline(
                     threshold, color=colour, linestyle=dashes, linewidth=1.4, zorder=2.5, gid=f"threshold/{number}"
                 )
-        _log_axis(axes.yaxis, axes.set_yscale)
+        log_axis(axes.yaxis, axes.set_yscale)
 
     def _scale_at_the_right(self, axes: Axes) -> None:
         """Draw the estimated S in the correction's panel, on its own axis."""
@@ -270,7 +270,7 @@ class Panels(Sheet):
         for side, spine in right.spines.items():
             spine.set_visible(side == "right")
             spine.set_color(theme.scale)
-        _log_axis(right.yaxis, right.set_yscale)
+        log_axis(right.yaxis, right.set_yscale)
 
 
 def _name(quantity: Quantity) -> str:
@@ -291,7 +291,7 @@ def _over_batch(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return least, median, greatest
 
 
-def _log_axis(axis: Axis, set_scale: Callable[..., None], many: bool = True) -> None:
+def log_axis(axis: Axis, set_scale: Callable[..., None], many: bool = True) -> None:
     """Label a logarithmic axis with plain numbers, and with at least a few of them however short it is."""
     set_scale("log", nonpositive="mask")
     low, high = sorted(axis.get_view_interval())

@@ -111,14 +111,24 @@ def save_runs(
 
     picture  the plot as the contents of a file, "png" or "svg"
 
-    All files get the same number, which no file has yet.
-
-    Raises ValueError for an invalid prefix, and OSError with a one-sentence message if a file cannot be written.
+    See :func:`save_files`.
     """
     if not FORMATS[kind]:
         return []
-    prefix = check_prefix(prefix)
+    check_prefix(prefix)  # before the plot is drawn again
     contents = {ending: _content(ending, runs, picture) for ending in FORMATS[kind]}
+    return save_files(contents, prefix, width, height, "trace")
+
+
+def save_files(contents: dict[str, bytes], prefix: str, width: int, height: int, what: str) -> list[ui.SavedResult]:
+    """Write a file for each ending, such as ".csv". Returns the files' entries for the page.
+
+    All files get the same number, which no file has yet. width and height fill in the prefix's placeholders; `what` is
+    named in the error.
+
+    Raises ValueError for an invalid prefix, and OSError with a one-sentence message if a file cannot be written.
+    """
+    prefix = check_prefix(prefix)
     output = folder_paths.get_output_directory()
     _require_inside(output, Path(output, prefix).parent)
     try:
@@ -127,7 +137,7 @@ def save_runs(
         names = _write(Path(folder), name, counter, contents)
     except OSError as error:
         raise OSError(
-            f"ERK-Guid: the trace could not be saved as {prefix!r} in ComfyUI's output folder "
+            f"ERK-Guid: the {what} could not be saved as {prefix!r} in ComfyUI's output folder "
             f"({error.strerror or error}): "
             "free that place or choose another filename_prefix."
         ) from error

@@ -203,6 +203,43 @@ class ProbeNoise:
         return (Noise(),)
 
 
+class ProbeTell:
+    """Tells what was counted under a name, once the node whose text is connected has run."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = CATEGORY, "tell", (), True
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"text": ("STRING", {"forceInput": True}), "name": ("STRING", {"default": ""})}}
+
+    @classmethod
+    def IS_CHANGED(cls, **_):  # noqa: N802
+        return float("nan")
+
+    def tell(self, text, name):
+        return {"ui": {"text": [text, json.dumps(_counts.get(name, {}))]}}
+
+
+class ProbeOutOfMemory:
+    """The model, out of memory in every run of so many steps."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = CATEGORY, "make", ("MODEL",)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"model": ("MODEL",), "steps": ("INT", {"default": 0})}}
+
+    def make(self, model, steps):
+        def failing(executor, x, timestep, model_options, seed):
+            if len(model_options["transformer_options"]["sample_sigmas"]) - 1 == steps:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate more than there is.")
+            return executor(x, timestep, model_options, seed)
+
+        model = model.clone()
+        model.add_wrapper(comfy.patcher_extension.WrappersMP.PREDICT_NOISE, failing)
+        return (model,)
+
+
 NODE_CLASS_MAPPINGS = {
     kind.__name__: kind
     for kind in (
@@ -214,5 +251,7 @@ NODE_CLASS_MAPPINGS = {
         ProbeBareWrapper,
         ProbeCompile,
         ProbeNoise,
+        ProbeTell,
+        ProbeOutOfMemory,
     )
 }

@@ -1,0 +1,1 @@
+"""How near each sampler comes to the converged picture, at equal model calls."""
