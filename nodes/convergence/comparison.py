@@ -140,9 +140,11 @@ def sentence(comparison: Comparison) -> str:
             beyond.setdefault(curve[-1][0], []).append(label)
         else:
             reached.append(f"{label} at {math.ceil(calls - 1e-9)}")
-    parts = [*reached, *(f"{_listed(labels)} at more than {most}" for most, labels in beyond.items())]
-    return f"{name} is as near as {' and as '.join(parts)}."
+    groups = [*reached, *(f"{_listed(labels)} at more than {most}" for most, labels in beyond.items())]
+    return f"{name} is as near as {_listed(groups)}."
 
 
 def _listed(parts: list[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    """As people list things; with a comma more where the last one is a list itself."""
+    *first, last = parts
+    return f"{', '.join(first)}{', and ' if ' and ' in last else ' and '}{last}" if first else last

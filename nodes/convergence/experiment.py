@@ -28,7 +28,11 @@ class Experiment:
     reference         calls of the long run, which is made with twice as many too; at least the largest budget
     schedule          of all runs but the long ones
     long_schedule     of these
+
+    progress  the bar over all runs, from :meth:`run` on
     """
+
+    progress: Progress
 
     def __init__(
         self, setting: Setting, entries: Sequence[Entry], budgets: Sequence[int], reference: int, schedule: Schedule,
@@ -48,7 +52,7 @@ class Experiment:
         order = sorted(range(len(self._rows)), key=lambda i: self._rows[i].plan.budget)
         plans = [self._half.plan, self._whole.plan, *(row.plan for row in self._rows)]
         to_do = [plan for plan in plans if plan.sigmas is not None and self._kept.get(plan.entry, plan.sigmas) is None]
-        progress = Progress(self._setting.model, sum(plan.calls for plan in to_do))
+        self.progress = progress = Progress(self._setting.model, sum(plan.calls for plan in to_do))
         self._half = self._made(self._half, progress)
         self._whole = self._made(self._whole, progress)
         for i in order:

@@ -8,16 +8,17 @@ import comfy.model_management
 import comfy.samplers
 import torch
 from comfy_api.latest import io, ui
+from PIL import Image
 
 from ..compat import SAMPLING, make, show_on_node
 from ..traces.saving import check_prefix, save_files
 from ..traces.style import THEMES
-from .comparison import Comparison, sentence
+from .comparison import sentence
 from .entries import read_calls, read_entries
 from .experiment import Experiment
 from .grid import draw_grid
 from .keeping import kept_for
-from .pictures import as_image, picture_of
+from .pictures import as_image, picture_of, stacked
 from .running import Setting
 from .schedules import given, given_to_the_end, scheduled
 from .table import as_csv, as_text
@@ -154,34 +155,41 @@ class ConvergenceTestERKGuid(io.ComfyNode):
         experiment = Experiment(setting, entries, budgets, reference, schedule, long_schedule, kept)
         settings = {"scheduler": scheduler if sigmas is None else "replaced by sigmas", "cfg": cfg, "seed": seed}
 
-        def told(comparison: Comparison) -> io.NodeOutput:
-            return _results(cls, comparison, setting, settings, vae, filename_prefix, theme)
+        def results() -> io.NodeOutput:
+            return _results(cls, experiment, setting, settings, vae, filename_prefix, theme)
 
         try:
-            comparison = experiment.run()
+            experiment.run()
         except comfy.model_management.InterruptProcessingException:
             # ComfyUI drops what an interrupted node returns, so it is shown and saved here; then the prompt ends.
-            show_on_node(node, told(experiment.comparison).ui)
+            show_on_node(node, results().ui)
             raise
-        return told(comparison)
+        return results()
 
 
 def _results(
-    cls: type[io.ComfyNode], comparison: Comparison, setting: Setting, settings: dict[str, Any], vae: Any, prefix: str,
+    cls: type[io.ComfyNode], experiment: Experiment, setting: Setting, settings: dict[str, Any], vae: Any, prefix: str,
     theme: str,
 ) -> io.NodeOutput:  # fmt: skip
     """Plot, grid, table and sentence, the first two shown on the node, and the table saved."""
     from . import figure
 
+    comparison = experiment.comparison
     said = sentence(comparison)
-    batch = setting.samples.shape[0] if not setting.samples.is_nested else setting.samples.unbind()[0].shape[0]
-    about = ", ".join([
-        f"scheduler {settings['scheduler']}", f"cfg {settings['cfg']:g}", f"seed {settings['seed']}", *([f"median of {batch} pictures"] if batch > 1 else []),
-        f"converged: {comparison.reference.plan.entry.label} with {comparison.reference.calls} calls",
-    ])  # fmt: skip
+    batch = (setting.samples.unbind()[0] if setting.samples.is_nested else setting.samples).shape[0]
+    reference = comparison.reference
+    parts = [
+        f"scheduler {settings['scheduler']}",
+        f"cfg {settings['cfg']:g}",
+        f"seed {settings['seed']}",
+        *([f"median of {batch} pictures"] if batch > 1 else []),
+        f"converged: {reference.plan.entry.label} with {reference.calls} calls",
+    ]
+    about = ", ".join(parts)
     title = said if comparison.complete else f"Stopped before all was run. {said}"
-    plot = torch.from_numpy(figure.plot(comparison, title, about, theme)).float().div(255).unsqueeze(0)
-    grid = as_image(draw_grid(comparison, title, lambda latent: picture_of(latent, setting.model, vae), theme))
+    plot = Image.fromarray(figure.plot(comparison, title, about, theme))
+    grid = draw_grid(comparison, title, lambda latent: picture_of(latent, setting.model, vae), theme)
+    experiment.progress.end_with(plot if comparison.complete else stacked(plot, grid))
     text = as_text(comparison, said)
     files = save_files(
         {".txt": f"{text}\n".encode(), ".csv": as_csv(comparison, settings).encode()},
@@ -190,6 +198,6 @@ def _results(
         figure.HEIGHT,
         "table",
     )
-    shown = ui.PreviewImage(plot, cls=cls).as_dict()
-    shown["images"] = [*shown["images"], *ui.PreviewImage(grid, cls=cls).as_dict()["images"]]
-    return io.NodeOutput(plot, grid, text, said, ui={**shown, "files": files, "text": [said, text]})
+    images = [as_image(picture) for picture in (plot, grid)]
+    shown = [file for image in images for file in ui.PreviewImage(image, cls=cls).as_dict()["images"]]
+    return io.NodeOutput(*images, text, said, ui={"images": shown, "files": files, "text": [said, text]})

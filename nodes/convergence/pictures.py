@@ -66,6 +66,18 @@ def _previewed(latent: Tensor, latent_format: Any) -> Tensor | None:
     return (rgb + (0 if bias is None else torch.tensor(bias, dtype=x.dtype)) + 1) / 2
 
 
-def as_image(*pictures: Image.Image) -> Tensor:
-    """Pictures of one size as an IMAGE, [B, H, W, 3] in 0..1."""
-    return torch.from_numpy(np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])).float().div(255)
+def stacked(*pictures: Image.Image) -> Image.Image:
+    """One below the other, all as wide as the first."""
+    width = pictures[0].width
+    parts = [picture.resize((width, round(picture.height * width / picture.width))) for picture in pictures]
+    sheet = Image.new("RGB", (width, sum(part.height for part in parts)))
+    y = 0
+    for part in parts:
+        sheet.paste(part, (0, y))
+        y += part.height
+    return sheet
+
+
+def as_image(picture: Image.Image) -> Tensor:
+    """As an IMAGE, [1, H, W, 3] in 0..1."""
+    return torch.from_numpy(np.asarray(picture.convert("RGB")).copy()).float().div(255).unsqueeze(0)

@@ -12,6 +12,7 @@ import comfy.model_management
 import comfy.sample
 import comfy.utils
 import latent_preview
+from PIL import Image
 from torch import Tensor
 
 from ..compat import fix_empty_latent, is_out_of_memory
@@ -129,3 +130,8 @@ class Progress:
         """A run is over that was planned with so many calls."""
         self._done, self._here = self._done + calls, 0
         self._bar.update_absolute(self._done)
+
+    def end_with(self, picture: Image.Image) -> None:
+        """ComfyUI's page keeps the last preview in front of what a node returns: let that be what came of it all."""
+        if self._previewer is not None:
+            self._bar.update_absolute(self._bar.current, preview=("PNG", picture, None))
