@@ -6,6 +6,7 @@ COMFYUI_PATH must be set. Everything is sampled here with the demo model, throug
 from __future__ import annotations
 
 import sys
+import tempfile
 from importlib import import_module
 from typing import Any
 
@@ -19,6 +20,7 @@ def main() -> int:
     pack = load_pack()
     import comfy.sample
     import comfy.samplers
+    import folder_paths
     import numpy as np
     import torch
     from PIL import Image, ImageDraw
@@ -65,6 +67,21 @@ def main() -> int:
         canvas.save(FOLDER / name, quality=88)
         print((FOLDER / name).relative_to(ROOT))
 
+    def convergence(path: Any) -> None:
+        """Run the Convergence Test as its example workflow has it."""
+        node = import_module(f"{pack.__name__}.nodes.convergence.node").ConvergenceTestERKGuid
+        inputs = {one.id: one.default for one in node.define_schema().inputs if hasattr(one, "default")}
+        inputs |= {"seed": 7, "cfg": 3.0, "scheduler": "beta", "filename_prefix": "convergence"}
+        inputs |= {"positive": demo.class_conditioning("arcs"), "negative": demo.class_conditioning("everything")}
+        latent = {"samples": torch.zeros((4, 3, 128, 128))}
+        with tempfile.TemporaryDirectory() as scratch:
+            folder_paths.set_output_directory(scratch)
+            folder_paths.set_temp_directory(scratch)
+            inputs |= {"model": demo.build_demo_model("flow"), "latent_image": latent, "sigmas": None, "vae": None}
+            image = node.execute(**inputs).args[0]
+        Image.fromarray((image[0] * 255).byte().numpy()).quantize(128).save(path, optimize=True)
+        print(path.relative_to(ROOT))
+
     FOLDER.mkdir(exist_ok=True)
     _, shown = sample("erk_heun", 16)
     chart(ROOT / "docs" / "images" / "stiffness.png", [shown], size=(1120, 800))
@@ -94,6 +111,7 @@ def main() -> int:
             "converged": exact,
         },
     )
+    convergence(FOLDER / "convergence.png")
     kinds = [*pack_module("nodes.demo.pictures").CLASSES, "everything"]
     sheet(
         "demo_pictures.jpg",

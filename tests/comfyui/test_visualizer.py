@@ -736,6 +736,7 @@ NODES = [
     "KSamplerAdvancedERKGuid",
     "SamplerERKGuid",
     "StiffnessVisualizerERKGuid",
+    "ConvergenceTestERKGuid",
     "DemoModelERKGuid",
 ]
 FURTHER_SETTINGS = [name for name in erk.SETTINGS if name not in ("w_stiff", "w_con")]

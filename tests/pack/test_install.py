@@ -28,6 +28,7 @@ NODES = {
     "KSamplerAdvancedERKGuid",
     "SamplerERKGuid",
     "StiffnessVisualizerERKGuid",
+    "ConvergenceTestERKGuid",
     "DemoModelERKGuid",
 }
 ADDRESS = "https://github.com/erk-guid/ComfyUI-ERK-Guid"

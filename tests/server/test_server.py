@@ -19,6 +19,7 @@ NODES = [
     "KSamplerAdvancedERKGuid",
     "SamplerERKGuid",
     "StiffnessVisualizerERKGuid",
+    "ConvergenceTestERKGuid",
     "DemoModelERKGuid",
 ]
 SOLVERS = list(erk.SOLVERS)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from . import (
     autoguidance,
     comparison,
+    convergence,
+    convergence_flux,
+    convergence_sdxl,
     custom_sampling,
     demo,
     flux,
@@ -20,8 +23,8 @@ from . import (
 )
 
 ALL = (
-    demo, custom_sampling, comparison, image_to_image, inpainting, sd15, sdxl, sd35, flux,
-    qwen_image, z_image, pixart, wan, autoguidance,
+    demo, convergence, custom_sampling, comparison, image_to_image, inpainting, sd15, sdxl, sd35, flux,
+    qwen_image, z_image, pixart, wan, autoguidance, convergence_sdxl, convergence_flux,
 )  # fmt: skip
 
 WORKFLOWS = tuple(module.WORKFLOW for module in ALL)

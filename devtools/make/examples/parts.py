@@ -152,30 +152,47 @@ def text_to_image(
 ) -> Workflow:
     """The graph that all text-to-image models share.
 
-    The nodes of `conditioning` come between the prompt and the sampler. If `negative` is None, the prompt itself is
-    zeroed and used instead.
+    The nodes of `conditioning` come between the prompt and the sampler. `negative` is :func:`prompt_nodes`'s.
     """
-    prompts = [encode_node("positive", prompt, "Prompt", clip)]
-    if negative is None:
-        prompts.append(
-            Node(
-                "negative",
-                "ConditioningZeroOut",
-                {"conditioning": ("positive", "CONDITIONING")},
-                title="No negative prompt",
-            )
-        )
-    else:
-        prompts.append(encode_node("negative", negative, "Negative prompt", clip))
     sampler = ksampler_node(
         "sampler", model, (positive, "CONDITIONING"), ("negative", "CONDITIONING"), (latent.key, "LATENT"), **sampling
     )
     return stacked(
         name, caption, note_group(text, note_height), frame("Model", NOTE, *loaders),
-        frame("Prompt and size", WIDE, *prompts, *conditioning, latent),
+        frame("Prompt and size", WIDE, *prompt_nodes(prompt, negative, clip), *conditioning, latent),
         frame("Sampling", SMALL + 20, sampler),
         frame("Result", WIDE, *(result or (decode_node(("sampler", "LATENT"), vae), save_node(name)))),
         frame("Stiffness", PLOT, plot_node(trace=("sampler", "trace"))),
+    )  # fmt: skip
+
+
+def prompt_nodes(prompt: str, negative: str | None, clip: tuple[str, str]) -> tuple[Node, Node]:
+    """The nodes "positive" and "negative". If `negative` is None, the prompt itself is zeroed and used instead."""
+    if negative is None:
+        wire = {"conditioning": ("positive", "CONDITIONING")}
+        without = Node("negative", "ConditioningZeroOut", wire, title="No negative prompt")
+    else:
+        without = encode_node("negative", negative, "Negative prompt", clip)
+    return encode_node("positive", prompt, "Prompt", clip), without
+
+
+def convergence_frames(
+    name: str, model: str, positive: tuple[str, str], negative: tuple[str, str], latent: tuple[str, str],
+    vae: tuple[str, str], **settings: Any,
+) -> tuple[Group, ...]:  # fmt: skip
+    """The Convergence Test and its results, saved and shown."""
+    wires = {"model": (model, "MODEL"), "positive": positive, "negative": negative, "latent_image": latent, "vae": vae}
+    return (
+        frame("Convergence Test", PLOT, Node("test", "ConvergenceTestERKGuid", {**wires, **settings})),
+        frame(
+            "The plot and all numbers", PLOT,
+            Node("save", "SaveImage", {"images": ("test", "plot"), "filename_prefix": f"{name}_plot"}, height=460),
+            Node("table", "PreviewAny", {"source": ("test", "table")}),
+        ),
+        frame(
+            "The pictures", 760,
+            Node("save_grid", "SaveImage", {"images": ("test", "grid"), "filename_prefix": f"{name}_grid"}, height=900),
+        ),
     )  # fmt: skip
 
 
