@@ -1,9 +1,4 @@
-"""What the benchmarks' learned denoisers share: preconditioning, noise levels, training, files.
-
-This is Karras et al. 2022 (EDM, table 1), written for x = alpha * data + sigma * noise. So one network works for
-sigma-space models (alpha = 1) and flow models (alpha = 1 - sigma). At equal sigma/alpha it gets exactly the same
-input and gives exactly the same output.
-"""
+"""What the benchmarks' learned denoisers share: the preconditioning of Karras et al. 2022, training, files."""
 
 from __future__ import annotations
 
@@ -18,6 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from devtools.inprocess import pack_module
+
 WEIGHTS = Path(__file__).parent / "weights"
 
 AVERAGE = 0.999
@@ -26,27 +23,9 @@ KEPT_EVERY = 250
 """Number of steps after which the state of a training is saved."""
 
 
-class Denoiser(nn.Module):
-    """D(x, sigma) around a network F that a subclass provides.
-
-    sigma_data  standard deviation of the data's pixels
-    """
-
-    def __init__(self, sigma_data: float) -> None:
-        super().__init__()
-        self.sigma_data = sigma_data
-
-    def network(self, x: Tensor, ratio: Tensor, condition: Tensor | None) -> Tensor:
-        """F of EDM. x [B, ...] has unit variance. ratio = sigma/alpha [B, 1] is infinite where a flow model starts."""
-        raise NotImplementedError
-
-    def forward(self, x: Tensor, sigma: Tensor, alpha: Tensor, condition: Tensor | None = None) -> Tensor:
-        """x [B, ...], sigma and alpha [B, 1], class weights [B, classes] or None -> the denoised data [B, ...]."""
-        ratio = sigma / alpha.clamp_min(1e-9)
-        sigma, alpha = (level.reshape(-1, *[1] * (x.ndim - 1)) for level in (sigma, alpha))
-        total = (alpha * self.sigma_data) ** 2 + sigma**2
-        network = self.network(x / total.sqrt(), ratio, condition)
-        return alpha * self.sigma_data**2 / total * x + sigma * self.sigma_data / total.sqrt() * network
+Denoiser = pack_module("nodes.demo.photographs").Preconditioned
+level_features = pack_module("nodes.demo.photographs").level_features
+"""The demo model has them too, and needs nothing of bench/."""
 
 
 class Model:
@@ -74,17 +53,6 @@ class Model:
         both = torch.cat([self.classes, torch.zeros_like(self.classes)])
         wanted, unconditional = self.predict(x.repeat(2, *[1] * (x.ndim - 1)), sigma, flow, both).chunk(2)
         return unconditional + self.cfg * (wanted - unconditional)
-
-
-def level_features(ratio: Tensor, frequencies: int) -> Tensor:
-    """Sines and cosines of the noise level, [B, 1] -> [B, 2 * frequencies].
-
-    They are smooth in sigma up to the start of a flow model, as in real models. A kink or a steep rise would reduce
-    every solver's order.
-    """
-    bounded = ratio / (1 + ratio / 20) + 1e-3
-    angle = bounded.log() * torch.logspace(-1.0, 0.5, frequencies, dtype=ratio.dtype)
-    return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 
 def noise_levels(count: int) -> Tensor:

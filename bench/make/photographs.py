@@ -47,14 +47,14 @@ def main() -> int:
 
     def keep(step: int, average: edm.Denoiser) -> None:
         if arguments.checkpoints is not None:
-            photo_network.save(average, classifier, arguments.checkpoints / f"{step:05d}.safetensors")
+            photo_network.save_denoiser(average, arguments.checkpoints / f"{step:05d}.safetensors")
             sheet(average, arguments.checkpoints / f"{step:05d}.png")
 
     average = edm.train(denoiser, _batch, arguments.steps, RATE, keep, resume)
     photo_network.save(average, classifier)
     print(
         f"denoiser {edm.weights(average):,} weights, classifier {edm.weights(classifier):,}: "
-        f"{photo_network.WEIGHTS.name}"
+        f"{photo_network.shipped.WEIGHTS.name}, {photo_network.WEIGHTS.name}"
     )
     return 0
 

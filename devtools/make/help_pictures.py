@@ -34,7 +34,7 @@ def main() -> int:
         seed: int = 7, part: tuple[int, int] | None = None, latent: Any = None,
     ) -> tuple[Any, Any]:  # fmt: skip
         """The latent and the trace of a run on the demo model, or of a part of one."""
-        model = demo.build_demo_model("eps")
+        model = demo.build_demo_model("eps", pictures)
         sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "karras", steps)
         trace = erk.Trace()
         options = {} if mode is None else {"mode": mode, "trace": trace}
@@ -43,7 +43,7 @@ def main() -> int:
         result = comfy.sample.sample_custom(
             model, noise, 3.0, comfy.samplers.ksampler(sampler, options),
             sigmas if part is None else sigmas[part[0] : part[1] + 1],
-            demo.class_conditioning(pictures), demo.class_conditioning("everything"),
+            demo.class_conditioning(pictures), demo.class_conditioning(demo.all_kinds(pictures)),
             empty if latent is None else latent,
             disable_pbar=True, seed=seed,
         )  # fmt: skip
@@ -56,14 +56,16 @@ def main() -> int:
         Image.fromarray(plot(labelled, title, what, axis, *size, theme)).save(path, optimize=True)
         print(path.relative_to(ROOT))
 
-    def sheet(name: str, columns: dict[str, Any], side: int = 192) -> None:
-        """Draw pictures side by side, each with its name above it."""
-        canvas = Image.new("RGB", (len(columns) * (side + 8) - 8, side + 22), "#1b1d21")
+    def sheet(name: str, pictures: dict[str, Any], side: int = 192, across: int = 3) -> None:
+        """Draw pictures side by side in rows, each with its name above it."""
+        rows = -(-len(pictures) // across)
+        canvas = Image.new("RGB", (across * (side + 8) - 8, rows * (side + 28) - 6), "#1b1d21")
         draw = ImageDraw.Draw(canvas)
-        for i, (label, latent) in enumerate(columns.items()):
+        for i, (label, latent) in enumerate(pictures.items()):
+            x, y = i % across * (side + 8), i // across * (side + 28)
             pixels = ((latent[0].movedim(0, -1).clamp(-1, 1) + 1) * 127.5).round().byte().numpy().astype(np.uint8)
-            canvas.paste(Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS), (i * (side + 8), 22))
-            draw.text((i * (side + 8) + 4, 5), label, fill="#e6e8eb")
+            canvas.paste(Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS), (x, y + 22))
+            draw.text((x + 4, y + 5), label, fill="#e6e8eb")
         canvas.save(FOLDER / name, quality=88)
         print((FOLDER / name).relative_to(ROOT))
 
@@ -112,12 +114,9 @@ def main() -> int:
         },
     )
     convergence(FOLDER / "convergence.png")
-    kinds = [*pack_module("nodes.demo.pictures").CLASSES, "everything"]
-    sheet(
-        "demo_pictures.jpg",
-        {kind: sample("erk_deis", 24, pictures=kind, batch=1, side=192)[0] for kind in kinds},
-        side=160,
-    )
+    kinds = {**dict.fromkeys(demo.MOSAICS, 192), **dict.fromkeys(demo.PHOTOGRAPHS, 96)}
+    shown = {name: sample("erk_abm", 24, pictures=name, batch=1, side=side)[0] for name, side in kinds.items()}
+    sheet("demo_pictures.jpg", shown, side=128, across=7)
     return 0
 
 

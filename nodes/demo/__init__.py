@@ -1,1 +1,1 @@
-"""A model that needs no download: the exact denoiser of mosaics that the pack draws itself."""
+"""Models that need no download: the exact denoiser of mosaics, and a small network of photographs."""

@@ -218,6 +218,54 @@ class TestDemoModel:
         assert mixture.membership[0, nearest].gt(0).all()
 
 
+class TestDemoPhotographs:
+    """The demo model's learned network."""
+
+    def test_kinds_are_one_network(self):
+        """At equal sigma/alpha, eps, v and flow models predict the same picture."""
+        picture = torch.randn((1, 3, 64, 64), generator=torch.Generator().manual_seed(0))
+        weights = demo.class_conditioning("temple")[0][0]
+        sigma, predictions = 0.75, []
+        for kind in ("eps", "v", "flow"):
+            model = demo.build_demo_model(kind, "temple").model
+            level = sigma / (1 + sigma) if kind == "flow" else sigma
+            x = (1 - level) * picture if kind == "flow" else picture
+            predictions.append(model._apply_model(x, torch.tensor([level]), c_crossattn=weights))
+        assert predictions[0].std() > 0.1
+        for other in predictions[1:]:
+            assert torch.allclose(predictions[0], other, atol=2e-5)
+
+    @pytest.mark.parametrize("side", [64, 96])
+    def test_it_draws_what_is_asked_for(self, side):
+        """The flower photograph is warm on green, the galaxies are nearly black, and neither is noise."""
+        shown = {}
+        for name in ("flower", "galaxies"):
+            model = demo.build_demo_model("eps", name)
+            noise = torch.randn((2, 3, side, side), generator=torch.Generator().manual_seed(1))
+            positive, negative = demo.class_conditioning(name), demo.class_conditioning("all photographs")
+            sampler = comfy.samplers.sampler_object("erk_abm")
+            shown[name] = comfy.sample.sample_custom(
+                model, noise, 2.0, sampler, sigmas_for(model, 16), positive, negative, torch.zeros_like(noise), seed=0,
+                disable_pbar=True,
+            )  # fmt: skip
+        assert shown["galaxies"].mean() < -0.7
+        red, _, blue = shown["flower"].mean(dim=(0, 2, 3))
+        assert red > blue + 0.2
+        smooth = torch.nn.functional.avg_pool2d(shown["flower"], 4)
+        assert smooth.std() > 0.6 * shown["flower"].std()
+
+    def test_conditioning_of_the_other_model_is_told(self):
+        """Mosaics have four classes, photographs eight."""
+        model = demo.build_demo_model("eps", "coffee")
+        with pytest.raises(ValueError, match="has 4 numbers a token, but must have 8: connect positive and negative"):
+            sample(model, "erk_heun", sigmas_for(model, 2), size=64)
+
+    def test_a_latent_of_another_shape_is_told(self):
+        model = demo.build_demo_model("eps", "coffee").model
+        with pytest.raises(ValueError, match=r"shape \(3, 36, 64\).*divisible by 8"):
+            model._apply_model(torch.zeros(1, 3, 36, 64), torch.ones(1))
+
+
 @KINDS
 @pytest.mark.parametrize("mode", erk.MODES)
 @pytest.mark.parametrize("name", NAMES)

@@ -78,7 +78,22 @@ CHOICES = {
     "theme": {"light", "dark"},
     "save": {"none", "CSV", "JSON", "both"},
     "kind": {"eps", "v", "flow"},
-    "pictures": {"arcs", "weave", "beads", "circuit", "everything"},
+    "pictures": {
+        "arcs",
+        "weave",
+        "beads",
+        "circuit",
+        "everything",
+        "portrait",
+        "cat",
+        "coffee",
+        "rocket",
+        "motorcycle",
+        "galaxies",
+        "temple",
+        "flower",
+        "all photographs",
+    },
 }
 
 
