@@ -22,7 +22,7 @@ from devtools.inprocess import load_pack, pack_module
 CALLS = (6, 8, 12, 16)
 """Numbers of calls of erk_abm, which makes one a step."""
 LADDER = (6, 8, 10, 12, 16, 20, 24, 32)
-"""Numbers of calls that dpmpp_2m is run with. Between them it is interpolated."""
+"""Numbers of calls that dpmpp_2m is run with, CALLS among them. Between them it is interpolated."""
 REFERENCE_STEPS = 64
 SCHEDULES = {"eps": "karras", "flow": "simple"}
 FAR = 0.3
@@ -95,6 +95,10 @@ class Runs:
             )
             if max(round(ratio, 2) for ratio in ratios) > 1:
                 lines.append("    " + _why_above_1(off, ours))
+            theirs = dict(peer)[calls]
+            if any(_mean(theirs, by) < _mean(ours, by) for by in _BOTH):
+                nearer = sum(a < b for a, b in zip(theirs, ours, strict=True))
+                lines.append(f"    At {calls} calls dpmpp_2m is nearer, in {nearer} of {len(ours)} pictures.")
         return lines
 
     @staticmethod

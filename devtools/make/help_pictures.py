@@ -73,13 +73,19 @@ def main() -> int:
         """Run the Convergence Test as its example workflow has it."""
         node = import_module(f"{pack.__name__}.nodes.convergence.node").ConvergenceTestERKGuid
         inputs = {one.id: one.default for one in node.define_schema().inputs if hasattr(one, "default")}
-        inputs |= {"seed": 7, "cfg": 3.0, "scheduler": "beta", "filename_prefix": "convergence"}
-        inputs |= {"positive": demo.class_conditioning("arcs"), "negative": demo.class_conditioning("everything")}
-        latent = {"samples": torch.zeros((4, 3, 128, 128))}
+        inputs |= {"seed": 3, "cfg": 2.0, "scheduler": "karras", "calls": "6, 8, 12, 16, 24"}
+        inputs |= {"positive": demo.class_conditioning("coffee"), "filename_prefix": "convergence"}
+        inputs |= {"negative": demo.class_conditioning(demo.all_kinds("coffee"))}
+        latent = {"samples": torch.zeros((4, 3, 96, 96))}
         with tempfile.TemporaryDirectory() as scratch:
             folder_paths.set_output_directory(scratch)
             folder_paths.set_temp_directory(scratch)
-            inputs |= {"model": demo.build_demo_model("flow"), "latent_image": latent, "sigmas": None, "vae": None}
+            inputs |= {
+                "model": demo.build_demo_model("eps", "coffee"),
+                "latent_image": latent,
+                "sigmas": None,
+                "vae": None,
+            }
             image = node.execute(**inputs).args[0]
         Image.fromarray((image[0] * 255).byte().numpy()).quantize(128).save(path, optimize=True)
         print(path.relative_to(ROOT))

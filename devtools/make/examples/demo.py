@@ -35,7 +35,7 @@ WORKFLOW = stacked(
         "Sampling", SMALL + 20,
         ksampler_node(
             "sampler", "demo", ("demo", "positive"), ("demo", "negative"), ("demo", "LATENT"),
-            seed=7, steps=16, cfg=3.0, solver="heun", scheduler="karras", denoise=1.0,
+            seed=7, steps=16, cfg=3.0, solver="abm", scheduler="karras", denoise=1.0,
         ),
     ),
     frame("Result", WIDE, decode_node(("sampler", "LATENT"), ("demo", "VAE")), save_node("erk_guid_demo")),
