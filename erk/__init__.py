@@ -10,7 +10,9 @@ It needs only torch and the standard library. How data flows through one step:
     history        remembers the past evaluations that a solver needs
     solvers        make the unguided step and name its embedded pair
     guidance       turns what the step reveals into a correction
+    error          judges each step afterwards
     trace          records what was measured
+    schedule       plans the next run's noise levels from traces
 
 A solver knows nothing about guidance. Guidance does not know which solver it corrects.
 """
@@ -21,6 +23,7 @@ from .inputs import make_guidance, make_solver
 from .integrate import integrate
 from .noise_process import FLOW, SIGMA_SPACE, NoiseProcess
 from .pair import EmbeddedPair
+from .schedule import Plan, Planner, plan_schedule
 from .solvers import DEIS, SOLVERS, Multistep, Solver
 from .trace import QUANTITIES, MeasuredStep, Observer, RunInfo, StepRecord, Trace, json_safe
 
@@ -38,6 +41,8 @@ __all__ = [
     "Multistep",
     "NoiseProcess",
     "Observer",
+    "Plan",
+    "Planner",
     "RunInfo",
     "Solver",
     "StepRecord",
@@ -47,4 +52,5 @@ __all__ = [
     "make_guidance",
     "make_solver",
     "paper_preset",
+    "plan_schedule",
 ]

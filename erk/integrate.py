@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
+from .error import StepErrors
 from .evaluation import Evaluation
 from .guidance import Correction, Guidance, MadeStep, RunFacts
 from .history import History
@@ -37,6 +38,7 @@ def integrate(
     watch: Observer | None = None,
     progress: Callable[[int], Iterable[int]] = range,
     region: Tensor | None = None,
+    sigma_min: float | None = None,
 ) -> Tensor:
     """Solve dx/dsigma = (x - D(x, sigma)) / sigma from sigmas[0] to sigmas[-1].
 
@@ -48,18 +50,19 @@ def integrate(
     progress  turns the number of steps into an iterable of their indices (a progress bar)
     region    where the picture is sampled (1) and where it is kept (0), for inpainting; broadcastable
               to x. Guidance measures and corrects only the sampled part
+    sigma_min the model's lowest noise level; a trace remembers it, so that no schedule is planned below it
 
     Noise levels are read from the device once, before the first step. After that, nothing here waits
     for the device. Raises ValueError for a schedule that no solver can follow, before any model call.
     """
     schedule = check_schedule(sigmas)
     observers = [observer for observer in (trace, watch) if observer is not None]
-    info = RunInfo(solver.name, guidance.mode, process.name, schedule, dict(guidance.settings))
+    info = RunInfo(solver.name, guidance.mode, process.name, schedule, dict(guidance.settings), sigma_min)
     for observer in observers:
         observer.begin(info)
     if len(schedule) < 2:
         return x
-    run = _Run(model, x, schedule, solver, guidance, process, report, observers, region)
+    run = _Run(model, x, schedule, solver, guidance, process, report, trace, observers, region)
     for i in progress(len(schedule) - 1):
         run.advance(i)
     return run.x
@@ -80,12 +83,14 @@ class _Run:
         guidance: Guidance,
         process: NoiseProcess,
         report: Report | None,
+        trace: Trace | None,
         observers: list[Observer],
         region: Tensor | None,
     ) -> None:
         self.x = x
         self._model, self._schedule, self._solver = model, schedule, solver
-        self._report, self._observers = report, observers
+        self._report, self._trace, self._observers = report, trace, observers
+        self._errors = StepErrors(process, schedule, region) if observers else None
         self._precision, self._calls = Precision(x.dtype, guidance.corrects), 0
         looked_at = bool(observers) or guidance.corrects
         self._rule = (
@@ -96,11 +101,15 @@ class _Run:
     def advance(self, i: int) -> None:
         """Go from the state at one noise level to the state at the next."""
         current = self._accept(i, self._evaluate(i))
+        if self._errors is not None:
+            self._errors.look(i, current)
+        if self._trace is not None:
+            self._trace.look(current)
         step = self._solver.step(self._denoise, current, self._schedule[i + 1], self._history.points)
         if self._schedule[i + 1] == self._schedule[i]:
             # There is nothing to integrate. The model was called as often as in other steps, but the latent
             # must not change, and a second evaluation at the same level must not enter the history.
-            self._tell(i, self.x, self.x, Correction())
+            self._tell(i, self.x, Correction(), self.x)
         else:
             self.x = self._precision.state(self._correct(i, self._made(i, current, step)))
 
@@ -147,12 +156,19 @@ class _Run:
         if self._rule is None:
             return made.x_next
         correction = self._rule.correct(made)
-        self._tell(i, self.x, made.x_next, correction)
-        return made.x_next if correction.value is None else corrected(made.x_next, correction.value)
+        reached = made.x_next if correction.value is None else corrected(made.x_next, correction.value)
+        self._tell(i, made.x_next, correction, reached)
+        return reached
 
-    def _tell(self, i: int, x: Tensor, x_next: Tensor, correction: Correction) -> None:
-        if not self._observers:
+    def _tell(self, i: int, x_next: Tensor, correction: Correction, reached: Tensor) -> None:
+        """Of the unguided state, its correction, and what the two make."""
+        if self._errors is None:
             return
-        step = MeasuredStep(i, self._schedule[i], self._schedule[i + 1], self._calls, measure(x, x_next, correction))
+        sigma, sigma_next = self._schedule[i : i + 2]
+        if i == len(self._schedule) - 2:
+            self._errors.finish(reached, sigma_next)
+        judged = self._errors.take()
+        values = measure(self.x, x_next, correction, [error for _, error in judged])
+        step = MeasuredStep(i, sigma, sigma_next, self._calls, values, tuple(index for index, _ in judged))
         for observer in self._observers:
             observer.record(step)

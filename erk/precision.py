@@ -14,6 +14,9 @@ from torch import Tensor
 
 from .evaluation import Evaluation
 
+ROUNDING = 2.0**-23
+"""float32's: two numbers as near as that may have been the same."""
+
 
 @dataclass(frozen=True)
 class Precision:

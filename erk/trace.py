@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from .error import JUDGED
+from .evaluation import Evaluation
 from .guidance import HELD, SETTINGS, Correction
 from .norms import norm
+from .probe import probe
 from .solvers import SOLVERS
 
 Values = list[float]
@@ -41,6 +44,8 @@ class StepRecord:
     held         why the step was left uncorrected (mode calibrated): "repeated" if the model repeated its last output
                  or its last difference from the input, as step caches do; "strayed" if the error of a step has been as
                  large as the step; otherwise ""
+    error        what the step's own error leaves in the finished picture, divided by the picture's contrast; estimated
+                 afterwards (:mod:`erk.error`), in every mode; NaN where it cannot be told
     """
 
     index: int
@@ -55,6 +60,7 @@ class StepRecord:
     valid: Values
     believed: Values
     held: list[str]
+    error: Values
 
 
 QUANTITIES = ("active", "correction", "stiffness", "h_stiffness", "data_std", "valid", "believed", "held")
@@ -65,7 +71,8 @@ QUANTITIES = ("active", "correction", "stiffness", "h_stiffness", "data_std", "v
 class RunInfo:
     """What was run. This is enough to label a plot and to repeat the run.
 
-    settings  the guidance's settings, by name
+    settings   the guidance's settings, by name
+    sigma_min  the model's lowest noise level, if known
     """
 
     solver: str
@@ -73,6 +80,7 @@ class RunInfo:
     model: str
     sigmas: list[float]
     settings: Mapping[str, float] = field(default_factory=dict)
+    sigma_min: float | None = None
 
     @property
     def title(self) -> str:
@@ -90,7 +98,8 @@ class RunInfo:
 class MeasuredStep:
     """One step of a run. Its values are still on the device that computed them.
 
-    values  [quantities, B] float32, one row for each of ``QUANTITIES``
+    values  [quantities + JUDGED, B] float32: one row for each of ``QUANTITIES``, then the errors of the ``judged`` steps
+    judged  the steps whose errors have become known: earlier ones, and with the last step this one
     """
 
     index: int
@@ -98,10 +107,16 @@ class MeasuredStep:
     sigma_next: float
     model_calls: int
     values: Tensor
+    judged: tuple[int, ...] = ()
 
-    def to_record(self, values: list[Values]) -> StepRecord:
-        """The step as a record, made from its values on the host."""
-        measured: dict[str, Any] = dict(zip(QUANTITIES, values, strict=True))
+    def errors(self, values: list[Values]) -> dict[int, Values]:
+        """The errors by step, from the values on the host."""
+        return dict(zip(self.judged, values[len(QUANTITIES) :], strict=False))
+
+    def to_record(self, values: list[Values], error: Values | None = None) -> StepRecord:
+        """The step as a record, made from its values on the host and its own error."""
+        measured: dict[str, Any] = dict(zip(QUANTITIES, values, strict=False))
+        measured["error"] = error or [math.nan] * len(values[0])
         measured["active"] = [flag > 0 for flag in measured["active"]]
         measured["held"] = [HELD[int(code)] if code in range(len(HELD)) else "" for code in measured["held"]]
         return StepRecord(self.index, self.sigma, self.sigma_next, model_calls=self.model_calls, **measured)
@@ -118,7 +133,7 @@ class Observer(Protocol):
     def record(self, step: MeasuredStep) -> None: ...
 
 
-def measure(x: Tensor, x_next: Tensor, correction: Correction) -> Tensor:
+def measure(x: Tensor, x_next: Tensor, correction: Correction, errors: Sequence[Tensor] = ()) -> Tensor:
     """The values of a step, as in :class:`MeasuredStep`. x_next is the unguided state. Nothing is read back."""
     unknown = torch.full((x.shape[0],), math.nan, device=x.device, dtype=torch.float32)
     zero = torch.zeros_like(unknown)
@@ -134,7 +149,22 @@ def measure(x: Tensor, x_next: Tensor, correction: Correction) -> Tensor:
             return zero if name in ("active", "held") else unknown
         return value.float()
 
-    return torch.stack([row(name) for name in QUANTITIES])
+    padding = [unknown] * (JUDGED - len(errors))
+    return torch.stack([*(row(name) for name in QUANTITIES), *errors, *padding])
+
+
+class Prediction(NamedTuple):
+    """What is kept of a level's prediction: enough to plan a schedule.
+
+    denoised  some numbers of D, [B, n] float32, on its device
+    """
+
+    sigma: float
+    denoised: Tensor
+
+
+KEPT = 2**16
+"""How many numbers of a level's predictions are kept, of all samples together, at most: 256 kilobytes."""
 
 
 @dataclass(eq=False)  # two traces are never equal, whatever they hold
@@ -142,12 +172,21 @@ class Trace:
     """The record of a sampler's newest run. A new run replaces it."""
 
     info: RunInfo | None = None
+    keep: bool = False
+    predictions: list[Prediction] = field(default_factory=list, repr=False)
     _measured: list[MeasuredStep] = field(default_factory=list, repr=False)
 
     def begin(self, info: RunInfo) -> None:
         """Forget the last run, so that a cached trace never mixes two runs."""
         self.info = info
-        self._measured = []
+        self.predictions, self._measured = [], []
+
+    def look(self, evaluated: Evaluation) -> None:
+        """Keep what is asked for of a level's prediction. Nothing waits for the device."""
+        if self.keep:
+            most = max(KEPT // len(evaluated.x), 1)
+            x, d = probe(evaluated.x, most), probe(evaluated.d, most)
+            self.predictions.append(Prediction(evaluated.sigma, x - evaluated.sigma * d))
 
     def record(self, step: MeasuredStep) -> None:
         """Store a step without reading anything back."""
@@ -162,16 +201,38 @@ class Trace:
         if not self._measured:
             return []
         values = torch.stack([step.values for step in self._measured]).cpu().tolist()
-        return [step.to_record(rows) for step, rows in zip(self._measured, values, strict=True)]
+        errors: dict[int, Values] = {}
+        for step, rows in zip(self._measured, values, strict=True):
+            errors |= step.errors(rows)
+        return [step.to_record(rows, errors.get(step.index)) for step, rows in zip(self._measured, values, strict=True)]
+
+    @property
+    def error(self) -> Values:
+        """The solver's estimated error in the finished picture, over its contrast, per sample; see :mod:`erk.error`.
+
+        NaN where it cannot be estimated: a run of one step or not finished, a schedule that rises, a model that
+        repeated its output (step caches).
+        """
+        return total_error([step.error for step in self.steps])
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data. Values that are not finite become None, because JSON cannot express them."""
         info = None if self.info is None else self.info.as_dict()
         steps = [{f.name: getattr(step, f.name) for f in fields(StepRecord)} for step in self.steps]
-        return json_safe({"run": info, "steps": steps})
+        return json_safe({"run": info, "error": self.error, "steps": steps})
 
     def to_json(self, indent: int | None = 1) -> str:
         return json.dumps(self.as_dict(), indent=indent)
+
+
+def total_error(errors: Sequence[Values]) -> Values:
+    """Of a run, from those of its steps: NaN where the last step could not be judged."""
+    if not errors:
+        return []
+    return [
+        math.fsum(error for error in sample if not math.isnan(error)) if not math.isnan(sample[-1]) else math.nan
+        for sample in zip(*errors, strict=True)
+    ]
 
 
 def json_safe(data: Any) -> Any:

@@ -129,6 +129,7 @@ def _sample(
             watch=view,
             progress=lambda steps: k_diffusion.trange(steps, disable=disable),
             region=extra_args.get("denoise_mask"),
+            sigma_min=least_noise(model),
         )
 
 
@@ -137,15 +138,28 @@ def noise_process(model: Any) -> erk.NoiseProcess:
 
     A wrapper of another pack may hide that type. Then sigma-space is assumed, and the log says so once.
     """
+    sampling = _sampling(model)
+    if sampling is None:
+        _warn_unknown_sampling(type(model).__name__)
+    return erk.FLOW if isinstance(sampling, comfy.model_sampling.CONST) else erk.SIGMA_SPACE
+
+
+def least_noise(model: Any) -> float | None:
+    """The model's own least noise level; None where it does not tell."""
+    level = getattr(_sampling(model), "sigma_min", None)
+    return None if level is None else float(level)
+
+
+def _sampling(model: Any) -> Any:
+    """The model's sampling type; None where a wrapper of another pack hides it."""
     inner, seen = model, set()
     while inner is not None and id(inner) not in seen:  # a wrapper may lead back to itself
         seen.add(id(inner))
         sampling = getattr(inner, "model_sampling", None)
         if sampling is not None:
-            return erk.FLOW if isinstance(sampling, comfy.model_sampling.CONST) else erk.SIGMA_SPACE
+            return sampling
         inner = getattr(inner, "inner_model", None)
-    _warn_unknown_sampling(type(model).__name__)
-    return erk.SIGMA_SPACE
+    return None
 
 
 @cache

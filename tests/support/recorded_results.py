@@ -127,9 +127,12 @@ def record_of(x: Tensor) -> list[float]:
 
 
 def record_of_trace(trace: erk.Trace) -> list[float]:
-    """For each measured number, its finite values summed over steps and samples."""
+    """For each measured number, its finite values summed over steps and samples; the error is an estimate with tests of
+    its own."""
     sums = []
     for field in fields(erk.StepRecord):
+        if field.name == "error":
+            continue
         values = [getattr(step, field.name) for step in trace.steps]
         flat = [value for part in values for value in (part if isinstance(part, list) else [part])]
         if not isinstance(flat[0], str):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...noise_process import NoiseProcess
+from ...precision import ROUNDING
 
 NOISE_FRACTION_MIN = 1e-3
 """Smallest u. Below it, eps hardly depends on S, and an estimate would only reflect rounding errors."""
@@ -19,9 +20,6 @@ NOISE_FRACTION_MIN = 1e-3
 NOISE_FRACTION_EXPANDING = 0.3
 """Used for u where the estimate is negative. There, solutions diverge between two modes of the data, which no
 Gaussian can describe. A wide Gaussian (S = 1.5 s) is close enough, and errs on the side of caution."""
-
-ROUNDING = 2.0**-23
-"""float32's relative rounding. Two numbers this close may have been equal."""
 
 TABLE = 1024
 """Grid intervals of the tabulated c.

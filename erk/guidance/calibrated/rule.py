@@ -9,12 +9,12 @@ from torch import Tensor
 
 from ...evaluation import Evaluation
 from ...norms import norm, per_sample
+from ...repeats import Repeats
 from ..base import Correction, MadeStep, RunFacts
 from .claim import Claim, error_so_far
 from .estimate import Estimate, estimate, is_readable
 from .local_model import change_of_denoised, interpolate, missed_by_step
 from .quotient import Quotients
-from .repeats import Repeats
 from .spectrum import Spectrum
 
 STRAYED = 0.5

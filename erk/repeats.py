@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor
 
-from ...evaluation import Evaluation
-from .quotient import ROUNDING
+from .evaluation import Evaluation
+from .precision import ROUNDING
 
 PROBES = 4096
 """About how many numbers of a model's output are compared with those of its last one, at most."""

@@ -1,0 +1,194 @@
+"""Schedules planned from traces."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import time
+
+import pytest
+import torch
+from problems import PROCESSES, mixture, run, schedule, start
+
+import erk
+from erk.schedule.given import given_levels
+from erk.trace import KEPT
+
+BOTH = pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
+SHAPE = (8, 1, 8, 8)
+
+
+def traced(process, steps=16, name="abm", mode="calibrated", seed=1, sigmas=None, model=None, keep=True, shape=SHAPE):
+    trace = erk.Trace(keep=keep)
+    sigmas = schedule(process, steps) if sigmas is None else sigmas
+    model = model or mixture(process, shape[1:])
+    run(model, start(shape, process, seed), sigmas, name, process, mode=mode, trace=trace)
+    return trace
+
+
+@functools.cache
+def converged(process):
+    model, x = mixture(process, SHAPE[1:]), start(SHAPE, process, seed=2)
+    return run(model, x, schedule(process, 300), "heun", process, mode="off")
+
+
+def error_along(process, sigmas):
+    model, x = mixture(process, SHAPE[1:]), start(SHAPE, process, seed=2)
+    made = run(model, x, torch.tensor(sigmas), "abm", process, mode="off")
+    return float((made - converged(process)).square().mean().sqrt())
+
+
+@BOTH
+@pytest.mark.parametrize("steps", [8, 16])
+def test_a_plan_from_other_noises_errs_less(process, steps):
+    sigmas = schedule(process, 16)
+    if not process.is_flow:  # Karras' is hard to beat on this mixture; this one is not
+        sigmas = torch.cat([torch.linspace(14.6, 0.03, 16), torch.zeros(1)])
+    plan = erk.plan_schedule(traced(process, sigmas=sigmas), steps)
+    assert plan.is_better
+    assert error_along(process, plan.sigmas) < 0.9 * error_along(process, plan.given_sigmas)
+
+
+@BOTH
+@pytest.mark.parametrize("steps", [1, 2, 3, 8, 30, 50, 1000])
+def test_levels_fall_from_the_first_to_zero(process, steps):
+    trace = traced(process)
+    plan = erk.plan_schedule(trace, steps)
+    for sigmas, errors in ((plan.sigmas, plan.step_errors), (plan.given_sigmas, plan.given_step_errors)):
+        assert len(sigmas) == steps + 1 and len(errors) == steps
+        assert sigmas[0] == trace.info.sigmas[0] and sigmas[-1] == 0.0
+        assert all(later < earlier for earlier, later in itertools.pairwise(sigmas))
+    assert plan.predicted_error == pytest.approx(sum(plan.step_errors))
+    assert plan.predicted_error <= plan.given_error
+
+
+@BOTH
+@pytest.mark.parametrize("name", erk.SOLVERS)
+@pytest.mark.parametrize("mode", erk.MODES)
+def test_any_run_of_any_solver_serves(process, name, mode):
+    plan = erk.plan_schedule(traced(process, 12, name, mode), 8)
+    assert math.isfinite(plan.predicted_error) and plan.predicted_error > 0
+
+
+@BOTH
+def test_a_part_of_a_schedule_keeps_both_ends(process):
+    levels = schedule(process, 16)[4:13]
+    plan = erk.plan_schedule(traced(process, sigmas=levels), 6)
+    assert plan.sigmas[0] == float(levels[0]) and plan.sigmas[-1] == float(levels[-1])
+    assert len(plan.sigmas) == 7
+    assert all(later < earlier for earlier, later in itertools.pairwise(plan.sigmas))
+
+
+def test_not_below_the_models_least_noise():
+    trace = erk.Trace(keep=True)
+    model, x, levels = mixture(erk.SIGMA_SPACE, SHAPE[1:]), start(SHAPE, erk.SIGMA_SPACE), schedule(erk.SIGMA_SPACE, 16)
+    solver, guidance = erk.make_solver("abm", erk.SIGMA_SPACE), erk.make_guidance("off", None, None, 16)
+    levels = torch.cat([levels[:9], levels[-1:]])  # stops early
+    erk.integrate(model, x, levels, solver, guidance, erk.SIGMA_SPACE, trace=trace, sigma_min=0.25)
+    assert 0.25 - 1e-6 <= erk.plan_schedule(trace, 12).sigmas[-2] < float(levels[-2])
+
+
+def test_a_straight_path_gives_the_traced_schedule_back():
+    """One picture only: every step is exact, and nothing can be better."""
+    trace = traced(erk.SIGMA_SPACE, model=lambda x, sigma: torch.full_like(x, 0.5) + torch.linspace(0, 1, 8))
+    plan = erk.plan_schedule(trace, 8)
+    assert not plan.is_better and plan.sigmas == plan.given_sigmas
+
+
+def test_several_traces_count_together():
+    one, two = traced(erk.FLOW, seed=1), traced(erk.FLOW, 24, seed=5)
+    both = erk.plan_schedule([one, two], 10)
+    assert both.sigmas not in (erk.plan_schedule(one, 10).sigmas, erk.plan_schedule(two, 10).sigmas)
+    assert erk.plan_schedule([one], 10) == erk.plan_schedule(one, 10)
+
+
+def test_more_steps_err_less():
+    planner = erk.Planner(traced(erk.SIGMA_SPACE))
+    errors = [planner.plan(steps).predicted_error for steps in (6, 10, 16, 24, 40)]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_the_prediction_of_the_traced_run_is_what_hindsight_found():
+    trace = traced(erk.SIGMA_SPACE)
+    plan = erk.plan_schedule(trace, 16)
+    assert plan.given_sigmas == trace.info.sigmas
+    assert plan.given_error == pytest.approx(sum(trace.error) / len(trace.error), rel=1e-6)
+
+
+def test_below_a_second_for_forty_levels_and_thirty_steps():
+    torch.set_num_threads(1)
+    trace = traced(erk.SIGMA_SPACE, 40, shape=(1, 4, 128, 128))
+    began = time.perf_counter()
+    erk.plan_schedule(trace, 30)
+    assert time.perf_counter() - began < 1.0
+
+
+class TestWhatIsKept:
+    def test_a_bounded_share_of_each_level_and_nothing_unless_asked(self):
+        trace = traced(erk.FLOW, 8, shape=(2, 4, 256, 256))
+        assert len(trace.predictions) == 8
+        for prediction in trace.predictions:
+            assert prediction.denoised.numel() <= KEPT and KEPT * 4 <= 2**20
+        assert traced(erk.FLOW, 8, keep=False).predictions == []
+
+    def test_the_newest_run_alone(self):
+        trace = traced(erk.FLOW, 8)
+        run(mixture(erk.FLOW, SHAPE[1:]), start(SHAPE, erk.FLOW), schedule(erk.FLOW, 6), "heun", erk.FLOW, trace=trace)
+        assert len(trace.predictions) == 6
+
+
+class TestTheGivenSchedule:
+    def test_keeps_the_models_least_level(self):
+        levels = [*schedule(erk.SIGMA_SPACE, 16).tolist()]
+        assert given_levels(levels, 8, levels[-2])[-2] == pytest.approx(levels[-2])
+
+    def test_keeps_its_pace_otherwise(self):
+        assert given_levels([1.0, 0.75, 0.5, 0.25, 0.0], 2, None) == [1.0, 0.5, 0.0]
+        assert given_levels([1.0, 0.5, 0.0], 4, None) == [1.0, 0.75, 0.5, 0.25, 0.0]
+
+
+class TestRefusals:
+    """One sentence each, with the value and the way out."""
+
+    def refused(self, trace, steps=8, kind=ValueError):
+        with pytest.raises(kind, match=r"^ERK-Guid: [^\n]+$") as error:
+            erk.plan_schedule(trace, steps)
+        return str(error.value)
+
+    def test_steps(self):
+        trace = traced(erk.FLOW)
+        assert "0" in self.refused(trace, 0) and "1001" in self.refused(trace, 1001)
+        for steps in (8.0, "8", True, None):
+            assert repr(steps) in self.refused(trace, steps, TypeError)
+
+    def test_no_trace(self):
+        assert "dict" in self.refused([{}], kind=TypeError)
+        assert "no trace" in self.refused([])
+
+    def test_an_empty_trace(self):
+        assert "empty" in self.refused(erk.Trace(keep=True))
+
+    def test_one_step(self):
+        assert "1 noise level," in self.refused(traced(erk.FLOW, 1))
+
+    def test_nothing_kept(self):
+        assert "keep=True" in self.refused(traced(erk.FLOW, keep=False))
+
+    def test_a_schedule_that_rises(self):
+        assert "upwards" in self.refused(traced(erk.SIGMA_SPACE, sigmas=schedule(erk.SIGMA_SPACE, 8)[:-1].flip(0)))
+
+    def test_not_finite(self):
+        assert "NaN" in self.refused(traced(erk.FLOW, model=lambda x, sigma: torch.full_like(x, math.nan)))
+
+    def test_of_different_models(self):
+        assert "different models" in self.refused([traced(erk.FLOW), traced(erk.SIGMA_SPACE)])
+
+    def test_of_different_denoise(self):
+        part = traced(erk.SIGMA_SPACE, sigmas=schedule(erk.SIGMA_SPACE, 16)[4:])
+        assert "different first levels" in self.refused([traced(erk.SIGMA_SPACE), part])
+
+    def test_cut_off(self):
+        trace = traced(erk.FLOW)
+        del trace._measured[10:]
+        assert "cut off after 10 of 16" in self.refused(trace)
