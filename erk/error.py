@@ -52,7 +52,7 @@ JUDGED = 3
 class _Seen(NamedTuple):
     """An evaluation that a step started from, of probes [B, n]."""
 
-    index: int
+    step: int
     sigma: float
     x: Tensor
     denoised: Tensor
@@ -98,7 +98,7 @@ class StepErrors:
         self._judge(before, last.x, last.sigma, self._seen[::-1])
         reached, end = probe(x, _PROBED), self._denoised_at(sigma)
         if sigma == 0:
-            self._store(last.index, end - reached, 1.0)
+            self._store(last.step, end - reached, 1.0)
         else:
             self._judge(last, reached, sigma, [_Seen(-1, sigma, reached, end), last, before])
 
@@ -123,7 +123,7 @@ class StepErrors:
         error = (sigma_next / start.sigma) * start.x - reached
         for weight, node in zip(weights, nodes, strict=True):
             error.add_(node.denoised, alpha=weight)
-        self._store(start.index, error / self._process.alpha(sigma_next), self._left())
+        self._store(start.step, error / self._process.alpha(sigma_next), self._left())
 
     def _store(self, index: int, error: Tensor, left: Tensor | float) -> None:
         """What an error leaves in the picture, over its contrast."""

@@ -60,7 +60,7 @@ class StepRecord:
     valid: Values
     believed: Values
     held: list[str]
-    error: Values
+    error: Values = field(default_factory=list)
 
 
 QUANTITIES = ("active", "correction", "stiffness", "h_stiffness", "data_std", "valid", "believed", "held")
@@ -98,7 +98,7 @@ class RunInfo:
 class MeasuredStep:
     """One step of a run. Its values are still on the device that computed them.
 
-    values  [quantities + JUDGED, B] float32: one row for each of ``QUANTITIES``, then the errors of the ``judged`` steps
+    values  [quantities + JUDGED, B] float32: a row for each of ``QUANTITIES``, then the errors of the steps ``judged``
     judged  the steps whose errors have become known: earlier ones, and with the last step this one
     """
 

@@ -5,6 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from .convergence.node import ConvergenceTestERKGuid
 from .demo.model import DemoModelERKGuid
 from .ksampler import KSamplerAdvancedERKGuid, KSamplerERKGuid, SamplerERKGuid
+from .schedule import ScheduleFromTraceERKGuid
 from .visualizer import StiffnessVisualizerERKGuid
 
 
@@ -16,5 +17,6 @@ class ERKGuidExtension(ComfyExtension):
             SamplerERKGuid,
             StiffnessVisualizerERKGuid,
             ConvergenceTestERKGuid,
+            ScheduleFromTraceERKGuid,
             DemoModelERKGuid,
         ]

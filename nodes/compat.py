@@ -38,6 +38,18 @@ SAMPLERS_CATEGORY = SAMPLING + ("/custom_sampling/samplers" if SAMPLING == "samp
 """The menu category of the nodes that output a SAMPLER."""
 
 
+def sample_along(
+    model: Any, add_noise: bool, seed: int, cfg: float, sampler: Any, sigmas: Tensor, positive: Any, negative: Any,
+    latent: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """ComfyUI's own SamplerCustom, whichever kind of node it is in this version. Returns its latent."""
+    node = core_nodes.NODE_CLASS_MAPPINGS["SamplerCustom"]
+    inputs = (model, add_noise, seed, cfg, positive, negative, sampler, sigmas, latent)
+    if hasattr(node, "define_schema"):
+        return node.execute(*inputs).result[0]
+    return getattr(node(), node.FUNCTION)(*inputs)[0]
+
+
 class PixelVAE:
     """A VAE for the VAE nodes of ComfyUI before 0.3.60, for latents that are pictures already."""
 

@@ -7,9 +7,10 @@ from typing import Any
 import comfy.patcher_extension
 import comfy.samplers
 from comfy_api.latest import io
+from torch import Tensor
 
 from .. import erk
-from .compat import SAMPLERS_CATEGORY, SAMPLING, Trace, core_nodes, make
+from .compat import SAMPLERS_CATEGORY, SAMPLING, Trace, core_nodes, make, sample_along
 from .samplers import PREFIX, SAMPLERS
 from .traces.source import trace_of
 from .traces.words import WHAT_TO_DO
@@ -141,6 +142,15 @@ def _inputs_of_further_rules() -> list[Any]:
     return []
 
 
+def _sigmas_input() -> Any:
+    """Behind all others and optional, so that saved workflows load unchanged."""
+    return io.Sigmas.Input(
+        "sigmas", optional=True,
+        tooltip="Noise levels to sample along, for example from Schedule from Trace (ERK-Guid). They replace "
+        "scheduler, steps and denoise.",
+    )  # fmt: skip
+
+
 def _trace_output() -> Any:
     return Trace.Output("trace", display_name="trace", tooltip="The stiffness per step, for the Stiffness Visualizer.")
 
@@ -166,6 +176,27 @@ def _options(
     erk.make_solver(solver, erk.SIGMA_SPACE, order.get("max_order"))
     erk.make_guidance(mode, steps=steps, **settings)
     return {"mode": mode, "trace": trace, **order, **settings}
+
+
+def _checked(sigmas: Any) -> Tensor:
+    """The schedule that came over a link. Raises TypeError or ValueError for what is none."""
+    if not isinstance(sigmas, Tensor):
+        raise TypeError(f"ERK-Guid: sigmas is a {type(sigmas).__name__}: connect an output of the type SIGMAS.")
+    if sigmas.ndim != 1 or len(sigmas) < 2:
+        raise ValueError(
+            f"ERK-Guid: sigmas has the shape {tuple(sigmas.shape)}, but must be a list of two noise levels or more: "
+            "disconnect it to use scheduler and steps."
+        )
+    return sigmas
+
+
+def _part(sigmas: Tensor, start: int, end: int, to_zero: bool) -> Tensor:
+    """The levels from one step to another, as ComfyUI's KSampler cuts them; fewer than two: nothing to sample."""
+    if end < len(sigmas) - 1:
+        sigmas = sigmas[: end + 1].clone()
+        if to_zero:
+            sigmas[-1] = 0.0
+    return sigmas[start:]
 
 
 def _with_sampler_options(model: Any, options: dict[str, Any]) -> Any:
@@ -208,6 +239,7 @@ class KSamplerERKGuid(io.ComfyNode):
                 *_guidance_inputs(),
                 _max_order_input(),
                 *_inputs_of_further_rules(),
+                _sigmas_input(),
             ],
             outputs=[io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."), _trace_output()],
         )  # fmt: skip
@@ -216,10 +248,15 @@ class KSamplerERKGuid(io.ComfyNode):
     def execute(  # pyright: ignore[reportIncompatibleMethodOverride]: ComfyUI passes inputs by name
         cls, model: Any, seed: int, steps: int, cfg: float, solver: str, scheduler: str, positive: Any, negative: Any,
         latent_image: dict[str, Any], denoise: float, mode: str,
-        strengths: str | None = None, max_order: int = 3, **settings: float | None,
+        strengths: str | None = None, max_order: int = 3, sigmas: Tensor | None = None, **settings: float | None,
     ) -> io.NodeOutput:  # fmt: skip
         trace = erk.Trace()
-        model = _with_sampler_options(model, _options(solver, max_order, mode, strengths, settings, trace, steps))
+        options = _options(solver, max_order, mode, strengths, settings, trace, steps)
+        if sigmas is not None:
+            sampler = comfy.samplers.KSAMPLER(SAMPLERS[f"{PREFIX}{solver}"], options)
+            latent = sample_along(model, True, seed, cfg, sampler, _checked(sigmas), positive, negative, latent_image)
+            return io.NodeOutput(latent, trace)
+        model = _with_sampler_options(model, options)
         (latent,) = core_nodes.common_ksampler(
             model, seed, steps, cfg, f"{PREFIX}{solver}", scheduler, positive, negative, latent_image, denoise=denoise
         )
@@ -256,6 +293,7 @@ class KSamplerAdvancedERKGuid(io.ComfyNode):
                 *_guidance_inputs(),
                 _max_order_input(),
                 *_inputs_of_further_rules(),
+                _sigmas_input(),
             ],
             outputs=[io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."), _trace_output()],
         )  # fmt: skip
@@ -265,13 +303,21 @@ class KSamplerAdvancedERKGuid(io.ComfyNode):
         cls, model: Any, add_noise: str, noise_seed: int, steps: int, cfg: float, solver: str, scheduler: str,
         positive: Any, negative: Any, latent_image: dict[str, Any], start_at_step: int, end_at_step: int,
         return_with_leftover_noise: str, mode: str,
-        strengths: str | None = None, max_order: int = 3, **settings: float | None,
+        strengths: str | None = None, max_order: int = 3, sigmas: Tensor | None = None, **settings: float | None,
     ) -> io.NodeOutput:  # fmt: skip
-        trace = erk.Trace()
-        model = _with_sampler_options(model, _options(solver, max_order, mode, strengths, settings, trace, steps))
+        trace, adds_noise = erk.Trace(), add_noise == "enable"
+        options = _options(solver, max_order, mode, strengths, settings, trace, steps)
+        if sigmas is not None:
+            part = _part(_checked(sigmas), start_at_step, end_at_step, return_with_leftover_noise == "disable")
+            if len(part) < 2:
+                return io.NodeOutput(latent_image, trace)
+            sampler = comfy.samplers.KSAMPLER(SAMPLERS[f"{PREFIX}{solver}"], options)
+            latent = sample_along(model, adds_noise, noise_seed, cfg, sampler, part, positive, negative, latent_image)
+            return io.NodeOutput(latent, trace)
+        model = _with_sampler_options(model, options)
         (latent,) = core_nodes.common_ksampler(
             model, noise_seed, steps, cfg, f"{PREFIX}{solver}", scheduler, positive, negative, latent_image,
-            disable_noise=add_noise == "disable", start_step=start_at_step, last_step=end_at_step,
+            disable_noise=not adds_noise, start_step=start_at_step, last_step=end_at_step,
             force_full_denoise=return_with_leftover_noise == "disable",
         )  # fmt: skip
         return io.NodeOutput(latent, trace)

@@ -109,6 +109,8 @@ def _sample(
     )
     extra_args = extra_args or {}
 
+    if live.is_planned_from(trace):
+        trace.keep = True
     with live.watching(trace) as view:
 
         def report(i: int, x: Tensor, denoised: Tensor) -> None:

@@ -130,10 +130,10 @@ class Trajectory:
         self._left = torch.stack([_left(path, s) for path in paths]).mean(0)
 
     def missed(self, past: Tensor | None, start: Tensor, end: Tensor) -> Tensor:
-        """Squared error in the picture of steps between levels, given by their numbers, of shapes that broadcast.
+        """Squared errors in the picture, of steps between levels given by their numbers (any shapes that broadcast).
 
-        past  the levels before the start, for a step of second order: the mean of one with D linear in s (abm, deis) and
-              one with it linear in log s (dpmpp_2m, res); None: an Euler step
+        past  the levels before the start, for a step of second order: the mean of one with D linear in s (abm, deis)
+              and one with it linear in log s (dpmpp_2m, res); None: an Euler step
         """
         s, m = self.s, self._m
         width, ratio = 1 / s[end] - 1 / s[start], torch.log(s[start] / s[end])

@@ -5,7 +5,7 @@ has turned the chart off, nothing is sent and nothing is computed. On a GPU a st
 copy. The run never waits for it: the values are sent when a later check finds that they have arrived.
 """
 
-from .page import EVENT, ROUTE, SHOW, register, watching
+from .page import EVENT, ROUTE, SHOW, is_planned_from, register, watching
 from .view import LiveView, Origin, message
 
-__all__ = ["EVENT", "ROUTE", "SHOW", "LiveView", "Origin", "message", "register", "watching"]
+__all__ = ["EVENT", "ROUTE", "SHOW", "LiveView", "Origin", "is_planned_from", "message", "register", "watching"]

@@ -23,6 +23,7 @@ _VISUALIZER = "StiffnessVisualizerERKGuid"
 _CHARTLESS = "ConvergenceTestERKGuid"
 """Makes many runs, and shows what they come to."""
 
+PLANNER = "ScheduleFromTraceERKGuid"
 _TRACE_OUTPUT = 1
 """Index of the trace output, the same in every node that has one."""
 
@@ -96,15 +97,35 @@ def _origin(server: Any, trace: erk.Trace | None) -> Origin | None:
         return None
     prompt = context.prompt_id if context is not None else getattr(server, "last_prompt_id", None)
     graph = get_progress_state().dynprompt
-    source = source_of(trace) or node
-    views = tuple(
-        str(other)
-        for other in graph.all_node_ids()
-        if graph.get_node(other)["class_type"] == _VISUALIZER
-        and [source, _TRACE_OUTPUT] in graph.get_node(other)["inputs"].values()
-    )
+    views = connected(graph, _VISUALIZER, source_of(trace) or node)
     shown = graph.get_display_node_id(node)
     return Origin(prompt, str(shown), graph.get_node(shown)["class_type"], views, _workflow(server, prompt))
+
+
+def connected(graph: Any, kind: str, source: str) -> tuple[str, ...]:
+    """Ids of the nodes of that class whose inputs take the trace of the node ``source``."""
+    return tuple(
+        str(other)
+        for other in graph.all_node_ids()
+        if graph.get_node(other)["class_type"] == kind
+        and [source, _TRACE_OUTPUT] in graph.get_node(other)["inputs"].values()
+    )
+
+
+def is_planned_from(trace: erk.Trace | None) -> bool:
+    """Whether a planning node takes the trace of the run that is about to begin. False where nobody can tell."""
+    if trace is None:
+        return False
+    try:
+        from comfy_execution.progress import get_progress_state
+        from comfy_execution.utils import get_executing_context
+
+        context = get_executing_context()
+        node = source_of(trace) or (context.node_id if context is not None else None)
+        return node is not None and bool(connected(get_progress_state().dynprompt, PLANNER, node))
+    except Exception as error:  # a script without a graph, or a ComfyUI that keeps it elsewhere
+        logging.debug("ERK-Guid: no graph to look for a planning node in (%s).", error)
+        return False
 
 
 def _workflow(server: Any, prompt: str | None) -> str | None:

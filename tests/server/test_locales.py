@@ -232,7 +232,8 @@ BOTH = SAMPLERS | {"StiffnessVisualizerERKGuid"}
         ("sampler error", BOTH | {"ConvergenceTestERKGuid"}),
         ("ode", BOTH | {"DemoModelERKGuid"}),
         ("ode solver", BOTH),
-        ("erk", BOTH | {"ConvergenceTestERKGuid", "DemoModelERKGuid"}),
+        ("erk", BOTH | {"ConvergenceTestERKGuid", "DemoModelERKGuid", "ScheduleFromTraceERKGuid"}),
+        ("sigmas", {"ScheduleFromTraceERKGuid"}),
         ("benchmark", {"ConvergenceTestERKGuid"}),
     ],
 )

@@ -20,6 +20,7 @@ NODES = [
     "SamplerERKGuid",
     "StiffnessVisualizerERKGuid",
     "ConvergenceTestERKGuid",
+    "ScheduleFromTraceERKGuid",
     "DemoModelERKGuid",
 ]
 SOLVERS = list(erk.SOLVERS)
@@ -226,7 +227,7 @@ class TestTrace:
         prompt = {"erk": node("SamplerERKGuid", solver="heun", mode="off"), **self.plot(trace=["erk", 1])}
         prompt["keep"] = node("SaveImage", images=["plot", 0], filename_prefix="empty")
         outputs = server.run({**prompt, "show": node("PreviewAny", source=["plot", 1])})
-        assert json.loads(outputs["show"]["text"][0]) == {"run": None, "steps": []}
+        assert json.loads(outputs["show"]["text"][0]) == {"run": None, "error": [], "steps": []}
         assert images(server, outputs, "keep").std() > 1, "some words are on it"
 
 

@@ -1,0 +1,53 @@
+"""A plan as a picture: the levels of both schedules, and what each of their steps leaves in the picture."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ... import erk
+from .plan_words import percent
+from .style import THEMES
+
+
+def plot(plan: erk.Plan, width: int, height: int) -> np.ndarray:
+    """[height, width, 3] uint8."""
+    canvas = draw(plan, width, height).canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def draw(plan: erk.Plan, width: int, height: int) -> Figure:
+    """The figure, drawn on an Agg canvas. Lines have the gids "planned" and "given", bars "planned/0" and so on."""
+    theme = THEMES["light"]
+    figure = Figure(figsize=((width + 0.5) / 100, (height + 0.5) / 100), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.set_facecolor(theme.background)
+    above, below = figure.subplots(2, 1, sharex=True)
+    steps = np.arange(len(plan.step_errors))
+    kinds = (("given", plan.given_sigmas, plan.given_step_errors, plan.given_error, theme.muted, "s"),
+             ("planned", plan.sigmas, plan.step_errors, plan.predicted_error, theme.runs[0], "o"))  # fmt: skip
+    names = {"given": "traced schedule", "planned": "planned"}
+    for k, (name, sigmas, errors, total, colour, marker) in enumerate(kinds):
+        label = f"{names[name]}: solver error {percent(total)}"
+        above.plot(steps, sigmas[:-1], marker, linestyle="-", color=colour, markersize=5, label=label, gid=name)
+        places = steps + 0.2 * (2 * k - 1)
+        for bar, step in zip(below.bar(places, 100 * np.array(errors), 0.38, color=colour), steps, strict=True):
+            bar.set_gid(f"{name}/{step}")
+    above.set_yscale("log")
+    above.set_ylabel("noise level \N{GREEK SMALL LETTER SIGMA} at its start", color=theme.text)
+    below.set_ylabel("what the step leaves in the picture,\n% of its contrast", color=theme.text)
+    below.set_xlabel("step", color=theme.text)
+    below.set_xlim(-0.7, len(steps) - 0.3)
+    above.legend(frameon=False, labelcolor=theme.text)
+    for axes in (above, below):
+        axes.set_facecolor(theme.background)
+        axes.grid(color=theme.grid, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(colors=theme.text)
+    title = f"Schedule from a trace, {len(steps)} steps" if plan.is_better else "No better schedule was found"
+    figure.suptitle(title, color=theme.text)
+    figure.canvas.draw()
+    return figure
