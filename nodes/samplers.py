@@ -109,7 +109,7 @@ def _sample(
     )
     extra_args = extra_args or {}
 
-    if live.is_planned_from(trace):
+    if trace is not None and live.is_planned_from(trace):
         trace.keep = True
     with live.watching(trace) as view:
 

@@ -12,7 +12,7 @@ import math
 import statistics
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -110,9 +110,9 @@ class LiveView:
             self._send_first()
 
     def _send_first(self) -> None:
-        step = self._waiting.popleft().read()
+        step, errors = self._waiting.popleft().read()
         if self._info is not None:
-            self._send(message(step, self._info, self._origin, self._run))
+            self._send(message(step, self._info, self._origin, self._run, errors))
 
 
 @dataclass(frozen=True)
@@ -129,18 +129,23 @@ class _OnItsWay:
         # On other accelerators, reading waits for the device. So a step is read after the next one has been recorded.
         return self.values.device.type == "cpu" or not newest
 
-    def read(self) -> erk.StepRecord:
+    def read(self) -> tuple[erk.StepRecord, dict[int, list[float]]]:
+        """The step, and the errors of the steps that have been judged meanwhile."""
         if self.arrival is not None:
             self.arrival.synchronize()
-        return self.step.to_record(self.values.tolist())
+        values = self.values.tolist()
+        return self.step.to_record(values), self.step.errors(values)
 
 
-def message(step: erk.StepRecord, info: erk.RunInfo, origin: Origin, run: str) -> dict[str, Any]:
+def message(
+    step: erk.StepRecord, info: erk.RunInfo, origin: Origin, run: str, errors: Mapping[int, list[float]] | None = None
+) -> dict[str, Any]:
     """The message about a step. Its numbers are finite; a value that does not exist is None.
 
     stiffness, h_stiffness, correction (its share of the step) and believed are medians over the batch. believed is how
     far the step's correction was trusted, 0 to 1. spread and h_spread are the least and the greatest value, if there is
-    more than one sample. held counts the samples that were left uncorrected, by reason.
+    more than one sample. held counts the samples that were left uncorrected, by reason. errors are pairs of a step's
+    number and the error that it leaves in the picture, of the steps that have been judged since the last message.
     """
     return {
         "run": run,
@@ -165,6 +170,7 @@ def message(step: erk.StepRecord, info: erk.RunInfo, origin: Origin, run: str) -
         "active": any(step.active),
         "believed": _median(step.believed),
         "held": dict(Counter(reason for reason in step.held if reason)),
+        "errors": [[index, _median(values)] for index, values in (errors or {}).items()],
     }
 
 

@@ -10,7 +10,7 @@ from ... import erk
 SMALL = 0.01
 """An error that nobody sees, over the picture's contrast."""
 
-_COUNTS = (4, 6, 8, 10, 12, 16, 20, 25, 30, 40)
+_COUNTS: tuple[int, ...] = (4, 6, 8, 10, 12, 16, 20, 25, 30, 40)
 
 
 def percent(error: float) -> str:
