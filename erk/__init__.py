@@ -19,22 +19,24 @@ A solver knows nothing about guidance. Guidance does not know which solver it co
 
 from .evaluation import Evaluation
 from .guidance import MODES, SETTINGS, paper_preset
-from .inputs import make_guidance, make_solver
+from .inputs import check_noise, make_guidance, make_solver
 from .integrate import integrate
 from .noise_process import FLOW, SIGMA_SPACE, NoiseProcess
 from .pair import EmbeddedPair
 from .schedule import Plan, Planner, plan_schedule
-from .solvers import DEIS, SOLVERS, Multistep, Solver
+from .solvers import DEIS, NOISY, SOLVERS, Ancestral, Multistep, Solver
 from .trace import QUANTITIES, MeasuredStep, Observer, RunInfo, StepRecord, Trace, json_safe
 
 __all__ = [
     "DEIS",
     "FLOW",
     "MODES",
+    "NOISY",
     "QUANTITIES",
     "SETTINGS",
     "SIGMA_SPACE",
     "SOLVERS",
+    "Ancestral",
     "EmbeddedPair",
     "Evaluation",
     "MeasuredStep",
@@ -47,6 +49,7 @@ __all__ = [
     "Solver",
     "StepRecord",
     "Trace",
+    "check_noise",
     "integrate",
     "json_safe",
     "make_guidance",

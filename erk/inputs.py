@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .guidance import GUIDANCES, SETTINGS, Guidance
 from .noise_process import NoiseProcess
-from .solvers import DEIS, SOLVERS, Multistep, Solver
+from .solvers import DEIS, NOISY, SOLVERS, Ancestral, Multistep, Solver
 from .solvers.deis import Coefficients
 
 
@@ -37,19 +37,28 @@ def make_guidance(
 
 
 def make_solver(
-    name: str, process: NoiseProcess, max_order: int | None = None, coefficients: Coefficients | None = None
+    name: str,
+    process: NoiseProcess,
+    max_order: int | None = None,
+    coefficients: Coefficients | None = None,
+    eta: float | None = None,
+    s_noise: float | None = None,
+    noise_scale: float = 1.0,
 ) -> Solver:
     """The solver with this name, for this kind of model.
 
     max_order     order of a multistep method, 2 to 4 (None: 3); the other solvers have no such option
     coefficients  DEIS weights of another implementation
+    eta, s_noise  how much noise a solver of ``NOISY`` adds, and a factor on it (None: 1); the others have neither
+    noise_scale   standard deviation of the noise that a flow model was trained with
 
-    Raises ValueError for an unknown solver, an order out of range, or an option that the solver does not have. Raises
-    TypeError for an order that is not a whole number.
+    Raises ValueError for an unknown solver, a number out of range, or an option that the solver does not have. Raises
+    TypeError for an order that is not a whole number, and for an eta or s_noise that is not a number.
     """
-    if name not in SOLVERS:
-        raise ValueError(f"ERK-Guid: solver is {name!r}, but must be one of {', '.join(map(repr, SOLVERS))}.")
-    solver = SOLVERS[name](process)
+    known: dict[str, type[Solver]] = {**SOLVERS, **NOISY}
+    if name not in known:
+        raise ValueError(f"ERK-Guid: solver is {name!r}, but must be one of {', '.join(map(repr, known))}.")
+    solver = _with_noise(known[name](process), eta, s_noise, noise_scale)
     if max_order is not None:
         if not isinstance(solver, Multistep):
             raise ValueError(f"ERK-Guid: max_order is {max_order!r}, but {name} has a fixed order: leave it out.")
@@ -65,12 +74,39 @@ def make_solver(
     return solver
 
 
+def _with_noise(solver: Solver, eta: float | None, s_noise: float | None, noise_scale: float) -> Solver:
+    given = {name: value for name, value in (("eta", eta), ("s_noise", s_noise)) if value is not None}
+    if not isinstance(solver, Ancestral):
+        for name, value in given.items():
+            raise ValueError(f"ERK-Guid: {name} is {value!r}, but {solver.name} adds no noise: leave it out.")
+        return solver
+    for name, value in given.items():
+        _check_number(name, value, "give a finite number that is not negative, such as 1")
+    scale = noise_scale if solver.process.is_flow else 1.0
+    return replace(solver, noise_scale=scale, **{name: float(value) for name, value in given.items()})
+
+
+def check_noise(solver: type[Solver], guidance: Guidance) -> None:
+    """Raises ValueError for a solver that adds noise and a rule that cannot be used with it."""
+    if issubclass(solver, Ancestral) and not getattr(guidance, "knows_noise", False):
+        known = [repr(mode) for mode, rule in GUIDANCES.items() if getattr(rule, "knows_noise", False)]
+        raise ValueError(
+            f"ERK-Guid: mode is {guidance.mode!r}, which has no rule for a sampler that adds noise, such as "
+            f"{solver.name}: use mode {' or '.join(known)}, or a sampler without noise."
+        )
+
+
 def _check_setting(name: str, value: float | None) -> None:
     if name not in SETTINGS:
         raise TypeError(f"ERK-Guid: {name} is not a setting of any mode: it must be one of {', '.join(SETTINGS)}.")
     if value is None:
         return
-    way_out = "give a finite number that is not negative, or leave it out to use the mode's own choice"
+    _check_number(
+        name, value, "give a finite number that is not negative, or leave it out to use the mode's own choice"
+    )
+
+
+def _check_number(name: str, value: float, way_out: str) -> None:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"ERK-Guid: {name} is {value!r}, which is not a number: {way_out}.")
     if not math.isfinite(value) or value < 0:

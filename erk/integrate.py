@@ -9,12 +9,12 @@ from torch import Tensor
 
 from .error import StepErrors
 from .evaluation import Evaluation
-from .guidance import Correction, Guidance, MadeStep, RunFacts
+from .guidance import AddedNoise, Correction, Guidance, MadeStep, RunFacts
 from .history import History
-from .inputs import check_schedule
+from .inputs import check_noise, check_schedule
 from .noise_process import NoiseProcess
 from .precision import Precision, corrected
-from .solvers import Solver, Step
+from .solvers import Ancestral, Solver, Step
 from .trace import MeasuredStep, Observer, RunInfo, Trace, measure
 
 Model = Callable[[Tensor, Tensor], Tensor]
@@ -22,6 +22,9 @@ Model = Callable[[Tensor, Tensor], Tensor]
 
 Report = Callable[[int, Tensor, Tensor], None]
 """(index of the step, x, denoised), called once per step, before the step is made"""
+
+Draw = Callable[[int], Tensor]
+"""(index of the step) -> noise of variance 1, [B, ...], for a solver that adds noise."""
 
 
 @torch.no_grad()
@@ -39,8 +42,11 @@ def integrate(
     progress: Callable[[int], Iterable[int]] = range,
     region: Tensor | None = None,
     sigma_min: float | None = None,
+    draw: Draw | None = None,
 ) -> Tensor:
     """Solve dx/dsigma = (x - D(x, sigma)) / sigma from sigmas[0] to sigmas[-1].
+
+    A solver that adds noise follows an SDE with the same distributions instead.
 
     x         [B, ...], any rank from 2 upwards, any floating dtype; the result has the same shape and dtype
     sigmas    [n + 1] noise levels, descending to sample or ascending to invert; a repeated level is a
@@ -51,21 +57,48 @@ def integrate(
     region    where the picture is sampled (1) and where it is kept (0), for inpainting; broadcastable
               to x. Guidance measures and corrects only the sampled part
     sigma_min the model's lowest noise level; a trace remembers it, so that no schedule is planned below it
+    draw      makes the noise of a solver that adds some; None: torch's
 
     Noise levels are read from the device once, before the first step. After that, nothing here waits
-    for the device. Raises ValueError for a schedule that no solver can follow, before any model call.
+    for the device. Raises ValueError for a schedule that the solver cannot follow, and for a rule that cannot be used
+    with a solver that adds noise, before any model call.
     """
     schedule = check_schedule(sigmas)
+    check_noise(type(solver), guidance)
+    noise = _Noise(solver, schedule, draw or (lambda i: torch.randn_like(x)))
     observers = [observer for observer in (trace, watch) if observer is not None]
     info = RunInfo(solver.name, guidance.mode, process.name, schedule, dict(guidance.settings), sigma_min)
     for observer in observers:
         observer.begin(info)
     if len(schedule) < 2:
         return x
-    run = _Run(model, x, schedule, solver, guidance, process, report, trace, observers, region)
+    run = _Run(model, x, schedule, solver, guidance, process, report, trace, observers, region, noise)
     for i in progress(len(schedule) - 1):
         run.advance(i)
     return run.x
+
+
+class _Noise:
+    """The noise of a run; that of a solver without noise leaves every step as it is."""
+
+    def __init__(self, solver: Solver, schedule: list[float], draw: Draw) -> None:
+        self._schedule, self._draw, self._steps = schedule, draw, solver.noise_steps(schedule)
+        self._amplitude = solver.amplitude if isinstance(solver, Ancestral) else 0.0
+
+    @property
+    def draws(self) -> bool:
+        """Whether any step adds noise."""
+        return self._steps is not None and any(step.draws for step in self._steps)
+
+    def level(self, i: int) -> float:
+        """The noise level that the solver itself steps to."""
+        return self._schedule[i + 1] if self._steps is None else self._steps[i].sigma_down
+
+    def of_step(self, i: int) -> AddedNoise | None:
+        """What is added after the solver's step."""
+        if self._steps is None or not self._steps[i].draws:
+            return None
+        return AddedNoise(self._steps[i], self._amplitude, self._draw(i))
 
 
 class _Run:
@@ -86,11 +119,14 @@ class _Run:
         trace: Trace | None,
         observers: list[Observer],
         region: Tensor | None,
+        noise: _Noise,
     ) -> None:
-        self.x = x
+        self.x, self._noise = x, noise
         self._model, self._schedule, self._solver = model, schedule, solver
         self._report, self._trace, self._observers = report, trace, observers
-        self._errors = StepErrors(process, schedule, region) if observers else None
+        # A step that adds noise ends where no evaluation says it should have: its error cannot be told.
+        judged = bool(observers) and not noise.draws
+        self._errors = StepErrors(process, schedule, region) if judged else None
         self._precision, self._calls = Precision(x.dtype, guidance.corrects), 0
         looked_at = bool(observers) or guidance.corrects
         self._rule = (
@@ -105,13 +141,14 @@ class _Run:
             self._errors.look(i, current)
         if self._trace is not None:
             self._trace.look(current)
-        step = self._solver.step(self._denoise, current, self._schedule[i + 1], self._history.points)
+        step = self._solver.step(self._denoise, current, self._noise.level(i), self._history.points)
+        noise = self._noise.of_step(i)
         if self._schedule[i + 1] == self._schedule[i]:
             # There is nothing to integrate. The model was called as often as in other steps, but the latent
             # must not change, and a second evaluation at the same level must not enter the history.
             self._tell(i, self.x, Correction(), self.x)
         else:
-            self.x = self._precision.state(self._correct(i, self._made(i, current, step)))
+            self.x = self._precision.state(self._correct(i, self._made(i, current, step, noise)))
 
     def _call(self, x: Tensor, sigma: float) -> Tensor:
         self._calls += 1
@@ -141,13 +178,14 @@ class _Run:
             self.x = current.x
         return current
 
-    def _made(self, i: int, current: Evaluation, step: Step) -> MadeStep:
+    def _made(self, i: int, current: Evaluation, step: Step, noise: AddedNoise | None) -> MadeStep:
         """The step as guidance sees it. This also adds the step to the history."""
         sigma, sigma_next = self._schedule[i : i + 2]
         following = next((level for level in self._schedule[i + 2 :] if level != sigma_next), None)
         paired = self._rule is not None and self._rule.pairs
         pair = self._solver.pair(current, step, sigma_next, self._history.points) if paired else None
-        made = MadeStep(sigma, sigma_next, following, current, step.x_next, step.stages, self._history.levels, pair)
+        x_next = step.x_next if noise is None else noise.added_to(step.x_next)
+        made = MadeStep(sigma, sigma_next, following, current, x_next, step.stages, self._history.levels, pair, noise)
         self._history.remember(step.stages[-1] if step.stages else current)
         return made
 
@@ -156,18 +194,24 @@ class _Run:
         if self._rule is None:
             return made.x_next
         correction = self._rule.correct(made)
+        if made.noise is not None and correction.noise is None:
+            same = made.x_next.new_ones(len(made.x_next), dtype=torch.float32)
+            plain = made.noise.amplitude * made.noise.how.std
+            correction = correction._replace(noise=plain * same, noise_ratio=same)
         reached = made.x_next if correction.value is None else corrected(made.x_next, correction.value)
         self._tell(i, made.x_next, correction, reached)
         return reached
 
     def _tell(self, i: int, x_next: Tensor, correction: Correction, reached: Tensor) -> None:
         """Of the unguided state, its correction, and what the two make."""
-        if self._errors is None:
+        if not self._observers:
             return
         sigma, sigma_next = self._schedule[i : i + 2]
-        if i == len(self._schedule) - 2:
-            self._errors.finish(reached, sigma_next)
-        judged = self._errors.take()
+        judged: list[tuple[int, Tensor]] = []
+        if self._errors is not None:
+            if i == len(self._schedule) - 2:
+                self._errors.finish(reached, sigma_next)
+            judged = self._errors.take()
         values = measure(self.x, x_next, correction, [error for _, error in judged])
         step = MeasuredStep(i, sigma, sigma_next, self._calls, values, tuple(index for index, _ in judged))
         for observer in self._observers:

@@ -20,7 +20,7 @@ from .evaluation import Evaluation
 from .guidance import HELD, SETTINGS, Correction
 from .norms import norm
 from .probe import probe
-from .solvers import SOLVERS
+from .solvers import NOISY, SOLVERS
 
 Values = list[float]
 """One value per sample; NaN if a step has none (its solver had no embedded pair yet)."""
@@ -46,6 +46,8 @@ class StepRecord:
                  large as the step; otherwise ""
     error        what the step's own error leaves in the finished picture, divided by the picture's contrast; estimated
                  afterwards (:mod:`erk.error`), in every mode; NaN where it cannot be told
+    noise        RMS of the noise that the step added, in the unit of the latent; NaN if it added none
+    noise_ratio  the variance of that noise over the variance of the plain step's noise; NaN if that added none
     """
 
     index: int
@@ -61,9 +63,14 @@ class StepRecord:
     believed: Values
     held: list[str]
     error: Values = field(default_factory=list)
+    noise: Values = field(default_factory=list)
+    noise_ratio: Values = field(default_factory=list)
 
 
-QUANTITIES = ("active", "correction", "stiffness", "h_stiffness", "data_std", "valid", "believed", "held")
+QUANTITIES = (
+    *("active", "correction", "stiffness", "h_stiffness", "data_std", "valid", "believed", "held"),
+    *("noise", "noise_ratio"),
+)
 """What is measured in a step, by the names of :class:`StepRecord`. ``held`` is an index into ``HELD``."""
 
 
@@ -85,7 +92,7 @@ class RunInfo:
     @property
     def title(self) -> str:
         """The solver's title, for display."""
-        solver = SOLVERS.get(self.solver)
+        solver = SOLVERS.get(self.solver) or NOISY.get(self.solver)
         return solver.title if solver else self.solver
 
     def as_dict(self) -> dict[str, Any]:

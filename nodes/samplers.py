@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.k_diffusion.sampling as k_diffusion
 import comfy.model_sampling
@@ -17,12 +17,25 @@ from torch import Tensor
 from .. import erk
 from . import live
 
+NoiseSampler = Callable[[Tensor, Tensor], Tensor] | None
 ExtraArgs = dict[str, Any] | None
 Callback = Callable[[dict[str, Any]], None] | None
 
 
 PREFIX = "erk_"
 """The prefix of the samplers' names, which keeps them together in every list."""
+
+
+class NoiseOptions(NamedTuple):
+    """Options of samplers that add noise, as ComfyUI has them."""
+
+    eta: float
+    s_noise: float
+    noise_sampler: NoiseSampler
+
+    def sampler(self, x: Tensor, seed: int | None) -> Callable[[Tensor, Tensor], Tensor]:
+        """(sigma, sigma_next) -> noise like x; ComfyUI's own where none is given."""
+        return self.noise_sampler or k_diffusion.default_noise_sampler(x, seed=seed)
 
 
 def _sampler(solver: type[erk.Solver]) -> Callable[..., Tensor]:
@@ -48,14 +61,29 @@ def _sampler(solver: type[erk.Solver]) -> Callable[..., Tensor]:
             solver, model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace, settings, max_order
         )
 
+    def sample_with_noise(
+        model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None,
+        disable: bool | None = None, *,
+        eta: float = 1.0, s_noise: float = 1.0, noise_sampler: NoiseSampler = None,
+        mode: str = erk.MODES[0], trace: erk.Trace | None = None,
+        **settings: float | None,
+    ) -> Tensor:  # fmt: skip
+        settings = {"w_stiff": None, "w_con": None, **settings}
+        w_stiff, w_con = settings.pop("w_stiff"), settings.pop("w_con")
+        noise = NoiseOptions(eta, s_noise, noise_sampler)
+        return _sample(
+            solver, model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace, settings, noise=noise
+        )
+
     function = sample_in_order if issubclass(solver, erk.Multistep) else sample
+    function = sample_with_noise if issubclass(solver, erk.Ancestral) else function
     function.__name__ = function.__qualname__ = f"sample_{PREFIX}{solver.name}"
     function.__doc__ = f"{solver.title} with embedded Runge-Kutta guidance; see :func:`_sample`."
     return function
 
 
 SAMPLERS: dict[str, Callable[..., Tensor]] = {
-    f"{PREFIX}{name}": _sampler(solver) for name, solver in erk.SOLVERS.items()
+    f"{PREFIX}{name}": _sampler(solver) for name, solver in {**erk.SOLVERS, **erk.NOISY}.items()
 }
 
 
@@ -86,6 +114,7 @@ def _sample(
     trace: erk.Trace | None,
     settings: dict[str, float | None],
     max_order: int | None = None,
+    noise: NoiseOptions | None = None,
 ) -> Tensor:
     """Sample as a k-diffusion sampler does.
 
@@ -105,9 +134,12 @@ def _sample(
     process = noise_process(model)
     guidance = erk.make_guidance(mode, w_stiff, w_con, max(len(sigmas) - 1, 1), **settings)
     made = erk.make_solver(
-        solver.name, process, max_order, _comfy_deis_coefficients if issubclass(solver, erk.DEIS) else None
-    )
+        solver.name, process, max_order, _comfy_deis_coefficients if issubclass(solver, erk.DEIS) else None,
+        noise.eta if noise else None, noise.s_noise if noise else None, getattr(_sampling(model), "noise_scale", 1.0),
+    )  # fmt: skip
+    erk.check_noise(solver, guidance)
     extra_args = extra_args or {}
+    draw = noise.sampler(x, extra_args.get("seed")) if noise else None
 
     if trace is not None and live.is_planned_from(trace):
         trace.keep = True
@@ -132,6 +164,7 @@ def _sample(
             progress=lambda steps: k_diffusion.trange(steps, disable=disable),
             region=extra_args.get("denoise_mask"),
             sigma_min=least_noise(model),
+            draw=None if draw is None else lambda i: draw(sigmas[i], sigmas[i + 1]),
         )
 
 
@@ -153,7 +186,7 @@ def least_noise(model: Any) -> float | None:
 
 
 def _sampling(model: Any) -> Any:
-    """The model's sampling type; None where a wrapper of another pack hides it."""
+    """The model's sampling type; None where a wrapper hides it."""
     inner, seen = model, set()
     while inner is not None and id(inner) not in seen:  # a wrapper may lead back to itself
         seen.add(id(inner))

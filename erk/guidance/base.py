@@ -12,7 +12,7 @@ from torch import Tensor
 from ..evaluation import Evaluation
 from ..noise_process import NoiseProcess
 from ..pair import EmbeddedPair
-from ..solvers import Solver
+from ..solvers import NoiseStep, Solver
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,26 @@ class RunFacts:
 
 
 @dataclass(frozen=True)
+class AddedNoise:
+    """The noise of a step, which leads from sigma_down to sigma_next.
+
+    how        levels and factors of the step
+    amplitude  factor on its standard deviation
+    noise      noise of variance 1, [B, ...]
+    """
+
+    how: NoiseStep
+    amplitude: float
+    noise: Tensor
+
+    def added_to(self, x: Tensor) -> Tensor:
+        """The state at sigma_down -> the state at sigma_next, in the order of ComfyUI's arithmetic."""
+        if self.how.scale != 1:
+            x = x * self.how.scale
+        return x + self.noise * self.amplitude * self.how.std
+
+
+@dataclass(frozen=True)
 class MadeStep:
     """A solver's step from sigma to sigma_next, and what is known once it has been made.
 
@@ -42,6 +62,7 @@ class MadeStep:
     stages     evaluations made inside the step
     levels     noise levels of the past evaluations that the solver used, newest first
     pair       the step's embedded pair; None if the step has none or the rule does not use pairs
+    noise      the noise that x_next contains; None if the step adds none
     """
 
     sigma: float
@@ -52,6 +73,7 @@ class MadeStep:
     stages: tuple[Evaluation, ...]
     levels: tuple[float, ...]
     pair: EmbeddedPair | None
+    noise: AddedNoise | None = None
 
 
 HELD = ("", "repeated", "strayed")
@@ -73,6 +95,8 @@ class Correction(NamedTuple):
     valid        share of the evidence for which the estimate is possible, 0 to 1, [B] (calibrated)
     believed     share of the claimed correction that was trusted, because of earlier claims, 0 to 1, [B] (calibrated)
     held         index into ``HELD``, [B] (calibrated)
+    noise        RMS of the noise that the corrected step adds, [B]
+    noise_ratio  the variance of that noise over the variance of the plain step's noise, [B]
     """
 
     value: Tensor | None = None
@@ -84,6 +108,8 @@ class Correction(NamedTuple):
     valid: Tensor | None = None
     believed: Tensor | None = None
     held: Tensor | None = None
+    noise: Tensor | None = None
+    noise_ratio: Tensor | None = None
 
 
 class Rule(Protocol):
@@ -111,6 +137,9 @@ class Guidance(Protocol):
     corrects  whether it corrects at all
     options   the names of its settings, which are numbers
     settings  their values, which appear in plot labels, the trace, the CSV file and the live chart
+
+    A rule that can be used with solvers that add noise sets ``knows_noise = True``. :func:`erk.check_noise` refuses
+    the others.
     """
 
     mode: ClassVar[str]

@@ -16,6 +16,7 @@ class Off:
     corrects: ClassVar[bool] = False
     options: ClassVar[tuple[str, ...]] = ()
     pairs: ClassVar[bool] = True
+    knows_noise: ClassVar[bool] = True
 
     @property
     def settings(self) -> Mapping[str, float]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .abm import ABM
-from .base import History, Solver, Step
+from .ancestral import Ancestral, DPMpp2SAncestral, EulerAncestral
+from .base import History, NoiseStep, Solver, Step
 from .deis import DEIS
 from .dpm_2 import DPM2
 from .dpmpp_2s import DPMpp2S
@@ -13,7 +14,27 @@ from .multistep import Multistep
 
 ALL = (Heun, DPM2, DPMpp2S, DEIS, ABM, Euler)
 
-SOLVERS: dict[str, type[Solver]] = {solver.name: solver for solver in ALL}
-"""The solvers by name, in the order of ComfyUI's list. There, each name follows ``erk_``."""
+WITH_NOISE = (EulerAncestral, DPMpp2SAncestral)
 
-__all__ = ["ABM", "DEIS", "DPM2", "SOLVERS", "DPMpp2S", "Euler", "Heun", "History", "Multistep", "Solver", "Step"]
+SOLVERS: dict[str, type[Solver]] = {solver.name: solver for solver in ALL}
+"""The solvers of the ODE by name, in the order of ComfyUI's list. There, each name follows ``erk_``."""
+
+NOISY: dict[str, type[Ancestral]] = {solver.name: solver for solver in WITH_NOISE}
+"""The solvers that add noise, in the same way. They follow the others in ComfyUI's list."""
+
+__all__ = [
+    "ABM",
+    "DEIS",
+    "DPM2",
+    "NOISY",
+    "SOLVERS",
+    "Ancestral",
+    "DPMpp2S",
+    "Euler",
+    "Heun",
+    "History",
+    "Multistep",
+    "NoiseStep",
+    "Solver",
+    "Step",
+]

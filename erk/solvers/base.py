@@ -25,6 +25,18 @@ class Step(NamedTuple):
     stages: tuple[Evaluation, ...] = ()
 
 
+class NoiseStep(NamedTuple):
+    """How a step adds noise: x_next = scale * (the solver's step to sigma_down) + amplitude * std * noise.
+
+    draws  whether the noise sampler is asked at all; at a repeated level it is, for noise of deviation 0
+    """
+
+    sigma_down: float
+    scale: float
+    std: float
+    draws: bool
+
+
 History = Sequence[Evaluation]
 """The last evaluation of each earlier step, newest first. For a step without stages, this is the accepted one.
 
@@ -66,6 +78,18 @@ class Solver(ABC):
     def memory(self) -> int:
         """How many past evaluations ``step`` and ``accept`` use."""
         return 0
+
+    @property
+    def adds_noise(self) -> bool:
+        """Whether its runs add noise."""
+        return False
+
+    def noise_steps(self, schedule: Sequence[float]) -> list[NoiseStep] | None:
+        """How each step of the schedule adds noise; None: no step does.
+
+        Raises ValueError for a schedule along which it cannot.
+        """
+        return None
 
     def accept(self, evaluated: Evaluation, history: History) -> Evaluation:
         """The state that a step starts from, and its drift, once the predicted state has been evaluated.

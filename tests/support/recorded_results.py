@@ -127,11 +127,13 @@ def record_of(x: Tensor) -> list[float]:
 
 
 def record_of_trace(trace: erk.Trace) -> list[float]:
-    """For each measured number, its finite values summed over steps and samples; the error is an estimate with tests of
-    its own."""
+    """For each measured number, its finite values summed over steps and samples.
+
+    The error is an estimate with tests of its own, and no noise is added in these runs.
+    """
     sums = []
     for field in fields(erk.StepRecord):
-        if field.name == "error":
+        if field.name == "error" or field.name.startswith("noise"):
             continue
         values = [getattr(step, field.name) for step in trace.steps]
         flat = [value for part in values for value in (part if isinstance(part, list) else [part])]

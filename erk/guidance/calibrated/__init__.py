@@ -42,6 +42,8 @@ every model's ODE is d\bar x/ds = eps, with the noise estimate eps = (x - alpha 
 Two kinds of step are left uncorrected, for each sample. In the first kind the model repeated its last output, or its
 last difference from the input, as step caches do. That is no evidence. The second kind are all steps after one whose
 error, minus the claim, was more than half of the noise that the step removed. Such a run has left its trajectory.
+
+Solvers that add noise have a rule of their own: :mod:`.variance`.
 """
 
 from __future__ import annotations
@@ -50,8 +52,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..base import RunFacts
+from ..base import Rule, RunFacts
 from .rule import CalibratedRule
+from .variance import VarianceRule
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Calibrated:
     mode: ClassVar[str] = "calibrated"
     corrects: ClassVar[bool] = True
     options: ClassVar[tuple[str, ...]] = ()
+    knows_noise: ClassVar[bool] = True
 
     @property
     def settings(self) -> Mapping[str, float]:
@@ -70,5 +74,5 @@ class Calibrated:
     def of(cls, settings: Mapping[str, float], steps: int) -> Calibrated:
         return cls()
 
-    def begin(self, run: RunFacts) -> CalibratedRule:
-        return CalibratedRule(run)
+    def begin(self, run: RunFacts) -> Rule:
+        return VarianceRule(run) if run.solver.adds_noise else CalibratedRule(run)

@@ -11,23 +11,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+import torch
 from torch import Tensor
 
 from ...evaluation import Evaluation
 from ...noise_process import NoiseProcess
 from ...solvers import Solver
-from .quotient import TABLE, Quotients
+from .quotient import NOISE_FRACTION_MIN, TABLE, Quotients
 
 
 class ScalarProblems:
-    """The local model for a grid of u."""
+    """The local model for a grid of u at the noise level sigma."""
 
-    def __init__(self, process: NoiseProcess, quotients: Quotients) -> None:
-        u = quotients.grid()[
-            None
-        ]  # one sample: what a solver bounds sample by sample is bounded by the whole, as on a latent
+    def __init__(self, process: NoiseProcess, sigma: float, noise_fraction: Tensor) -> None:
+        # one sample: what a solver bounds sample by sample is bounded by the whole, as on a latent
+        u = noise_fraction[None]
         self._process = process
-        self._variance = (quotients.sigma / process.alpha(quotients.sigma)) ** 2 * ((1 - u) / u)  # S^2
+        self._variance = (sigma / process.alpha(sigma)) ** 2 * ((1 - u) / u)  # S^2
 
     def std(self, sigma: float) -> Tensor:
         """The exact solution sqrt(alpha^2 S^2 + sigma^2)."""
@@ -60,7 +60,7 @@ def missed_by_step(
     quotients: Quotients,
 ) -> Tensor:
     """c of a step whose history is exact evaluations at ``levels``, as a table over the positions of q."""
-    problems = ScalarProblems(process, quotients)
+    problems = ScalarProblems(process, quotients.sigma, quotients.grid())
     history: Sequence[Evaluation] = [problems.exact(level) for level in levels]
     reached = solver.step(problems.evaluate, problems.exact(sigma), sigma_next, history).x_next
     return problems.over_noise(problems.std(sigma_next) - reached, sigma)
@@ -69,8 +69,35 @@ def missed_by_step(
 @lru_cache(maxsize=1024)
 def change_of_denoised(process: NoiseProcess, sigma: float, sigma_next: float, quotients: Quotients) -> Tensor:
     """D(sigma_next) - D(sigma) on the exact solution, divided by eps at sigma, as a table over the positions of q."""
-    problems = ScalarProblems(process, quotients)
+    problems = ScalarProblems(process, quotients.sigma, quotients.grid())
     return problems.over_noise(problems.denoised(sigma_next) - problems.denoised(sigma), sigma)
+
+
+@lru_cache(maxsize=1024)
+def missed_variance(solver: Solver, process: NoiseProcess, sigma: float, sigma_down: float) -> Tensor:
+    """The variance that a step to sigma_down misses, divided by the variance of the noise at sigma.
+
+    Both are of x/alpha. A table over 1 - u from 0 to 1, at the positions 2 (1 - u) - 1.
+    """
+    signal = torch.linspace(0, 1, TABLE + 1, dtype=torch.float64, device="cpu")
+    problems = ScalarProblems(process, sigma, (1 - signal).clamp(min=NOISE_FRACTION_MIN))
+    reached = solver.step(problems.evaluate, problems.exact(sigma), sigma_down, ()).x_next
+    missed = (problems.std(sigma_down) ** 2 - reached**2) / process.alpha(sigma_down) ** 2
+    return (missed * (process.alpha(sigma) / sigma) ** 2)[0].float()
+
+
+@lru_cache(maxsize=1024)
+def missed_over_change(solver: Solver, process: NoiseProcess, sigma: float, sigma_down: float) -> Tensor:
+    """What a step to sigma_down misses, divided by the change of D from its start to its first stage.
+
+    It is of x/alpha, and limited to 0 to 1. A table as that of :func:`missed_variance`.
+    """
+    signal = torch.linspace(0, 1, TABLE + 1, dtype=torch.float64, device="cpu")
+    problems = ScalarProblems(process, sigma, (1 - signal).clamp(min=NOISE_FRACTION_MIN))
+    start = problems.exact(sigma)
+    step = solver.step(problems.evaluate, start, sigma_down, ())
+    missed = (problems.std(sigma_down) - step.x_next) / process.alpha(sigma_down)
+    return (missed / (step.stages[0].denoised - start.denoised))[0].nan_to_num(0.0, 0.0, 0.0).clamp(0, 1).float()
 
 
 def interpolate(table: Tensor, positions: Tensor) -> Tensor:

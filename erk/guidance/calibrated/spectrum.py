@@ -50,6 +50,7 @@ class Spectrum:
             index.to(**at) for index in (layout.order, layout.filling, layout.back)
         )
         self._to_means, self._to_blocks = (members / layout.sizes).to(**at), members.T.contiguous().to(**at)
+        self.sizes = layout.sizes.float().to(**at)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, ...] -> coefficients [rows, blocks, width], float32, in new memory."""
@@ -99,6 +100,11 @@ class Spectrum:
     def band_means(self, sums: Tensor) -> Tensor:
         """Sums over blocks [..., blocks] -> means over bands [..., bands]."""
         return sums @ self._to_means if self.has_space else sums / self._positions
+
+    def mean_over_bands(self, values: Tensor) -> Tensor:
+        """Of a value in each band, [rows, bands], the mean over all coefficients of a sample, [B]."""
+        sizes = self.sizes.to(values) if self.has_space else values.new_ones(1)
+        return self.by_sample(values * (sizes / sizes.sum())).mean(1) * self.bands
 
     def spread(self, values: Tensor) -> Tensor:
         """[..., bands] -> each band's value at its blocks, [..., blocks, 1], for broadcasting."""
