@@ -23,10 +23,14 @@ _ALIASES = [
     "sampler error",
     "ode",
     "ode solver",
+    "ancestral",
+    "sde",
     *erk.SOLVERS,
+    *erk.NOISY,
 ]
 _PRESET, _CUSTOM = "preset", "custom"
 _SOLVER = "abm"
+_NOISE = ("eta", "s_noise")
 
 
 def _seed_input(name: str) -> Any:
@@ -41,7 +45,7 @@ def _what_to_sample(steps: str) -> list[Any]:
     return [
         io.Int.Input(
             "steps", default=20, min=1, max=10000,
-            tooltip=f"{steps} abm, deis and euler call the model once per step, the other solvers twice.",
+            tooltip=f"{steps} abm, deis, euler and euler_ancestral call the model once per step, the others twice.",
         ),
         io.Float.Input(
             "cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01,
@@ -64,12 +68,13 @@ def _solver_input() -> Any:
         io.Combo.Input,
         "solver",
         # The default first: the page's preview of a node shows the first choice.
-        options=[_SOLVER, *(name for name in erk.SOLVERS if name != _SOLVER)],
+        options=[_SOLVER, *(name for name in erk.SOLVERS if name != _SOLVER), *erk.NOISY],
         default=_SOLVER,
         tooltip="The method that solves the sampling ODE. abm: one model call per step, the most exact for the same "
         "time. deis: one call, as in the paper. heun, dpm_2, dpmpp_2s: two calls per step, so give them half the "
         "steps. heun is the solver that the paper tested most. euler, with mode off: for step-distilled models "
-        "(turbo, lightning, LCM, schnell).",
+        "(turbo, lightning, LCM, schnell). euler_ancestral and dpmpp_2s_ancestral add noise at each step, one and two "
+        "calls: for more variety, and against artefacts.",
     )
 
 
@@ -137,6 +142,24 @@ def _max_order_input() -> Any:
     )
 
 
+def _noise_inputs() -> list[Any]:
+    """eta and s_noise."""
+    return [
+        make(
+            io.Float.Input, "eta", default=1.0, min=0.0, max=100.0, step=0.01, round=False, optional=True,
+            advanced=True,
+            tooltip="How much new noise euler_ancestral and dpmpp_2s_ancestral add at each step. 1: as much as their "
+            "step loses, the usual choice. 0: none, so that they solve the ODE. Other solvers do not use it.",
+        ),
+        make(
+            io.Float.Input, "s_noise", default=1.0, min=0.0, max=100.0, step=0.01, round=False, optional=True,
+            advanced=True,
+            tooltip="Factor on that noise. Slightly above 1 adds detail, below 1 smooths. Leave it at 1 with mode "
+            "calibrated, which finds the right amount itself.",
+        ),
+    ]  # fmt: skip
+
+
 def _inputs_of_further_rules() -> list[Any]:
     """The settings of further rules. They come after all others, so that saved workflows keep their values."""
     return []
@@ -167,15 +190,18 @@ def _options(
     """The sampler function's options, checked here so that a mistake is reported before a model is loaded.
 
     max_order  left out for a solver without a choice of order
-    settings   the rules' settings, from the node's inputs; with the preset, those of mode paper are ignored
+    settings   the settings of the rules and of the noise, from the node's inputs; with the preset, those of mode paper
+               are ignored, and for a solver without noise those of the noise
     """
     settings = {"w_stiff": None, "w_con": None, **settings}
+    noise = {name: settings.pop(name) for name in _NOISE if name in settings}
+    noise = noise if solver in erk.NOISY else {}
     if strengths == _PRESET:
         settings |= {"w_stiff": None, "w_con": None}
     order = {"max_order": max_order} if issubclass(erk.SOLVERS.get(solver, erk.Solver), erk.Multistep) else {}
-    erk.make_solver(solver, erk.SIGMA_SPACE, order.get("max_order"))
-    erk.make_guidance(mode, steps=steps, **settings)
-    return {"mode": mode, "trace": trace, **order, **settings}
+    made = erk.make_solver(solver, erk.SIGMA_SPACE, order.get("max_order"), **noise)
+    erk.check_noise(type(made), erk.make_guidance(mode, steps=steps, **settings))
+    return {"mode": mode, "trace": trace, **order, **settings, **noise}
 
 
 def _checked(sigmas: Any) -> Tensor:
@@ -238,6 +264,7 @@ class KSamplerERKGuid(io.ComfyNode):
                 ),
                 *_guidance_inputs(),
                 _max_order_input(),
+                *_noise_inputs(),
                 *_inputs_of_further_rules(),
                 _sigmas_input(),
             ],
@@ -292,6 +319,7 @@ class KSamplerAdvancedERKGuid(io.ComfyNode):
                 ),
                 *_guidance_inputs(),
                 _max_order_input(),
+                *_noise_inputs(),
                 *_inputs_of_further_rules(),
                 _sigmas_input(),
             ],
@@ -340,6 +368,7 @@ class SamplerERKGuid(io.ComfyNode):
                 _solver_input(),
                 *_guidance_inputs(),
                 _max_order_input(),
+                *_noise_inputs(),
                 *_inputs_of_further_rules(),
             ],
             outputs=[

@@ -29,6 +29,10 @@ class Distribution(Protocol):
         """
         ...
 
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Samples, [count, dim] float64, of all classes."""
+        ...
+
 
 class _Constants:
     """The tensors of a distribution, in each dtype that is requested."""
@@ -87,6 +91,10 @@ class KernelDensity:
         logits = (alpha * (y @ c["offsets"].T) - alpha**2 * c["half_squares"]) / variance
         nearest = torch.softmax(logits + _log_prior(c["log_weights"], c["labels"], condition), dim=1) @ c["offsets"]
         return c["centre"] + (alpha * self.width**2 / variance) * y + (sigma**2 / variance) * nearest
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        chosen = self.points[torch.randint(len(self.points), (count,), generator=generator)]
+        return chosen + self.width * torch.randn(chosen.shape, generator=generator, dtype=torch.float64)
 
 
 class GaussianMixture:
@@ -152,6 +160,18 @@ class GaussianMixture:
         share = torch.softmax(log_density + _log_prior(c["log_weights"], c["labels"], condition), dim=1)
         return torch.einsum("bk,bkd->bd", share, mean)
 
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        c = self._constants.at(torch.float64)
+        chosen = torch.multinomial(c["log_weights"].softmax(0), count, replacement=True, generator=generator)
+        bases, variances = c["bases"][chosen], c["variances"][chosen]
+        inside = variances.sqrt() * torch.randn(variances.shape, generator=generator, dtype=torch.float64)
+        x = c["means"][chosen] + torch.einsum("ndr,nr->nd", bases, inside)
+        if self.full or self.floor == 0:
+            return x
+        rest = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+        rest = rest - torch.einsum("ndr,nr->nd", bases, torch.einsum("ndr,nd->nr", bases, rest))
+        return x + math.sqrt(self.floor) * rest
+
 
 class Sphere:
     """Uniform on a sphere around 0 in some of the dimensions. The others are exactly 0.
@@ -178,6 +198,11 @@ class Sphere:
         # Given x, the directions follow a von Mises-Fisher distribution with this concentration.
         share = bessel_ratio(self._order, alpha * self.radius * length / sigma**2)
         return (self.radius * share * inside / length) @ basis.T
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        basis = self._constants.at(torch.float64)["basis"]
+        inside = torch.randn(count, basis.shape[1], generator=generator, dtype=torch.float64)
+        return self.radius * torch.nn.functional.normalize(inside, dim=1) @ basis.T
 
 
 def bessel_ratio(order: float, z: Tensor) -> Tensor:
@@ -231,3 +256,8 @@ class Tiles:
         each = (None if t is None else t.repeat_interleave(count, 0) for t in (alpha, sigma, condition))
         means = self.tile.posterior_mean(tiles.reshape(len(x) * count, -1), *each)
         return means.view(tiles.shape).permute(0, 3, 1, 4, 2, 5).reshape(x.shape)
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        rows, columns = self._grid
+        tiles = self.tile.draw(count * rows * columns, generator).view(count, rows, columns, *self._shape)
+        return tiles.permute(0, 3, 1, 4, 2, 5).reshape(count, -1)

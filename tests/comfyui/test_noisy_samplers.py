@@ -46,7 +46,7 @@ def test_off_is_the_stock_sampler(kind, solver, options):
         )  # fmt: skip
         asked.append(noise.asked)
         seen.append(steps)
-    assert asked[0] == asked[1] and len(asked[0]) == 7
+    assert asked[0] == asked[1] and (len(asked[0]) == 7 or options.get("eta", 1) > 1)
     assert torch.dist(*made, float("inf")) < 2e-5 * made[0].abs().max()
     for (i, x, denoised), (j, our_x, our_denoised) in zip(*seen, strict=True):
         assert (

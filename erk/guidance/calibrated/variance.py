@@ -125,7 +125,8 @@ class VarianceRule:
         share = None if made.stages else 1.0 - s_down / s
         denoised = self._forward(made.start.denoised)
         self._past = _Past(s, denoised, None, share, len(made.stages))
-        if past is None or repeated is None:
+        unfinished = made.noise is None and made.sigma_next > 0  # so large an eta that the step ends at 0 already
+        if past is None or repeated is None or unfinished:
             return seen
         step = self._seen(made.start, s, s_down, denoised, past, repeated)
         if share is None:
