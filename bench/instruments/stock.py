@@ -112,8 +112,11 @@ def unjudged() -> list[str]:
 
 
 def erk_samplers() -> list[str]:
-    """This pack's samplers."""
-    return [name for name in comfy.samplers.SAMPLER_NAMES if name.startswith("erk_")]
+    """This pack's samplers without noise."""
+    solvers = pack_module("erk").SOLVERS
+    return [
+        name for name in comfy.samplers.SAMPLER_NAMES if name.removeprefix("erk_") in solvers and name[:4] == "erk_"
+    ]
 
 
 def modes() -> tuple[str, ...]:

@@ -18,9 +18,9 @@ const COLUMNS = /** @type {const} */ (["step", "sigma", "sigma_next", "stiffness
 export function numbersOf(run) {
     const rows = run.steps.map((step) => [
         step.step, step.sigma, step.sigmaNext, step.stiffness, step.hStiffness, step.correction,
-        step.active ? 1 : 0, step.believed, Object.keys(step.held).join(" "),
+        step.active ? 1 : 0, step.believed, Object.keys(step.held).join(" "), step.noise, step.noiseRatio,
     ]);
-    const cells = [[...COLUMNS, "active", "believed", "held"], ...rows];
+    const cells = [[...COLUMNS, "active", "believed", "held", "noise", "noise_ratio"], ...rows];
     return `${cells.map((row) => row.map((cell) => cell ?? "").join("\t")).join("\n")}\n`;
 }
 

@@ -29,6 +29,8 @@
  * @property {number | null} correction its median size, as a share of the step
  * @property {boolean} active
  * @property {number | null} [believed] how far the correction is believed, 0 to 1, in mode calibrated
+ * @property {number | null} [noise] RMS of the noise that the step added; null if it added none
+ * @property {number | null} [noise_ratio] its variance over that of the plain step's noise
  * @property {Record<string, number>} [held] how many of the batch are left plain, by reason: repeated, strayed
  * @property {[number, number | null][]} [errors] steps judged since, and the share of the picture's contrast that each
  *     one's error leaves in it; null if that cannot be told
@@ -46,6 +48,8 @@
  * @property {number | null} correction
  * @property {boolean} active
  * @property {number | null} believed
+ * @property {number | null} [noise]
+ * @property {number | null} [noiseRatio]
  * @property {Record<string, number>} held
  */
 
@@ -217,6 +221,8 @@ function insert(steps, message) {
         correction: message.correction,
         active: message.active,
         believed: message.believed ?? null,
+        noise: message.noise ?? null,
+        noiseRatio: message.noise_ratio ?? null,
         held: message.held ?? {},
     };
     let at = steps.length;

@@ -62,6 +62,10 @@ function linesOf(chart, { step, x }) {
         lines.push(Object.keys(step.held).map((reason) => tell(HELD[reason] ?? reason))[0] ?? tell("not corrected"));
     }
     if (step.believed !== null) lines.push(tell("believed to %s %", Math.round(100 * step.believed)));
+    if (step.noise) {
+        const percent = Math.round(100 * ((step.noiseRatio ?? 1) - 1));
+        lines.push(tell("noise %s, variance %s %", short(step.noise), percent < 0 ? percent : `+${percent}`));
+    }
     const view = VIEWS[chart.view];
     const spread = view.spread(step);
     if (spread) lines.push(tell("batch %s to %s", short(spread[0]), short(spread[1])));

@@ -144,8 +144,9 @@ def message(
 
     stiffness, h_stiffness, correction (its share of the step) and believed are medians over the batch. believed is how
     far the step's correction was trusted, 0 to 1. spread and h_spread are the least and the greatest value, if there is
-    more than one sample. held counts the samples that were left uncorrected, by reason. errors are pairs of a step's
-    number and the error that it leaves in the picture, of the steps that have been judged since the last message.
+    more than one sample. noise is the RMS of the noise that the step added, noise_ratio its variance over that of the
+    plain step's noise, medians too. held counts the samples that were left uncorrected, by reason. errors are pairs of a
+    step's number and the error that it leaves in the picture, of the steps that have been judged since the last message.
     """
     return {
         "run": run,
@@ -169,6 +170,8 @@ def message(
         "correction": _median(step.correction),
         "active": any(step.active),
         "believed": _median(step.believed),
+        "noise": _median(step.noise),
+        "noise_ratio": _median(step.noise_ratio),
         "held": dict(Counter(reason for reason in step.held if reason)),
         "errors": [[index, _median(values)] for index, values in (errors or {}).items()],
     }

@@ -85,7 +85,8 @@ def test_registered_once_in_place_and_idempotent():
     samplers.register_samplers()
     assert comfy.samplers.SAMPLER_NAMES is names and names == before
     assert comfy.samplers.KSampler.SAMPLERS is names
-    assert [name for name in names if name.startswith("erk_")] == NAMES
+    noisy = [f"erk_{name}" for name in erk.NOISY]
+    assert [name for name in names if name.startswith("erk_")] == [*NAMES, *noisy]
     for name in NAMES:
         assert getattr(k_diffusion, f"sample_{name}") is samplers.SAMPLERS[name]
         assert name not in comfy.samplers.KSampler.DISCARD_PENULTIMATE_SIGMA_SAMPLERS

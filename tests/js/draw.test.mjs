@@ -209,6 +209,13 @@ test("a tooltip says why a step was left plain", () => {
     assert.ok(toSVG(chart, chart.points[3]).includes("correction 8 % of the step"));
 });
 
+test("a tooltip tells the noise that a step added, and what the rule changed of it", () => {
+    const steps = run().steps.map((step, i) => ({ ...step, noise: i > 1 ? 0.52 : null, noiseRatio: i > 1 ? 1.21 : null }));
+    const chart = layout({ ...run(), steps }, null, 400, 300);
+    assert.ok(toSVG(chart, chart.points[2]).includes("noise 0.52, variance +21 %"));
+    assert.ok(!toSVG(chart, chart.points[1]).includes("noise"));
+});
+
 test("a tooltip says how far a correction is believed, where one was claimed", () => {
     const steps = run().steps.map((step, i) => ({ ...step, believed: i > 1 ? 0.724 : null }));
     const chart = layout({ ...run(), steps }, null, 500, 300);

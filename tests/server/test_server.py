@@ -24,7 +24,7 @@ NODES = [
     "DemoModelERKGuid",
 ]
 SOLVERS = list(erk.SOLVERS)
-SAMPLERS = [f"erk_{name}" for name in SOLVERS]
+SAMPLERS = [f"erk_{name}" for name in (*SOLVERS, *erk.NOISY)]
 
 
 class TestRegistry:

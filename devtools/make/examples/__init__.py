@@ -18,13 +18,15 @@ from . import (
     sd15,
     sd35,
     sdxl,
+    sdxl_noise,
     wan,
     z_image,
+    z_image_turbo,
 )
 
 ALL = (
     demo, convergence, custom_sampling, comparison, image_to_image, inpainting, sd15, sdxl, sd35, flux,
-    qwen_image, z_image, pixart, wan, autoguidance, convergence_sdxl, convergence_flux,
+    qwen_image, z_image, pixart, wan, autoguidance, convergence_sdxl, convergence_flux, sdxl_noise, z_image_turbo,
 )  # fmt: skip
 
 WORKFLOWS = tuple(module.WORKFLOW for module in ALL)

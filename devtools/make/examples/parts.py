@@ -50,6 +50,10 @@ QWEN_VAE = file_of("vae", "Comfy-Org/Qwen-Image_ComfyUI", "split_files/vae/qwen_
 
 Z_IMAGE = file_of("diffusion_models", "Comfy-Org/z_image", "split_files/diffusion_models/z_image_bf16.safetensors")
 
+Z_IMAGE_TURBO = file_of(
+    "diffusion_models", "Comfy-Org/z_image_turbo", "split_files/diffusion_models/z_image_turbo_bf16.safetensors"
+)
+
 Z_IMAGE_TEXT = file_of("text_encoders", "Comfy-Org/z_image_turbo", "split_files/text_encoders/qwen_3_4b.safetensors")
 
 Z_IMAGE_VAE = file_of("vae", "Comfy-Org/z_image_turbo", "split_files/vae/ae.safetensors")

@@ -1,4 +1,4 @@
-"""NOISE.md and its plot, from the rows that bench/noise.py made."""
+"""NOISE.md and its plot."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .instruments import plots
-from .instruments.tables import geometric_mean, number, ratio, table, write_page
+from ..instruments import plots
+from ..instruments.tables import geometric_mean, number, ratio, table, write_page
 
 TUNED = (
     "gaussian-round", "gaussian-rotated", "mixture-8x8", "digits-0.30", "spiral-0.10", "mixture-3x16x16", "gratings",
@@ -97,10 +97,11 @@ def _above(cells: Cells, sampler: str, base: str) -> list[str]:
     for cell, rows in cells.items():
         for metric, title in METRICS.items():
             ours, stock = rows.get((sampler, "calibrated")), rows.get((base, "stock"))
-            if ours and stock and (value := ratio(getattr(ours, metric), getattr(stock, metric))) > BOUND:
-                if math.isfinite(getattr(stock, metric)):
-                    shown = (f"{getattr(row, metric):.3g}" for row in (stock, ours))
-                    body.append((value, (f"{cell[0]}, {cell[1]}, {cell[2]} calls: {title}", number(value), *shown)))
+            if not (ours and stock and math.isfinite(getattr(stock, metric))):
+                continue
+            if (value := ratio(getattr(ours, metric), getattr(stock, metric))) > BOUND:
+                shown = (f"{getattr(row, metric):.3g}" for row in (stock, ours))
+                body.append((value, (f"{cell[0]}, {cell[1]}, {cell[2]} calls: {title}", number(value), *shown)))
     body.sort(key=lambda line: -line[0])
     return table(("", "ratio", base, sampler), [line for _, line in body]) if body else ["None.", ""]
 
@@ -240,7 +241,7 @@ def write(made: Sequence[Row], folder: Path, sentence: str) -> list[Path]:
     """The page and the plot."""
     write_page(folder / "NOISE.md", page(made, sentence))
     plot(made, folder / "noise_ratio.png")
-    return [folder / "noise.csv", folder / "NOISE.md", folder / "noise_ratio.png"]
+    return [folder / "NOISE.md", folder / "noise_ratio.png"]
 
 
 def overall(made: Iterable[Row], budget: int, metric: str = "sliced") -> float:
