@@ -25,6 +25,9 @@ MULTISTEP = [name for name, solver in erk.SOLVERS.items() if issubclass(solver, 
 
 MODES = list(erk.MODES)
 
+NOISY = list(erk.NOISY)
+NOISY_MODES = ["off", "calibrated"]
+
 LONG = os.environ.get("ERK_GUID_LONG") == "1"
 _SLOW = ("sd15", "sd2_v")
 """The largest of the tiny models."""
@@ -101,11 +104,19 @@ def solvers_for(model: str, number: int = 0) -> list[str]:
     return [one_step[number % len(one_step)], *MULTISTEP]
 
 
-def every_way(add: Callable[[str, Graph], None], w_stiff: float = 5.0, solvers: Sequence[str] = SOLVERS) -> None:
+def every_way(
+    add: Callable[[str, Graph], None], w_stiff: float = 5.0, solvers: Sequence[str] = SOLVERS, noise: bool = True
+) -> None:
     """Call ``add(label, sampler)`` for each solver, in each mode ("heun_off") and as ComfyUI's own ("heun_stock").
 
     Mode paper gets a strength with a visible effect, because the preset was not tuned for random weights.
+
+    noise  whether the solvers that add noise take part too, in their modes; never where a selection of solvers is given
     """
+    for solver in NOISY if noise and solvers is SOLVERS else []:
+        add(f"{solver}_stock", node("KSamplerSelect", sampler_name=solver))
+        for mode in NOISY_MODES:
+            add(f"{solver}_{mode}", erk_sampler(solver, mode))
     for solver in solvers:
         if solver in TWINS:
             add(f"{solver}_stock", stock_sampler(solver))
@@ -117,6 +128,14 @@ def paper(w_stiff: float) -> Graph:
     return {"strengths": "custom", "w_stiff": w_stiff, "w_con": 0.0}
 
 
+def _check_noisy(solver: str, stock: Outcome, off: Outcome, calibrated: Outcome, closeness: float) -> None:
+    assert stock.finite and off.finite and calibrated.finite, f"{solver}: not finite"
+    assert off.counts == stock.counts == calibrated.counts, f"{solver}: other model calls than ComfyUI's own"
+    rounding = off.distance(stock)
+    assert rounding < closeness, f"{solver}: mode off is {rounding:.1e} away from ComfyUI's own"
+    assert calibrated.distance(off) > 2 * rounding, f"{solver}: mode calibrated does nothing"
+
+
 def check_every_way(outcomes: dict[str, Outcome], solvers: Sequence[str] = SOLVERS, closeness: float = 2e-3) -> None:
     """Results are finite, and off equals ComfyUI's own solver within rounding. Guided modes differ from it.
 
@@ -124,6 +143,9 @@ def check_every_way(outcomes: dict[str, Outcome], solvers: Sequence[str] = SOLVE
     differ from that twin, and its guided modes must differ from its off. The allowed rounding is the counterpart's own
     difference. If no sampler of ComfyUI makes as many calls, the solver's own number is used.
     """
+    for solver in NOISY:
+        if f"{solver}_off" in outcomes:
+            _check_noisy(solver, *(outcomes[f"{solver}_{way}"] for way in ("stock", *NOISY_MODES)), closeness)
     corrected = 0
     for solver in solvers:
         of, off = counterpart(solver) or MULTISTEP[0], outcomes[f"{solver}_off"]
