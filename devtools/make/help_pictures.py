@@ -73,10 +73,10 @@ def main() -> int:
         """Run the Convergence Test as its example workflow has it."""
         node = import_module(f"{pack.__name__}.nodes.convergence.node").ConvergenceTestERKGuid
         inputs = {one.id: one.default for one in node.define_schema().inputs if hasattr(one, "default")}
-        inputs |= {"seed": 3, "cfg": 2.0, "scheduler": "karras", "calls": "6, 8, 12, 16, 24"}
+        inputs |= {"seed": 3, "cfg": 2.0, "scheduler": "karras", "calls": "6, 8, 12, 16, 24", "reference": 50}
         inputs |= {"positive": demo.class_conditioning("coffee"), "filename_prefix": "convergence"}
         inputs |= {"negative": demo.class_conditioning(demo.all_kinds("coffee"))}
-        latent = {"samples": torch.zeros((4, 3, 96, 96))}
+        latent = {"samples": torch.zeros((4, 3, 64, 64))}
         with tempfile.TemporaryDirectory() as scratch:
             folder_paths.set_output_directory(scratch)
             folder_paths.set_temp_directory(scratch)

@@ -145,8 +145,8 @@ def message(
     stiffness, h_stiffness, correction (its share of the step) and believed are medians over the batch. believed is how
     far the step's correction was trusted, 0 to 1. spread and h_spread are the least and the greatest value, if there is
     more than one sample. noise is the RMS of the noise that the step added, noise_ratio its variance over that of the
-    plain step's noise, medians too. held counts the samples that were left uncorrected, by reason. errors are pairs of a
-    step's number and the error that it leaves in the picture, of the steps that have been judged since the last message.
+    plain step's noise, medians too. held counts the samples that were left uncorrected, by reason. errors are pairs of
+    a step's number and the error that it leaves in the picture, of the steps judged since the last message.
     """
     return {
         "run": run,

@@ -46,11 +46,11 @@ from torch import Tensor
 from ...evaluation import Evaluation
 from ...noise_process import NoiseProcess
 from ...norms import norm, per_sample
+from ...repeats import Repeats
 from ...solvers import Solver
 from ..base import Correction, MadeStep, RunFacts
 from .estimate import is_readable
 from .local_model import interpolate, missed_over_change, missed_variance
-from .repeats import Repeats
 from .spectrum import Spectrum
 
 SLACK = 3.0
