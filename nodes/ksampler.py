@@ -194,7 +194,7 @@ def _options(
                are ignored, and for a solver without noise those of the noise
     """
     settings = {"w_stiff": None, "w_con": None, **settings}
-    noise = {name: settings.pop(name) for name in _NOISE if name in settings}
+    noise: dict[str, Any] = {name: settings.pop(name) for name in _NOISE if name in settings}
     noise = noise if solver in erk.NOISY else {}
     if strengths == _PRESET:
         settings |= {"w_stiff": None, "w_con": None}
