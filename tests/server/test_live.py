@@ -210,7 +210,9 @@ class _Arrival:
 class TestCopiesOnTheirWay:
     def steps(self, count: int) -> list[Any]:
         return [
-            erk.MeasuredStep(i, float(count - i), float(count - i - 1), i, torch.full((len(erk.QUANTITIES), 1), float(i)))
+            erk.MeasuredStep(
+                i, float(count - i), float(count - i - 1), i, torch.full((len(erk.QUANTITIES), 1), float(i))
+            )
             for i in range(count)
         ]
 
