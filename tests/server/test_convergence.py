@@ -343,7 +343,7 @@ class TestWhenItDoesNotGoThrough:
             ({"samplers": ""}, "samplers is empty"),
             ({"samplers": "erk_amb"}, "the nearest names are erk_abm"),
             ({"samplers": "erk_abm mode=best"}, "mode is 'best', but must be one of"),
-            ({"samplers": "erk_abm max_order=7"}, "max_order is 7, but must lie between 2 and 4"),
+            ({"samplers": "erk_abm max_order=7"}, "max_order is 7, but must be"),
             ({"samplers": "erk_heun max_order=3"}, "which it does not have; it takes mode, w_stiff, w_con"),
             ({"samplers": "dpmpp_2m eta=0"}, "which it does not have; it takes none"),
             ({"samplers": "\n".join(f"erk_abm w_con={i}" for i in range(17))}, "17 lines, and 16 are the most"),
