@@ -126,13 +126,13 @@ def _parameters(name: str) -> dict[str, Any]:
 
 
 def _check_ours(name: str, options: dict[str, float | str]) -> None:
-    """Modes and orders of our own samplers: the sentences are theirs. Others are tried by :mod:`.counting`."""
+    """Modes, orders and noise of our own samplers: the sentences are theirs. Others are tried by :mod:`.counting`."""
     if name not in SAMPLERS:
         return
     settings: dict[str, Any] = {"mode": erk.MODES[0], "w_stiff": None, "w_con": None, **options}
-    max_order = settings.pop("max_order", None)
+    of_solver = {option: settings.pop(option) for option in ("max_order", "eta", "s_noise") if option in settings}
     erk.make_guidance(**settings, steps=8)
-    erk.make_solver(name.removeprefix(PREFIX), erk.SIGMA_SPACE, max_order)
+    erk.make_solver(name.removeprefix(PREFIX), erk.SIGMA_SPACE, **of_solver)
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
