@@ -166,7 +166,7 @@ def _inputs_of_further_rules() -> list[Any]:
 
 
 def _sigmas_input() -> Any:
-    """Behind all others and optional, so that saved workflows load unchanged."""
+    """Optional, without a value of its own and behind what older workflows know, so that they load unchanged."""
     return io.Sigmas.Input(
         "sigmas", optional=True,
         tooltip="Noise levels to sample along, for example from Schedule from Trace (ERK-Guid). They replace "
@@ -265,8 +265,8 @@ class KSamplerERKGuid(io.ComfyNode):
                 *_guidance_inputs(),
                 _max_order_input(),
                 *_noise_inputs(),
-                *_inputs_of_further_rules(),
                 _sigmas_input(),
+                *_inputs_of_further_rules(),
             ],
             outputs=[io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."), _trace_output()],
         )  # fmt: skip
@@ -320,8 +320,8 @@ class KSamplerAdvancedERKGuid(io.ComfyNode):
                 *_guidance_inputs(),
                 _max_order_input(),
                 *_noise_inputs(),
-                *_inputs_of_further_rules(),
                 _sigmas_input(),
+                *_inputs_of_further_rules(),
             ],
             outputs=[io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."), _trace_output()],
         )  # fmt: skip

@@ -32,16 +32,17 @@ def converged(process):
 @BOTH
 @pytest.mark.parametrize("name", erk.SOLVERS)
 @pytest.mark.parametrize("mode", ["off", "calibrated"])
-def test_near_the_truth_and_never_far_below(process, name, mode):
-    """Where a rule has taken the error away, hindsight's own error is left, and the estimate is on the safe side."""
-    exact = converged(process)
+def test_never_far_below_the_truth_and_near_it(process, name, mode):
+    """Hindsight is of order 3. Where less is missed than that, by a solver or because a rule took the error away, the
+    estimate is of hindsight's own error, and above the truth."""
+    exact, solver = converged(process), erk.make_solver(name, process)
     for steps in (8, 16):
         x, trace = traced(process, steps, name, mode)
         truth = float((x - exact).flatten(1).square().mean(1).sqrt().mean() / exact.flatten(1).std(1).mean())
         found = sum(trace.error) / len(trace.error)
         assert found > truth / 4, (steps, truth, found)
-        if mode == "off":
-            assert found < max(5 * truth, 0.02), (steps, truth, found)
+        if mode == "off" and solver.order < 3:
+            assert found < max(4 * truth, 0.004), (steps, truth, found)
 
 
 @BOTH
