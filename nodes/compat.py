@@ -25,7 +25,7 @@ def make(kind: Any, *args: Any, **keywords: Any) -> Any:
     return kind(*args, **{key: value for key, value in keywords.items() if key in known or key not in _NEWER})
 
 
-Trace = io.Custom("ERK_TRACE")
+TraceType = io.Custom("ERK_TRACE")
 """The type of a trace input or output."""
 
 # ComfyUI's own top-level module, not this folder.

@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from .. import erk
-from .compat import SAMPLING, Trace, make
+from .compat import SAMPLING, TraceType, make
 from .live.page import PLANNER
 from .traces.plan_words import advice, as_levels, summary
 
@@ -22,7 +22,7 @@ class ScheduleFromTraceERKGuid(io.ComfyNode):
         more: list[Any] = []
         for number in (2, 3, 4):
             more += [
-                Trace.Input(
+                TraceType.Input(
                     f"trace_{number}", optional=True, tooltip="Another run of the same model: another prompt or seed.",
                 ),
                 io.Latent.Input(
@@ -41,7 +41,7 @@ class ScheduleFromTraceERKGuid(io.ComfyNode):
             search_aliases=["erk", "erk-guid", "sigmas", "scheduler", "schedule", "optimal steps",
                 "solver error", "plan"],
             inputs=[
-                Trace.Input("trace", tooltip="From KSampler (ERK-Guid) or Sampler ERK-Guid; 8 steps or more."),
+                TraceType.Input("trace", tooltip="From KSampler (ERK-Guid) or Sampler ERK-Guid; 8 steps or more."),
                 io.Int.Input(
                     "steps", default=16, min=1, max=_MOST_STEPS,
                     tooltip="Steps of the new schedule. It may differ from the traced run's.",

@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from .. import erk
-from .compat import SAMPLING, Trace, make
+from .compat import SAMPLING, TraceType, make
 from .live.page import language_of_page
 from .traces.language import speaking
 from .traces.runs import as_json, label_runs, split_labels
@@ -28,7 +28,7 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
         more: list[Any] = []
         for number in (2, 3, 4):
             more += [
-                Trace.Input(
+                TraceType.Input(
                     f"trace_{number}", optional=True, tooltip="Another run to compare, drawn over the first one."
                 ),
                 io.Latent.Input(
@@ -50,7 +50,7 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
                 "plot", "chart", "compare", "rho",
             ],
             inputs=[
-                Trace.Input("trace", tooltip="From KSampler (ERK-Guid) or Sampler ERK-Guid."),
+                TraceType.Input("trace", tooltip="From KSampler (ERK-Guid) or Sampler ERK-Guid."),
                 io.Latent.Input(
                     "latent", optional=True,
                     tooltip="The sampler's output. Only needed with Sampler ERK-Guid, so that the plot is made after "

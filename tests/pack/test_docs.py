@@ -183,7 +183,7 @@ class TestAddingARule:
         (line,) = re.findall(
             r"```python\n(make\(.*?)```", (ROOT / "docs/adding_a_rule.md").read_text(encoding="utf-8"), re.S
         )
-        file = copy / "nodes/ksampler.py"
+        file = copy / "nodes/inputs.py"
         before = "    return []\n"
         text = file.read_text(encoding="utf-8")
         if line.strip() not in text:
