@@ -401,7 +401,7 @@ def check_json(text: str, traces: list[Any]) -> None:
     if len(traces) == 1:
         assert data == expected[0]
     else:
-        assert [{key: run[key] for key in ("run", "steps")} for run in data["runs"]] == expected
+        assert [{key: run[key] for key in ("run", "error", "steps")} for run in data["runs"]] == expected
         assert len({run["label"] for run in data["runs"]}) == len(traces)
 
 
