@@ -167,7 +167,8 @@ class TestTranslation:
                     for option in options:
                         if re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", spec[1]["tooltip"]):
                             explained += 1
-                            text = texts.get(key(node), {"inputs": {}})["inputs"].get(key(name), spec[1])["tooltip"]
+                            translated = texts.get(key(node), {"inputs": {}})["inputs"].get(key(name), {})
+                            text = translated.get("tooltip", spec[1]["tooltip"])
                             assert option in text, f"{node}.{name}: {option} is missing in {text!r}"
         assert explained > 30
 
