@@ -19,7 +19,7 @@ _HEIGHTS = {
     "BasicScheduler": 120, "CFGGuider": 110, "CLIPLoader": 120, "CLIPTextEncode": 160, "CheckpointLoaderSimple": 130,
     "ConditioningZeroOut": 40, "ConvergenceTestERKGuid": 960, "CreateVideo": 110, "DemoModelERKGuid": 280,
     "DualCLIPLoader": 150, "DualModelGuider": 150,
-    "EmptyLatentImage": 120, "EmptySD3LatentImage": 120, "FluxGuidance": 70, "ImageStitch": 150, "KSamplerERKGuid": 790,
+    "EmptyLatentImage": 120, "EmptySD3LatentImage": 120, "FluxGuidance": 70, "ImageStitch": 150, "KSamplerERKGuid": 830,
     "MaskComposite": 140, "ModelSamplingAuraFlow": 70, "ModelSamplingSD3": 70, "PreviewAny": 420, "PreviewImage": 300,
     "PrimitiveInt": 90,
     "RandomNoise": 90, "SamplerCustomAdvanced": 400, "SamplerERKGuid": 440, "SaveImage": 520, "SaveVideo": 130,

@@ -2,7 +2,7 @@
 /** The position of everything in a chart. Pure functions: from runs and a size to geometry and text. */
 
 import { logScale, short, stepPosition, stepTicks } from "./axis.js";
-import { errorOf, isComplete } from "./runs.js";
+import { isComplete } from "./runs.js";
 import { FIRST, VIEWS } from "./views.js";
 import { tell, widthOf } from "./words.js";
 
@@ -141,7 +141,7 @@ function sigmaEnds(run, plot) {
  * @param {boolean} named whether it has to say what is shown
  */
 function title(run, view, width, named) {
-    const room = width - 32 - widthOf(progress(run, width));
+    const room = width - 32 - widthOf(progress(run));
     const plain = `${run.solver} · ${run.mode}`;
     const settings = Object.entries(run.settings ?? {}).map(
         ([name, value]) => ` · ${name} ${value === null ? "∞" : short(value)}`,
@@ -152,31 +152,11 @@ function title(run, view, width, named) {
     return texts.find((text) => widthOf(text) <= room) ?? (named ? view.sign : "");
 }
 
-/** Least width of a chart that tells the error beside the number of steps. */
-const WITH_ERROR = 300;
-
-/**
- * @param {Run} run
- * @param {number} width
- */
-function progress(run, width) {
+/** @param {Run} run */
+function progress(run) {
     const made = run.steps.length ? run.steps[run.steps.length - 1].step + 1 : 0;
-    if (isComplete(run)) {
-        const error = errorOf(run);
-        const told = error === null || width < WITH_ERROR ? "" : ` · ${tell("solver error %s", percent(error))}`;
-        return counted(run.total) + told;
-    }
+    if (isComplete(run)) return counted(run.total);
     return run.stopped ? tell("stopped at %s/%s", made, run.total) : tell("step %s/%s", made, run.total);
-}
-
-/**
- * An estimate, told as roughly as it is known.
- *
- * @param {number} error
- */
-function percent(error) {
-    if (error < 0.01) return "< 1 %";
-    return error > 1 ? "> 100 %" : `≈ ${Math.round(100 * error)} %`;
 }
 
 /** @param {number} steps */

@@ -51,15 +51,6 @@ test("a run that is not finished leaves room for the remaining steps", () => {
     assert.equal(layout(run(), null, 400, 200).progress, "4 steps");
 });
 
-test("beside the number of steps stands the solver's error, where there is room and it can be told", () => {
-    const told = (errors, width = 400) => layout(run({ errors }), null, width, 200).progress;
-    assert.equal(told({ 0: 0.01, 1: 0.005, 2: null, 3: 0.006 }), "4 steps · solver error ≈ 2 %");
-    assert.equal(told({ 0: 0.001, 3: 0.002 }), "4 steps · solver error < 1 %");
-    assert.equal(told({ 0: 0.8, 3: 0.7 }), "4 steps · solver error > 100 %");
-    assert.equal(told({ 0: 0.01, 3: null }), "4 steps");
-    assert.equal(told({ 0: 0.01, 3: 0.01 }, 240), "4 steps");
-});
-
 test("corrected and plain steps differ in shape, and a step without an estimate has its own mark", () => {
     const svg = toSVG(layout(run(), null, 400, 200));
     assert.match(svg, /<path class="missing" data-step="0"/);

@@ -201,9 +201,7 @@ def test_example_workflow(comfy, workflow):
             for *_, value, active in expected_points(trace)
         ]
         assert chart["marks"] == list(enumerate(kinds)) or chart["marks"] == [list(mark) for mark in enumerate(kinds)]
-        steps, *error = chart["progress"].split(" · ")
-        assert steps == "16 steps" and trace["run"]["mode"] in chart["title"]
-        assert all(text.startswith("solver error") for text in error)
+        assert chart["progress"] == "16 steps" and trace["run"]["mode"] in chart["title"]
         comfy.picture(f"{workflow.name}_{where}")
     messages = comfy.messages()
     assert [message["step"] for message in messages] == list(range(16))
@@ -573,7 +571,7 @@ def test_chart_and_plot_follow_the_language(comfy):
         comfy.load_prompt({**erk_ksampler(), **SHOWN}, str(uuid.uuid4()))
         outputs = comfy.queue()
         chart = comfy.chart(2)
-        assert chart["progress"].split(" · ")[0] == texts["%s steps"].replace("%s", "6")
+        assert chart["progress"] == texts["%s steps"].replace("%s", "6")
         assert texts["not corrected"] in chart["legend"]
         comfy.look_at(20)
         comfy.picture("french")
@@ -581,7 +579,7 @@ def test_chart_and_plot_follow_the_language(comfy):
         french = (comfy.server.base / "temp" / image["filename"]).read_bytes()
         comfy.setting("Comfy.Locale", "en")
         comfy.page.wait_for_timeout(1500)
-        assert comfy.chart(2)["progress"].split(" · ")[0] == "6 steps", "what stands there is told anew"
+        assert comfy.chart(2)["progress"] == "6 steps", "what stands there is told anew"
         comfy.set_widget(20, "width", 1121)
         image = comfy.queue()["20"]["images"][0]
         assert (comfy.server.base / "temp" / image["filename"]).read_bytes() != french
