@@ -80,7 +80,7 @@ export function layout(current, previous, width, height, name = FIRST, tabs = 0)
         height,
         plot,
         title: { text: title(current, view, width - tabs, tabs === 0), x: 8 + tabs },
-        progress: progress(current, width - tabs),
+        progress: progress(current),
         yTicks: scale.ticks,
         xTicks: stepTicks(current.total, plot),
         sigmas: sigmaEnds(current, plot),
