@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..instruments import crops, distances, edm, photo_network, rows
-from ..instruments.comfy_model import Bench
+from ..instruments.comfy_model import Bench, comfy
 from ..instruments.noisy import DETERMINISTIC, OURS, steps_within, stock
 from ..instruments.problems import problem
 from ..instruments.score_network import Galaxies, load
@@ -23,7 +23,7 @@ from ..networks import levels
 from ..photographs.judge import Judge as HeldOut
 from .page import Row
 
-SAMPLES, PICTURES = 500, 96
+SAMPLES, PICTURES = 500, 192
 BUDGETS = (6, 8, 12, 16, 24)
 OF_PICTURES = (8, 16)
 """Those of them at which networks and photographs are sampled, which take long."""
@@ -34,7 +34,7 @@ PROBLEMS = (
 NETWORKS = ("HSC 32", "ZTF 32")
 GUIDANCE = (3.0, 7.0)
 SCHEDULES = {"eps": "karras", "flow": "simple"}
-LONG_RUN = 100
+LONG_RUN, LONG_RUN_END = 100, 0.01
 DIRECTIONS = 256
 
 Judge = Callable[[Tensor], tuple[float, float, float]]
@@ -83,12 +83,19 @@ def exact(name: str, kind: str, samples: int) -> Setting:
 
 
 def network(name: str, kind: str, samples: int) -> Setting:
-    """The long run is ancestral sampling on the sigma-space schedule: both kinds have one distribution."""
+    """Against a long ancestral run of the same network from the same level: these differ by where they start."""
     model = Galaxies(load(name))
-    long = Bench(model, "eps", start_noise(model.shape, 2 * samples, seed=881))
-    data = long.sample("euler_ancestral", long.sigmas("karras", LONG_RUN))[0]
+    long = Bench(model, kind, start_noise(model.shape, 2 * samples, seed=881))
+    data = long.sample("euler_ancestral", long_schedule(levels(long, 8)[0], long.flow))[0]
     bench = Bench(model, kind, start_noise(model.shape, samples))
     return Setting(name, kind, bench, lambda steps: levels(bench, steps), judge_by(data))
+
+
+def long_schedule(first: Tensor, flow: bool) -> Tensor:
+    """LONG_RUN steps of Karras' schedule in sigma/alpha from the level ``first`` down, and 0."""
+    top = first / (1 - first) if flow else first
+    steps = comfy.k_diffusion.sampling.get_sigmas_karras(LONG_RUN, LONG_RUN_END, top)
+    return steps / (1 + steps) if flow else steps
 
 
 def photographs(cfg: float, kind: str, samples: int) -> Setting:
@@ -130,7 +137,7 @@ def _settings(options: argparse.Namespace) -> Iterator[tuple[str, str, Callable[
         for name in options.networks:
             yield name, kind, partial(network, name, kind, options.pictures)
         for cfg in options.guidance:
-            yield f"photographs, CFG {cfg:g}", kind, partial(photographs, cfg, kind, options.pictures // 2)
+            yield f"photographs, CFG {cfg:g}", kind, partial(photographs, cfg, kind, options.pictures // 4)
 
 
 def measure(options: argparse.Namespace, path: Path) -> None:
