@@ -124,8 +124,8 @@ class _Run:
         self.x, self._noise = x, noise
         self._model, self._schedule, self._solver = model, schedule, solver
         self._report, self._trace, self._observers = report, trace, observers
-        # A step that adds noise ends where no evaluation says it should have: its error cannot be told.
-        judged = bool(observers) and not noise.draws
+        # Only a trace shows errors. And no evaluation says where a step that adds noise should have ended.
+        judged = trace is not None and not noise.draws
         self._errors = StepErrors(process, schedule, region) if judged else None
         self._precision, self._calls = Precision(x.dtype, guidance.corrects), 0
         looked_at = bool(observers) or guidance.corrects

@@ -8,6 +8,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from ..noise_process import FLOW, SIGMA_SPACE, NoiseProcess
 from ..trace import RunInfo, Trace
 from .given import check_traces, given_levels
@@ -76,10 +78,11 @@ class Planner:
         traces = check_traces([trace] if isinstance(trace, Trace) else list(trace))
         self._info: RunInfo = traces[0].info  # pyright: ignore[reportAttributeAccessIssue]: checked
         self._process: NoiseProcess = FLOW if self._info.model == FLOW.name else SIGMA_SPACE
-        self._paths = [Path.of(one, self._process) for one in traces]
         self._plans: dict[int, Plan] = {}
         self._scale = 1.0
-        self._scale = self._measured_over_predicted(traces)
+        with torch.device("cpu"):  # in float64, which not every device has
+            self._paths = [Path.of(one, self._process) for one in traces]
+            self._scale = self._measured_over_predicted(traces)
 
     def plan(self, steps: int) -> Plan:
         """Of that many steps."""
@@ -88,7 +91,8 @@ class Planner:
         if not 1 <= steps <= STEPS_MAX:
             raise ValueError(f"ERK-Guid: steps is {steps}, but must lie between 1 and {STEPS_MAX}.")
         if steps not in self._plans:
-            self._plans[steps] = self._plan(steps)
+            with torch.device("cpu"):
+                self._plans[steps] = self._plan(steps)
         return self._plans[steps]
 
     def _plan(self, steps: int) -> Plan:

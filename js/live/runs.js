@@ -32,8 +32,6 @@
  * @property {number | null} [noise] RMS of the noise that the step added; null if it added none
  * @property {number | null} [noise_ratio] its variance over that of the plain step's noise
  * @property {Record<string, number>} [held] how many of the batch are left plain, by reason: repeated, strayed
- * @property {[number, number | null][]} [errors] steps judged since, and the share of the picture's contrast that each
- *     one's error leaves in it; null if that cannot be told
  */
 
 /**
@@ -64,7 +62,6 @@
  * @property {number | null} threshold
  * @property {number} total number of steps of the whole run
  * @property {Step[]} steps in the order of their numbers
- * @property {Record<number, number | null>} errors by step, as far as they have been judged
  * @property {boolean} stopped whether the run ended before its last step
  */
 
@@ -115,7 +112,6 @@ export class Runs {
             shown = { key, workflow, node, current: begin(message), previous: shown?.current ?? null };
         }
         insert(shown.current.steps, message);
-        for (const [step, error] of message.errors ?? []) shown.current.errors[step] = error;
         this.shown.delete(key);
         this.shown.set(key, shown);
         while (this.shown.size > this.limit) {
@@ -174,18 +170,6 @@ export function isComplete(run) {
 }
 
 /**
- * The solver's error in the finished picture, a share of its contrast. Null until the run is complete, and if it cannot
- * be told.
- *
- * @param {Run} run
- */
-export function errorOf(run) {
-    const last = run.errors?.[run.total - 1];
-    if (!isComplete(run) || last === undefined || last === null) return null;
-    return Object.values(run.errors).reduce((/** @type {number} */ sum, error) => sum + (error ?? 0), 0);
-}
-
-/**
  * @param {StepMessage} message
  * @returns {Run}
  */
@@ -200,7 +184,6 @@ function begin(message) {
         threshold: message.settings.w_con ?? null,
         total: message.steps,
         steps: [],
-        errors: {},
         stopped: false,
     };
 }

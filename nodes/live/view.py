@@ -12,7 +12,7 @@ import math
 import statistics
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -110,9 +110,9 @@ class LiveView:
             self._send_first()
 
     def _send_first(self) -> None:
-        step, errors = self._waiting.popleft().read()
+        step = self._waiting.popleft().read()
         if self._info is not None:
-            self._send(message(step, self._info, self._origin, self._run, errors))
+            self._send(message(step, self._info, self._origin, self._run))
 
 
 @dataclass(frozen=True)
@@ -129,24 +129,19 @@ class _OnItsWay:
         # On other accelerators, reading waits for the device. So a step is read after the next one has been recorded.
         return self.values.device.type == "cpu" or not newest
 
-    def read(self) -> tuple[erk.StepRecord, dict[int, list[float]]]:
-        """The step, and the errors of the steps that have been judged meanwhile."""
+    def read(self) -> erk.StepRecord:
         if self.arrival is not None:
             self.arrival.synchronize()
-        values = self.values.tolist()
-        return self.step.to_record(values), self.step.errors(values)
+        return self.step.to_record(self.values.tolist())
 
 
-def message(
-    step: erk.StepRecord, info: erk.RunInfo, origin: Origin, run: str, errors: Mapping[int, list[float]] | None = None
-) -> dict[str, Any]:
+def message(step: erk.StepRecord, info: erk.RunInfo, origin: Origin, run: str) -> dict[str, Any]:
     """The message about a step. Its numbers are finite; a value that does not exist is None.
 
     stiffness, h_stiffness, correction (its share of the step) and believed are medians over the batch. believed is how
     far the step's correction was trusted, 0 to 1. spread and h_spread are the least and the greatest value, if there is
     more than one sample. noise is the RMS of the noise that the step added, noise_ratio its variance over that of the
-    plain step's noise, medians too. held counts the samples that were left uncorrected, by reason. errors are pairs of
-    a step's number and the error that it leaves in the picture, of the steps judged since the last message.
+    plain step's noise, medians too. held counts the samples that were left uncorrected, by reason.
     """
     return {
         "run": run,
@@ -173,7 +168,6 @@ def message(
         "noise": _median(step.noise),
         "noise_ratio": _median(step.noise_ratio),
         "held": dict(Counter(reason for reason in step.held if reason)),
-        "errors": [[index, _median(values)] for index, values in (errors or {}).items()],
     }
 
 

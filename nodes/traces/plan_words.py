@@ -34,11 +34,11 @@ def summary(plan: erk.Plan) -> str:
     if not plan.is_better:
         return (
             f"No better schedule of {steps} was found: these are the traced schedule's levels. Solver error "
-            f"{percent(plan.given_error)} of the picture's contrast."
+            f"{percent(plan.given_error)} of the picture's contrast, a rough estimate."
         )
     return (
         f"{steps}: solver error {percent(plan.predicted_error)} of the picture's contrast, with the traced schedule "
-        f"{percent(plan.given_error)}."
+        f"{percent(plan.given_error)}. These are rough estimates: compare both pictures."
     )
 
 
@@ -51,4 +51,4 @@ def advice(planner: erk.Planner) -> str:
         return f"At {_COUNTS[-1]} steps it would still be {percent(errors[_COUNTS[-1]])}."
     few = max((count for count in _COUNTS if count <= max(enough // 2, _COUNTS[0])), default=_COUNTS[0])
     start = f"At {few} steps {percent(errors[few])}, at" if few < enough else "At"
-    return f"{start} {enough} {percent(errors[enough])}: more steps than that change nothing you can see."
+    return f"{start} {enough} {percent(errors[enough])}: by this estimate more steps change nothing you can see."

@@ -124,6 +124,15 @@ def test_below_a_second_for_forty_levels_and_thirty_steps():
     assert time.perf_counter() - began < 1.0
 
 
+@BOTH
+def test_planning_stays_on_the_host(process):
+    """In float64, which not every device has: also where everything new goes to another device by default."""
+    trace = traced(process)
+    expected = erk.plan_schedule(trace, 8)
+    with torch.device("meta"):
+        assert erk.plan_schedule(trace, 8).sigmas == expected.sigmas
+
+
 class TestWhatIsKept:
     def test_a_bounded_share_of_each_level_and_nothing_unless_asked(self):
         trace = traced(erk.FLOW, 8, shape=(2, 4, 256, 256))

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { around, everyNode, findNode } from "../../js/live/graph.js";
-import { Runs, errorOf, isComplete } from "../../js/live/runs.js";
+import { Runs, isComplete } from "../../js/live/runs.js";
 
 const message = (step, more = {}) => ({
     run: "first",
@@ -50,17 +50,6 @@ test("a new run keeps the one before as the previous run, and only that one", ()
     assert.equal(previous.id, "b");
     assert.equal(previous.steps.length, 2);
     assert.equal("previous" in previous, false, "no chain of all runs");
-});
-
-test("a run's error is the sum over its steps, once it is complete and its last step was judged", () => {
-    const runs = new Runs();
-    const add = (step, errors) => runs.add(message(step, { errors }), "w", "3").current;
-    assert.equal(errorOf(add(0, [])), null);
-    add(1, []);
-    assert.equal(errorOf(add(2, [[0, 0.01]])), null, "not complete yet");
-    assert.ok(Math.abs(errorOf(add(3, [[1, 0.02], [2, null], [3, 0.03]])) - 0.06) < 1e-12);
-    const untold = add(3, [[3, null]]);
-    assert.equal(errorOf(untold), null);
 });
 
 test("nodes and workflows are kept apart", () => {

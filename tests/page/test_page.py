@@ -206,7 +206,7 @@ def test_example_workflow(comfy, workflow):
     messages = comfy.messages()
     assert [message["step"] for message in messages] == list(range(16))
     assert all(message["node"] == str(sampler) and message["views"] == [str(visualizer)] for message in messages)
-    assert max(len(json.dumps(message)) for message in messages) < 800
+    assert max(len(json.dumps(message)) for message in messages) < 700
 
 
 def test_threshold_hover_and_the_previous_run(comfy):
