@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from .continuation import Continuation, Predictions, agrees, with_prediction
 from .error import StepErrors
 from .evaluation import Evaluation
-from .guidance import AddedNoise, Correction, Guidance, MadeStep, RunFacts
+from .guidance import AddedNoise, Correction, Earlier, Guidance, MadeStep, RunFacts
 from .history import History
 from .inputs import check_noise, check_schedule
 from .noise_process import NoiseProcess
@@ -43,6 +45,8 @@ def integrate(
     region: Tensor | None = None,
     sigma_min: float | None = None,
     draw: Draw | None = None,
+    earlier: Continuation | None = None,
+    hand_on: Callable[[Continuation], None] | None = None,
 ) -> Tensor:
     """Solve dx/dsigma = (x - D(x, sigma)) / sigma from sigmas[0] to sigmas[-1].
 
@@ -58,10 +62,13 @@ def integrate(
               to x. Guidance measures and corrects only the sampled part
     sigma_min the model's lowest noise level; a trace remembers it, so that no schedule is planned below it
     draw      makes the noise of a solver that adds some; None: torch's
+    earlier   what the run that this one continues has handed on; x must then be the state that it returned
+    hand_on   receives what this run knows at its end, if that is above sigma 0
 
-    Noise levels are read from the device once, before the first step. After that, nothing here waits
-    for the device. Raises ValueError for a schedule that the solver cannot follow, and for a rule that cannot be used
-    with a solver that adds noise, before any model call.
+    Noise levels are read from the device once, before the first step. After that, nothing here waits for the device,
+    except where another model continues. Raises ValueError for a schedule that the solver cannot follow, for a rule
+    that cannot be used with a solver that adds noise, and for an earlier run that does not lead to this one, before any
+    model call.
     """
     schedule = check_schedule(sigmas)
     check_noise(type(solver), guidance)
@@ -72,9 +79,17 @@ def integrate(
         observer.begin(info)
     if len(schedule) < 2:
         return x
-    run = _Run(model, x, schedule, solver, guidance, process, report, trace, observers, region, noise)
+    if earlier is not None and not earlier.leads_to(x, schedule, solver, guidance.mode, region):
+        raise ValueError(
+            f"ERK-Guid: earlier is a run of {earlier.solver.name} in mode {earlier.mode!r} that ended at sigma "
+            f"{earlier.levels[1]}, but this is one of {solver.name} in mode {guidance.mode!r} from {schedule[0]}, or "
+            "the latent or its region differ: continue with the same options, or leave earlier out."
+        )
+    run = _Run(model, x, schedule, solver, guidance, process, report, trace, observers, region, noise, earlier)
     for i in progress(len(schedule) - 1):
         run.advance(i)
+    if hand_on is not None and schedule[-1] > 0:
+        run.hand_on(hand_on)
     return run.x
 
 
@@ -120,6 +135,7 @@ class _Run:
         observers: list[Observer],
         region: Tensor | None,
         noise: _Noise,
+        earlier: Continuation | None,
     ) -> None:
         self.x, self._noise = x, noise
         self._model, self._schedule, self._solver = model, schedule, solver
@@ -128,15 +144,44 @@ class _Run:
         judged = trace is not None and not noise.draws
         self._errors = StepErrors(process, schedule, region) if judged else None
         self._precision, self._calls = Precision(x.dtype, guidance.corrects), 0
-        looked_at = bool(observers) or guidance.corrects
-        self._rule = (
-            guidance.begin(RunFacts(solver, process, x.shape, x.device, bool(observers), region)) if looked_at else None
-        )
-        self._history = History(solver, paired=self._rule is not None and self._rule.pairs)
+        self._guidance = guidance
+        self._facts = RunFacts(solver, process, x.shape, x.device, bool(observers), region)
+        self._begin(earlier)
+        self._doubted = earlier is not None and not earlier.same_model
+
+    def _begin(self, earlier: Continuation | None) -> None:
+        """With what an earlier run has handed on, or with nothing."""
+        facts, points = self._facts, () if earlier is None else earlier.points
+        if earlier is not None and earlier.rule is not None:
+            facts = replace(facts, earlier=Earlier(earlier.rule, self._after(0)))
+        looked_at = facts.observed or self._guidance.corrects
+        self._rule = self._guidance.begin(facts) if looked_at else None
+        self._history = History(self._solver, self._rule is not None and self._rule.pairs, points)
+        self._predictions: Predictions = () if earlier is None else earlier.predictions
+
+    def hand_on(self, hand_on: Callable[[Continuation], None]) -> None:
+        """Give away what this run knows, unless it never moved."""
+        level = self._schedule[-1]
+        before = next((sigma for sigma in reversed(self._schedule) if sigma != level), None)
+        if before is not None:
+            points, facts = tuple(self._history.points), self._facts
+            hand_on(
+                Continuation(
+                    self.x, (before, level), self._solver, self._guidance.mode, facts.region, points, self._rule,
+                    self._predictions,
+                )
+            )  # fmt: skip
 
     def advance(self, i: int) -> None:
         """Go from the state at one noise level to the state at the next."""
-        current = self._accept(i, self._evaluate(i))
+        evaluated = self._evaluate(i)
+        if self._doubted:
+            self._doubted = False
+            if not agrees(self._predictions, evaluated, self._facts.process, self._facts.region):
+                self._begin(None)
+        current = self._accept(i, evaluated)
+        if self._schedule[-1] > 0:  # another run may continue this one
+            self._predictions = with_prediction(self._predictions, evaluated)
         if self._errors is not None:
             self._errors.look(i, current)
         if self._trace is not None:
@@ -181,13 +226,17 @@ class _Run:
     def _made(self, i: int, current: Evaluation, step: Step, noise: AddedNoise | None) -> MadeStep:
         """The step as guidance sees it. This also adds the step to the history."""
         sigma, sigma_next = self._schedule[i : i + 2]
-        following = next((level for level in self._schedule[i + 2 :] if level != sigma_next), None)
-        paired = self._rule is not None and self._rule.pairs
+        following = self._after(i + 1)
+        paired = self._rule is not None and self._rule.pairs and self._history.has_states
         pair = self._solver.pair(current, step, sigma_next, self._history.points) if paired else None
         x_next = step.x_next if noise is None else noise.added_to(step.x_next)
         made = MadeStep(sigma, sigma_next, following, current, x_next, step.stages, self._history.levels, pair, noise)
         self._history.remember(step.stages[-1] if step.stages else current)
         return made
+
+    def _after(self, i: int) -> float | None:
+        """The first level after the i-th that differs from it; None: there is none."""
+        return next((level for level in self._schedule[i + 1 :] if level != self._schedule[i]), None)
 
     def _correct(self, i: int, made: MadeStep) -> Tensor:
         """The next state."""

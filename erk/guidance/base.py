@@ -15,6 +15,17 @@ from ..pair import EmbeddedPair
 from ..solvers import NoiseStep, Solver
 
 
+class Earlier(NamedTuple):
+    """A run that ended above sigma 0 and is now continued.
+
+    rule       its rule, of the same class and at its end; it may be continued more than once, so it must not be changed
+    following  noise level at the end of the next step, which its last step was not told; None if there is none
+    """
+
+    rule: Rule
+    following: float | None
+
+
 @dataclass(frozen=True)
 class RunFacts:
     """What stays the same for a whole run.
@@ -22,6 +33,7 @@ class RunFacts:
     shape     shape of the latent, [B, ...]
     observed  whether a trace or a live view is attached; values that only these need are computed only then
     region    where the picture is sampled (1) and where it is kept (0), broadcastable to x
+    earlier   the run that this one continues; None: it begins anew
     """
 
     solver: Solver
@@ -30,6 +42,7 @@ class RunFacts:
     device: torch.device
     observed: bool = False
     region: Tensor | None = None
+    earlier: Earlier | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +69,7 @@ class AddedNoise:
 class MadeStep:
     """A solver's step from sigma to sigma_next, and what is known once it has been made.
 
-    following  noise level at the end of the next step; None if there is no next step
+    following  noise level at the end of the next step; None if this run has none
     start      the evaluation that the step started from
     x_next     the unguided state at sigma_next, [B, ...]
     stages     evaluations made inside the step

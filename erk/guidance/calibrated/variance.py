@@ -36,8 +36,10 @@ Nothing is known in the first step, nor while alpha is next to 0. Those are left
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -95,13 +97,15 @@ class VarianceRule:
     """It looks back one step."""
 
     def __init__(self, run: RunFacts) -> None:
-        self._run = run
+        self._run = replace(run, earlier=None)
         self.pairs = run.observed
         self._scale = getattr(run.solver, "noise_scale", 1.0)
         self._eta = getattr(run.solver, "eta", 0.0)
         self._repeats = Repeats()
         self._spectrum = Spectrum(run.shape, run.device)
         self._past: _Past | None = None
+        if run.earlier is not None and isinstance(run.earlier.rule, VarianceRule):
+            self._past, self._repeats = run.earlier.rule._past, copy.copy(run.earlier.rule._repeats)
         self._sampled = None if run.region is None else self._share_sampled(run.region)
 
     def judge(self, evaluated: Evaluation) -> None:
