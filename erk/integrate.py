@@ -85,7 +85,9 @@ def integrate(
             f"{earlier.levels[1]}, but this is one of {solver.name} in mode {guidance.mode!r} from {schedule[0]}, or "
             "the latent or its region differ: continue with the same options, or leave earlier out."
         )
-    run = _Run(model, x, schedule, solver, guidance, process, report, trace, observers, region, noise, earlier)
+    known = None if earlier is None else earlier.to(x.device)
+    run = _Run(model, x, schedule, solver, guidance, process, report, trace, observers, region, noise, known)
+    del known  # the run lets go of what it no longer needs
     for i in progress(len(schedule) - 1):
         run.advance(i)
     if hand_on is not None and schedule[-1] > 0:
@@ -152,8 +154,8 @@ class _Run:
     def _begin(self, earlier: Continuation | None) -> None:
         """With what an earlier run has handed on, or with nothing."""
         facts, points = self._facts, () if earlier is None else earlier.points
-        if earlier is not None and earlier.rule is not None:
-            facts = replace(facts, earlier=Earlier(earlier.rule, self._after(0)))
+        if earlier is not None and earlier.memory is not None:
+            facts = replace(facts, earlier=Earlier(earlier.memory, self._after(0)))
         looked_at = facts.observed or self._guidance.corrects
         self._rule = self._guidance.begin(facts) if looked_at else None
         self._history = History(self._solver, self._rule is not None and self._rule.pairs, points)
@@ -164,11 +166,11 @@ class _Run:
         level = self._schedule[-1]
         before = next((sigma for sigma in reversed(self._schedule) if sigma != level), None)
         if before is not None:
-            points, facts = tuple(self._history.points), self._facts
+            points, memory = tuple(self._history.points), getattr(self._rule, "memory", None)
             hand_on(
                 Continuation(
-                    self.x, (before, level), self._solver, self._guidance.mode, facts.region, points, self._rule,
-                    self._predictions,
+                    self.x.clone(), (before, level), self._solver, self._guidance.mode, self._facts.region, points,
+                    memory, self._predictions,
                 )
             )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -16,13 +16,13 @@ from ..solvers import NoiseStep, Solver
 
 
 class Earlier(NamedTuple):
-    """A run that ended above sigma 0 and is now continued.
+    """A run that ended above sigma 0 and is continued now.
 
-    rule       its rule, of the same class and at its end; it may be continued more than once, so it must not be changed
+    memory     what its rule shows as ``memory``
     following  noise level at the end of the next step, which its last step was not told; None if there is none
     """
 
-    rule: Rule
+    memory: Any
     following: float | None
 
 
@@ -129,6 +129,9 @@ class Rule(Protocol):
     """A guidance applied to one run. It may remember the run's earlier steps.
 
     pairs  whether it uses embedded pairs; only then is what they are made of kept
+
+    A rule that remembers may show a ``memory``: tuples of tensors and numbers that it never changes in place. A run
+    that continues this one receives it as ``RunFacts.earlier``.
     """
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from ...evaluation import Evaluation
 from ...norms import norm, per_sample
-from ...repeats import Repeats
+from ...repeats import Repeats, Seen
 from ..base import Correction, MadeStep, RunFacts
 from .claim import Claim, error_so_far
 from .estimate import Estimate, estimate, is_readable
@@ -41,10 +40,21 @@ class _Start(NamedTuple):
 
 
 class _Open(NamedTuple):
-    """About the step that a run ended with: what a claim needs if only one more step follows it, in a later run."""
+    """Of the step that a run ended with: what its claim needs if one more step follows, in another run."""
 
     sigma_next: float
     found: Estimate
+
+
+class _Memory(NamedTuple):
+    """What a run that continues this one must know."""
+
+    trust: Tensor | None
+    strayed: Tensor | None
+    repeats: Seen
+    past: _Start | None
+    claim: Claim | None
+    open: _Open | None
 
 
 class CalibratedRule:
@@ -57,23 +67,17 @@ class CalibratedRule:
     def __init__(self, run: RunFacts) -> None:
         self._run = replace(run, earlier=None)
         self.pairs = run.observed
-        self.trust: Tensor | None = None
-        self.strayed: Tensor | None = None
-        self._repeats = Repeats()
         self._spectrum = Spectrum(run.shape, run.device)
-        self._past: _Start | None = None
-        self._claim: Claim | None = None
-        self._open: _Open | None = None
-        if run.earlier is not None and isinstance(run.earlier.rule, CalibratedRule):
-            self._continue(*run.earlier)
-
-    def _continue(self, rule: CalibratedRule, following: float | None) -> None:
-        """Know what another run's rule knew at its end."""
-        self.trust, self.strayed, self._repeats = rule.trust, rule.strayed, copy.copy(rule._repeats)
-        self._past, self._claim, self._open = rule._past, rule._claim, rule._open
-        if following == 0 and self._claim and self._open and self._past:
+        known = _Memory(None, None, Seen(), None, None, None) if run.earlier is None else run.earlier.memory
+        self.trust, self.strayed, seen, self._past, self._claim, self._open = known
+        self._repeats = Repeats(seen)
+        if run.earlier is not None and run.earlier.following == 0 and self._claim and self._open and self._past:
             sigma_next, found = self._open
             self._claim = self._about_the_last(self._past, sigma_next, self._claim.bearable, found)
+
+    @property
+    def memory(self) -> _Memory:
+        return _Memory(self.trust, self.strayed, self._repeats.seen, self._past, self._claim, self._open)
 
     def judge(self, evaluated: Evaluation) -> None:
         """Judge the last claim by the evaluation of the state that its step led to."""
