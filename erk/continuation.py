@@ -64,8 +64,15 @@ class Continuation:
 
     def to(self, device: torch.device | str) -> Continuation:
         """The same on another device."""
-        parts = ("x", "region", "points", "memory", "predictions")
-        return replace(self, **{part: _moved(getattr(self, part), device) for part in parts})
+        return replace(self, **{part: _moved(getattr(self, part), device) for part in _OF_TENSORS})
+
+    @property
+    def bytes(self) -> int:
+        """How much memory it holds."""
+        return sum(_bytes(getattr(self, part)) for part in _OF_TENSORS)
+
+
+_OF_TENSORS = ("x", "region", "points", "memory", "predictions")
 
 
 def _equal(a: Tensor | None, b: Tensor | None) -> bool:
@@ -82,6 +89,12 @@ def _moved(value: Any, device: torch.device | str) -> Any:
         parts = [_moved(part, device) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     return value
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return value.nbytes
+    return sum(_bytes(part) for part in value) if isinstance(value, tuple) else 0
 
 
 def with_prediction(predictions: Predictions, evaluated: Evaluation) -> Predictions:

@@ -21,17 +21,19 @@ from .. import erk
 from .compat import intermediate_dtype
 from .predictor import innermost, predictor
 
-AT_MOST = 3
-"""Runs that are kept, the newest ones: one for each cut of a workflow."""
+AT_MOST = 2**29
+"""How many bytes the kept runs may hold together; beyond that, the older ones are forgotten. A run holds up to ten
+latents: 10 MB for a picture of FLUX with 1024 x 1024 pixels, and 200 MB for 81 frames of Wan at 1280 x 720."""
 
 _ROUNDINGS = 4
 """How many roundings of its largest number a latent may be away: ComfyUI rescales it between two samplers."""
 
 
 class Place(NamedTuple):
-    """Which node samples, for which item of a list, in which prompt."""
+    """Which node samples, with which inputs, for which item of a list, in which prompt."""
 
     node: str
+    inputs: dict[str, Any]
     item: int | None
     prompt: str
 
@@ -78,11 +80,12 @@ class Piece:
 
     def keep(self, continuation: erk.Continuation) -> None:
         """What this run knows at its end. It is forgotten with its model."""
-        where = _item(self._place)
-        _keep_only(lambda kept: _item(kept.place) != where)
+        where = _of_node(self._place)
+        _keep_only(lambda kept: _of_node(kept.place) != where)
         model = weakref.ref(self._model, lambda gone: _keep_only(lambda kept: kept.model is not gone))
         _kept.append(_Kept(self._place, self._options, model, self._predictor, continuation.to("cpu")))
-        del _kept[:-AT_MOST]
+        while len(_kept) > 1 and sum(kept.continuation.bytes for kept in _kept) > AT_MOST:
+            del _kept[0]
 
     def _takes_from(self, place: Place | None) -> bool:
         """Whether this node takes its latent from a node there, or is that node, at its next stage."""
@@ -90,20 +93,21 @@ class Piece:
             return place is self._place
         if place.node == self._place.node:
             return place == self._place
-        inputs = self._graph.get_node(self._place.node)["inputs"].values()
-        linked = any(isinstance(link, list) and link[:1] == [place.node] for link in inputs)
+        linked = any(isinstance(link, list) and link[:1] == [place.node] for link in self._place.inputs.values())
         return linked and place.item == self._place.item
 
     def _may_return(self, kept: _Kept) -> bool:
-        """Whether ComfyUI may hand out that run's latent again."""
-        return kept.place is not None and self._place is not None and self._graph.has_node(kept.place.node)
+        """Whether ComfyUI may hand out that run's latent again: its node is in the graph, as it was."""
+        if kept.place is None or self._graph is None or not self._graph.has_node(kept.place.node):
+            return False
+        return self._graph.get_node(kept.place.node)["inputs"] == kept.place.inputs
 
 
 def _keep_only(wanted: Callable[[_Kept], bool]) -> None:
     _kept[:] = [kept for kept in _kept if wanted(kept)]
 
 
-def _item(place: Place | None) -> tuple[str, int | None] | None:
+def _of_node(place: Place | None) -> tuple[str, int | None] | None:
     return None if place is None else (place.node, place.item)
 
 
@@ -115,7 +119,9 @@ def _here() -> tuple[Place | None, Any]:
 
         context = get_executing_context()
         if context is not None:
-            return Place(context.node_id, context.list_index, context.prompt_id), get_progress_state().dynprompt
+            graph = get_progress_state().dynprompt
+            inputs = graph.get_node(context.node_id)["inputs"]
+            return Place(context.node_id, inputs, context.list_index, context.prompt_id), graph
     except Exception as error:  # a ComfyUI that keeps them elsewhere
         logging.debug("ERK-Guid: no graph to look for an earlier sampler in (%s).", error)
     return None, None

@@ -157,7 +157,7 @@ def _sample(
 
         return erk.integrate(
             lambda x, sigma: model(x, sigma, **extra_args),
-            x if earlier is None else earlier.x.to(x.device),  # to the last bit
+            earlier.x.to(x.device) if earlier is not None and earlier.same_model else x,  # one run, to the last bit
             sigmas,
             made,
             guidance,
