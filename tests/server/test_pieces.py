@@ -131,16 +131,16 @@ def test_saved_and_loaded_starts_anew(model_server, kind):
 
 @pytest.mark.parametrize("solver", MULTISTEP)
 def test_two_experts(model_server, solver):
-    """Another model takes over: with what is known, if it goes on in the same way."""
-    options = {"solver": solver, "mode": "calibrated"}
+    """Another model or prompt takes over: with what is known, if it goes on in the same way."""
+    options, cut = {"solver": solver, "mode": "calibrated", "steps": 16}, 8
     runs = on_demo(model_server, "flow")
-    advanced(runs, "first", ["demo", 4], 0, CUT, **options)
+    runs.graph["alike_model"] = node("Epsilon Scaling", model=["demo", 0], scaling_factor=1.001)
+    runs.graph["beads"] = node("DemoModelERKGuid", kind="flow", pictures="beads", width=64, height=64, batch_size=1)
+    advanced(runs, "first", ["demo", 4], 0, cut, **options)
     runs.graph["other"] = untouched(["first", 0])
-    for expert, factor in (("alike", 1.002), ("unlike", 1.3)):
-        model = f"{expert}_model"
-        runs.graph[model] = node("Epsilon Scaling", model=["demo", 0], scaling_factor=factor)
-        advanced(runs, expert, ["first", 0], CUT, 99, **options, model=[model, 0])
-        advanced(runs, f"{expert}_anew", ["other", 0], CUT, 99, **options, model=[model, 0])
+    for expert, wires in {"alike": {"model": ["alike_model", 0]}, "unlike": {"positive": ["beads", 1]}}.items():
+        advanced(runs, expert, ["first", 0], cut, 99, **options, **wires)
+        advanced(runs, f"{expert}_anew", ["other", 0], cut, 99, **options, **wires)
     outcomes = runs.run()
-    assert distance(outcomes["alike"], outcomes["alike_anew"]) > 1e-3
+    assert distance(outcomes["alike"], outcomes["alike_anew"]) > 1e-4, "the memory shows nothing"
     assert torch.equal(outcomes["unlike"].flat, outcomes["unlike_anew"].flat)

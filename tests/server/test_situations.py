@@ -28,7 +28,6 @@ from graphs import (
 )
 from prompts import node
 
-import erk
 from devtools.comfyui import error_message
 from devtools.make import compatibility
 
