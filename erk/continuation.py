@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,12 +53,12 @@ class Continuation:
     predictions: Predictions
     same_model: bool = True
 
-    def leads_to(self, x: Tensor, schedule: Sequence[float], solver: Solver, mode: str, region: Tensor | None) -> bool:
+    def leads_to(self, x: Tensor, schedule: list[float], solver: Solver, mode: str, region: Tensor | None) -> bool:
         """Whether a run that starts like this goes on where this one ended. The values of x are not looked at."""
         before, level = self.levels
         onward = next((sigma for sigma in schedule if sigma != level), level)
         return (
-            schedule[0] == level
+            schedule[:1] == [level]
             and (onward - level) * (level - before) > 0
             and (solver, mode) == (self.solver, self.mode)
             and (x.shape, x.dtype) == (self.x.shape, self.x.dtype)
