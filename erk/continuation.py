@@ -65,6 +65,15 @@ class Continuation:
             and _equal(region, self.region)
         )
 
+    def check(self, x: Tensor, schedule: list[float], solver: Solver, mode: str, region: Tensor | None) -> None:
+        """Raises ValueError where it does not lead to such a run."""
+        if not self.leads_to(x, schedule, solver, mode, region):
+            raise ValueError(
+                f"ERK-Guid: earlier is a run of {self.solver.name} in mode {self.mode!r} that ended at sigma "
+                f"{self.levels[1]}, but this is one of {solver.name} in mode {mode!r} from {schedule[0]}, or the "
+                "latent or its region differ: continue with the same options, or leave earlier out."
+            )
+
     def to(self, device: torch.device | str) -> Continuation:
         """The same on another device."""
         return replace(self, **{part: _moved(getattr(self, part), device) for part in _OF_TENSORS})

@@ -16,7 +16,8 @@ from .history import History
 from .inputs import check_noise, check_schedule
 from .noise_process import NoiseProcess
 from .precision import Precision, corrected
-from .solvers import Ancestral, Solver, Step
+from .run_noise import Draw, RunNoise
+from .solvers import Solver, Step
 from .trace import MeasuredStep, Observer, RunInfo, Trace, measure
 
 Model = Callable[[Tensor, Tensor], Tensor]
@@ -24,9 +25,6 @@ Model = Callable[[Tensor, Tensor], Tensor]
 
 Report = Callable[[int, Tensor, Tensor], None]
 """(index of the step, x, denoised), called once per step, before the step is made"""
-
-Draw = Callable[[int], Tensor]
-"""(index of the step) -> noise of variance 1, [B, ...], for a solver that adds noise."""
 
 
 @torch.no_grad()
@@ -72,19 +70,15 @@ def integrate(
     """
     schedule = check_schedule(sigmas)
     check_noise(type(solver), guidance)
-    noise = _Noise(solver, schedule, draw or (lambda i: torch.randn_like(x)))
+    noise = RunNoise(solver, schedule, draw or (lambda i: torch.randn_like(x)))
     observers = [observer for observer in (trace, watch) if observer is not None]
     info = RunInfo(solver.name, guidance.mode, process.name, schedule, dict(guidance.settings), sigma_min)
     for observer in observers:
         observer.begin(info)
     if len(schedule) < 2:
         return x
-    if earlier is not None and not earlier.leads_to(x, schedule, solver, guidance.mode, region):
-        raise ValueError(
-            f"ERK-Guid: earlier is a run of {earlier.solver.name} in mode {earlier.mode!r} that ended at sigma "
-            f"{earlier.levels[1]}, but this is one of {solver.name} in mode {guidance.mode!r} from {schedule[0]}, or "
-            "the latent or its region differ: continue with the same options, or leave earlier out."
-        )
+    if earlier is not None:
+        earlier.check(x, schedule, solver, guidance.mode, region)
     known = None if earlier is None else earlier.to(x.device)
     run = _Run(model, x, schedule, solver, guidance, process, report, trace, observers, region, noise, known)
     del known  # the run lets go of what it no longer needs
@@ -93,29 +87,6 @@ def integrate(
     if hand_on is not None and schedule[-1] > 0:
         run.hand_on(hand_on)
     return run.x
-
-
-class _Noise:
-    """The noise of a run; that of a solver without noise leaves every step as it is."""
-
-    def __init__(self, solver: Solver, schedule: list[float], draw: Draw) -> None:
-        self._schedule, self._draw, self._steps = schedule, draw, solver.noise_steps(schedule)
-        self._amplitude = solver.amplitude if isinstance(solver, Ancestral) else 0.0
-
-    @property
-    def draws(self) -> bool:
-        """Whether any step adds noise."""
-        return self._steps is not None and any(step.draws for step in self._steps)
-
-    def level(self, i: int) -> float:
-        """The noise level that the solver itself steps to."""
-        return self._schedule[i + 1] if self._steps is None else self._steps[i].sigma_down
-
-    def of_step(self, i: int) -> AddedNoise | None:
-        """What is added after the solver's step."""
-        if self._steps is None or not self._steps[i].draws:
-            return None
-        return AddedNoise(self._steps[i], self._amplitude, self._draw(i))
 
 
 class _Run:
@@ -136,7 +107,7 @@ class _Run:
         trace: Trace | None,
         observers: list[Observer],
         region: Tensor | None,
-        noise: _Noise,
+        noise: RunNoise,
         earlier: Continuation | None,
     ) -> None:
         self.x, self._noise = x, noise

@@ -133,6 +133,20 @@ def changed(latent: torch.Tensor, dice: random.Random) -> tuple[str, torch.Tenso
     return name, ways[name]()
 
 
+@pytest.mark.parametrize("kind", ["eps", "v", "flow"])
+@pytest.mark.parametrize("solver", erk.SOLVERS)
+@pytest.mark.parametrize("mode", erk.MODES)
+def test_two_runs_are_one(kind, solver, mode):
+    model = demo.build_demo_model(kind)
+    levels = sigmas_for(model, STEPS)
+    noise = torch.randn((2, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(1))
+    strengths = {"w_stiff": 0.75, "w_con": 0.1} if mode == "paper" else {}
+    how = {"sampler": f"erk_{solver}", "options": {"mode": mode, **strengths}}
+    whole = sample(model, levels, torch.zeros_like(noise), noise, **how)
+    end = sample(model, levels[CUT:], first_half(model, levels, **how), **how)
+    assert (end - whole).abs().max() <= 1e-5 * whole.square().mean().sqrt()
+
+
 @pytest.mark.parametrize("kind", ["eps", "flow"])
 def test_a_thousand_latents(kind, continued):
     """500 for each kind of model: what was done to, none continues; each tenth is untouched, and continues."""
