@@ -147,14 +147,7 @@ class _Run:
 
     def advance(self, i: int) -> None:
         """Go from the state at one noise level to the state at the next."""
-        evaluated = self._evaluate(i)
-        if self._doubted:
-            self._doubted = False
-            if not agrees(self._predictions, evaluated, self._facts.process, self._facts.region):
-                self._begin(None)
-        current = self._accept(i, evaluated)
-        if self._schedule[-1] > 0:  # another run may continue this one
-            self._predictions = with_prediction(self._predictions, evaluated)
+        current = self._accept(i, self._evaluate(i))
         if self._errors is not None:
             self._errors.look(i, current)
         if self._trace is not None:
@@ -184,8 +177,17 @@ class _Run:
         x = self._precision.state(x)
         return self._precision.evaluation(x, sigma, self._call(x, sigma))
 
+    def _compare(self, evaluated: Evaluation) -> None:
+        """With what an earlier run has seen, if that was of another model; and for a later run to compare."""
+        if self._doubted and not agrees(self._predictions, evaluated, self._facts.process, self._facts.region):
+            self._begin(None)
+        self._doubted = False
+        if self._schedule[-1] > 0:
+            self._predictions = with_prediction(self._predictions, evaluated)
+
     def _accept(self, i: int, evaluated: Evaluation) -> Evaluation:
         """What the step starts from. The rule judges it, and a predictor-corrector solver corrects it."""
+        self._compare(evaluated)
         moves = self._schedule[i + 1] != self._schedule[i]
         if self._rule is not None and moves:
             self._rule.judge(evaluated)
