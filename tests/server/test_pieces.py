@@ -92,6 +92,26 @@ def test_leftover_noise(model_server, kind):
 
 
 @KINDS
+@pytest.mark.parametrize("guider", ["CFGGuider", "BasicGuider", "DualCFGGuider"])
+def test_a_guider_for_each_part(model_server, kind, guider):
+    """SamplerCustomAdvanced. The guiders are other objects, but they predict the same."""
+    runs = on_demo(model_server, kind)
+    runs.graph |= {"noise": node("RandomNoise", noise_seed=1), "none": node("DisableNoise")}
+    wires: dict[str, Any] = {"CFGGuider": {**CONDITIONS, "cfg": 3.0}, "BasicGuider": {"conditioning": ["demo", 1]}}
+    both = {"cond1": ["demo", 1], "cond2": ["demo", 1], "negative": ["demo", 2]}
+    wires["DualCFGGuider"] = {**both, "cfg_conds": 2.0, "cfg_cond2_negative": 3.0, "style": "regular"}
+    runs.graph["sampler"] = erk_sampler("abm", "calibrated")
+    parts = {"whole": (["demo", 4], "noise", ["sigmas", 0]), "first": (["demo", 4], "noise", ["split", 0])}
+    for label, (latent, noise, sigmas) in {**parts, "second": (["first", 0], "none", ["split", 1])}.items():
+        runs.graph[f"{label}_guider"] = node(guider, model=["demo", 0], **wires[guider])
+        inputs = {"guider": [f"{label}_guider", 0], "sampler": ["sampler", 0], "noise": [noise, 0]}
+        runs.graph[label] = node("SamplerCustomAdvanced", **inputs, sigmas=sigmas, latent_image=latent)
+        runs.save(label, [label, 0])
+    outcomes = runs.run()
+    assert distance(outcomes["second"], outcomes["whole"]) < 1e-5
+
+
+@KINDS
 @pytest.mark.parametrize("solver", MULTISTEP)
 def test_the_cache_changes_nothing(model_server, kind, solver):
     """Queued again with another second part, the first comes from ComfyUI's cache."""
