@@ -30,6 +30,7 @@ FOLDER = ROOT / "examples_workflows"
 NAMES = [workflow.name for workflow in WORKFLOWS]
 RUNNABLE = [workflow for workflow in WORKFLOWS if workflow.pictures]
 each_name = pytest.mark.parametrize("name", NAMES)
+PLANNER = "ScheduleFromTraceERKGuid"
 LOADERS = {"CheckpointLoaderSimple", "UNETLoader", "CLIPLoader", "DualCLIPLoader", "VAELoader"}
 
 # The directories of models/ that a file may go to. Others would not be looked into.
@@ -76,7 +77,7 @@ class TestFiles:
 
     @each_name
     def test_has_a_note_and_nodes_of_ours(self, name):
-        """A sampler and the visualizer, or the Convergence Test, which samples by itself."""
+        """A sampler and the visualizer or the planner, or the Convergence Test, which samples by itself."""
         graph = load(name)
         (note,) = nodes_of(graph, "MarkdownNote")
         text = note["widgets_values"][0]
@@ -85,7 +86,7 @@ class TestFiles:
             assert len(graph["nodes"]) <= 12
             return
         outputs = {node["id"]: node["outputs"] for node in graph["nodes"]}
-        plots = nodes_of(graph, "StiffnessVisualizerERKGuid")
+        plots = [node for kind in ("StiffnessVisualizerERKGuid", PLANNER) for node in nodes_of(graph, kind)]
         assert plots
         for plot in plots:
             connected = {slot["name"]: slot["link"] for slot in plot["inputs"] if slot["link"] is not None}
@@ -155,6 +156,16 @@ class TestFiles:
             "erk_abm mode=off", "erk_abm", "erk_heun mode=off", "erk_heun mode=paper", "erk_heun",
         }  # fmt: skip
         assert len(graph["nodes"]) <= 12
+
+    @pytest.mark.parametrize("name", [name for name in NAMES if "schedule" in name])
+    def test_a_second_sampler_follows_the_plan_with_the_same_seed(self, name):
+        graph = load(name)
+        (plan,) = nodes_of(graph, PLANNER)
+        sources = {link[0]: link[1] for link in graph["links"]}
+        traced, again = nodes_of(graph, "KSamplerERKGuid")
+        assert sources[plan["inputs"][0]["link"]] == traced["id"]
+        (sigmas,) = [slot["link"] for slot in again["inputs"] if slot["name"] == "sigmas"]
+        assert sources[sigmas] == plan["id"] and again["widgets_values"][0] == traced["widgets_values"][0]
 
     def test_autoguidance_uses_one_prompt_on_two_models(self):
         graph = load("erk_guid_autoguidance")

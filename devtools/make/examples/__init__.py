@@ -15,6 +15,9 @@ from . import (
     inpainting,
     pixart,
     qwen_image,
+    schedule,
+    schedule_flux,
+    schedule_wan,
     sd15,
     sd35,
     sdxl,
@@ -25,8 +28,9 @@ from . import (
 )
 
 ALL = (
-    demo, convergence, custom_sampling, comparison, image_to_image, inpainting, sd15, sdxl, sd35, flux,
+    demo, convergence, schedule, custom_sampling, comparison, image_to_image, inpainting, sd15, sdxl, sd35, flux,
     qwen_image, z_image, pixart, wan, autoguidance, convergence_sdxl, convergence_flux, sdxl_noise, z_image_turbo,
+    schedule_flux, schedule_wan,
 )  # fmt: skip
 
 WORKFLOWS = tuple(module.WORKFLOW for module in ALL)

@@ -200,6 +200,32 @@ def convergence_frames(
     )  # fmt: skip
 
 
+def planned_frames(
+    model: str, positive: tuple[str, str], negative: tuple[str, str], latent: tuple[str, str], steps: int,
+    planned: int, **settings: Any,
+) -> tuple[Group, ...]:  # fmt: skip
+    """A traced run, the schedule that is planned from it, and the run along that schedule."""
+    wires = (model, positive, negative, latent)
+    settings = {**settings, "solver": "abm", "denoise": 1.0}
+    return (
+        frame("1. A traced run", SMALL + 20, ksampler_node("sampler", *wires, steps=steps, **settings)),
+        frame(
+            "2. The plan", PLOT,
+            Node("plan", "ScheduleFromTraceERKGuid", {"trace": ("sampler", "trace"), "steps": planned}),
+            Node("levels", "PreviewAny", {"source": ("plan", "levels")}, title="Levels, for ManualSigmas", height=200),
+        ),
+        frame(
+            "3. The same seed along the plan", SMALL + 20,
+            ksampler_node("again", *wires, steps=planned, sigmas=("plan", "sigmas"), **settings),
+        ),
+    )  # fmt: skip
+
+
+def beside(one: tuple[str, str], other: tuple[str, str], key: str) -> Node:
+    """Two pictures side by side, or two batches of them."""
+    return Node(key, "ImageStitch", {"image1": one, "image2": other})
+
+
 WHAT_TO_DO = (
     "Where h*rho-hat is above 1, a step is too long: use more steps, or a scheduler that puts more of them there."
 )
@@ -208,6 +234,12 @@ WHAT_TO_DO = (
 COMPARE = (
     "\n\n**Then** set *mode* to *off* and queue again with the same seed. This is the same solver without the "
     "correction, at the same number of model calls."
+)
+
+
+KEEP_A_PLAN = (
+    "To keep the levels for a model, copy their text into **ManualSigmas**. A plan can lose, so compare before you "
+    "keep it."
 )
 
 
