@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import itertools
+import json
 import logging
 import re
 import subprocess
@@ -31,10 +32,10 @@ NAMES = [workflow.name for workflow in WORKFLOWS]
 RUNNABLE = [workflow for workflow in WORKFLOWS if workflow.pictures]
 each_name = pytest.mark.parametrize("name", NAMES)
 PLANNER = "ScheduleFromTraceERKGuid"
-LOADERS = {"CheckpointLoaderSimple", "UNETLoader", "CLIPLoader", "DualCLIPLoader", "VAELoader"}
+LOADERS = {"CheckpointLoaderSimple", "UNETLoader", "CLIPLoader", "DualCLIPLoader", "LoraLoaderModelOnly", "VAELoader"}
 
 # The directories of models/ that a file may go to. Others would not be looked into.
-DIRECTORIES = {"checkpoints", "diffusion_models", "text_encoders", "vae"}
+DIRECTORIES = {"checkpoints", "diffusion_models", "loras", "text_encoders", "vae"}
 
 
 Box = tuple[float, float, float, float]
@@ -95,7 +96,7 @@ class TestFiles:
                 (source,) = [(entry[1], entry[2]) for entry in graph["links"] if entry[0] == link]
                 assert outputs[source[0]][source[1]]["type"] == ("ERK_TRACE" if slot.startswith("trace") else "LATENT")
         custom = nodes_of(graph, "SamplerERKGuid")
-        assert custom or nodes_of(graph, "KSamplerERKGuid")
+        assert custom or nodes_of(graph, "KSamplerERKGuid") or nodes_of(graph, "KSamplerAdvancedERKGuid")
         if custom:  # the plot has to wait for the sampling
             assert all(slot["link"] for plot in plots for slot in plot["inputs"] if slot["name"] == "latent")
 
@@ -166,6 +167,29 @@ class TestFiles:
         assert sources[plan["inputs"][0]["link"]] == traced["id"]
         (sigmas,) = [slot["link"] for slot in again["inputs"] if slot["name"] == "sigmas"]
         assert sources[sigmas] == plan["id"] and again["widgets_values"][0] == traced["widgets_values"][0]
+
+    def test_wan_s_experts_run_as_in_comfyui_s_own_template(self):
+        """Shift, steps, the change, scheduler and CFG, with and without the LoRAs."""
+        package = pytest.importorskip(
+            "comfyui_workflow_templates_json", reason="this ComfyUI's templates lie elsewhere"
+        )
+        path = Path(package.__file__).parent / "templates" / "video_wan2_2_14B_t2v.json"
+        (theirs,) = json.loads(path.read_text(encoding="utf-8"))["definitions"]["subgraphs"]
+        numbers = {node["widgets_values"][0] for node in theirs["nodes"] if node["type"].startswith("Primitive")}
+        samplers = nodes_of(theirs, "KSamplerAdvanced")
+        for name, steps, cfg in (("erk_guid_wan22_experts", 20, 3.5), ("erk_guid_wan22_4_steps", 4, 1)):
+            assert {steps, steps // 2, cfg} <= numbers
+            graph = load(name)
+            first, second = nodes_of(graph, "KSamplerAdvancedERKGuid")
+            assert [node["widgets_values"][0] for node in (first, second)] == ["enable", "disable"]
+            assert {node["widgets_values"][6] for node in samplers} == {"simple"}
+            for ours in (first, second):
+                assert steps in ours["widgets_values"] and cfg in ours["widgets_values"]
+                assert "simple" in ours["widgets_values"] and steps // 2 in ours["widgets_values"]
+            for node in (*nodes_of(graph, "ModelSamplingSD3"), *nodes_of(theirs, "ModelSamplingSD3")):
+                assert round(node["widgets_values"][0], 6) == 5
+            latents = [nodes_of(one, "EmptyHunyuanLatentVideo")[0]["widgets_values"] for one in (graph, theirs)]
+            assert latents[0] == latents[1]
 
     def test_autoguidance_uses_one_prompt_on_two_models(self):
         graph = load("erk_guid_autoguidance")

@@ -23,6 +23,8 @@ from . import (
     sdxl,
     sdxl_noise,
     wan,
+    wan_experts,
+    wan_four_steps,
     z_image,
     z_image_turbo,
 )
@@ -30,7 +32,7 @@ from . import (
 ALL = (
     demo, convergence, schedule, custom_sampling, comparison, image_to_image, inpainting, sd15, sdxl, sd35, flux,
     qwen_image, z_image, pixart, wan, autoguidance, convergence_sdxl, convergence_flux, sdxl_noise, z_image_turbo,
-    schedule_flux, schedule_wan,
+    schedule_flux, schedule_wan, wan_experts, wan_four_steps,
 )  # fmt: skip
 
 WORKFLOWS = tuple(module.WORKFLOW for module in ALL)
