@@ -289,7 +289,9 @@ def parser() -> argparse.ArgumentParser:
     )
     demo = verb("demo", "start ComfyUI, sample a workflow, save pictures and the stiffness plot, print an error table")
     demo.add_argument("--output", metavar="DIR", default="output", help="folder for the pictures (default: output/)")
-    test = verb("test", "run the lint and then every test; further arguments are passed to pytest")
+    test = verb(
+        "test", "run the lint and then every test; with arguments, which pytest gets, only the tests that they choose"
+    )
     test.set_defaults(rest=True)
     serve = verb("serve", "start ComfyUI with the pack and keep it running until Ctrl-C")
     serve.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
@@ -329,12 +331,7 @@ def main() -> int:
         case "lint":
             return run(python, comfyui, "-m", "devtools.lint")
         case "test":
-            # Without arguments, everything runs, including the lint. With arguments, only the chosen tests run.
-            code = 0 if rest else run(python, comfyui, "-m", "devtools.lint")
-            named = any(Path(argument.split("::")[0]).exists() for argument in rest)
-            return code or run(
-                python, comfyui, "-m", "pytest", "-c", "tests/pytest.ini", *rest, *([] if named else ["tests"])
-            )
+            return run(python, comfyui, "-m", "devtools.testing", *rest)
         case "demo":
             return run(python, comfyui, "-m", "devtools.demo", "--output", str(Path(arguments.output).resolve()))
         case "serve":
