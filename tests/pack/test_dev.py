@@ -27,8 +27,8 @@ from devtools.comfyui import ROOT
 
 @pytest.fixture
 def dev(tmp_path, monkeypatch):
-    """dev.py as a module that works in a separate folder."""
-    spec = importlib.util.spec_from_file_location("dev_under_test", ROOT / "dev.py")
+    """The set-up as a module that works in a separate folder."""
+    spec = importlib.util.spec_from_file_location("setup_under_test", ROOT / "devtools" / "setup.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     for name in ("requirements.txt", "requirements-dev.txt"):
@@ -67,15 +67,18 @@ def test_bench_lists_the_benchmarks_and_passes_arguments_on():
 
 
 def test_imports_the_standard_library_only():
-    code = "import sys; sys.argv = ['dev.py']; import dev; print(sorted({name.split('.')[0] for name in sys.modules}))"
+    """Before the set-up there is nothing else. Of devtools that holds for the set-up itself."""
+    code = "import sys; sys.argv = ['dev.py']; import dev; print(sorted(sys.modules))"
     out = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"],
         capture_output=True,
         text=True,
         check=True,
     )
-    foreign = set(ast.literal_eval(out.stdout)) - set(sys.stdlib_module_names) - {"dev", "__main__"}
-    assert not foreign
+    modules = ast.literal_eval(out.stdout)
+    own = {"dev", "devtools", "devtools.setup", "__main__"}
+    assert own <= set(modules)
+    assert not {name for name in modules if name.split(".")[0] not in sys.stdlib_module_names} - own
 
 
 class TestFailures:
