@@ -1,6 +1,7 @@
 """`python dev.py test`: the lint, and then every test. With arguments only the tests that they choose.
 
-The tests in the page wait for the page much of the time. So they run beside the others, in a pytest of their own.
+All tests run in two halves at once, each in a pytest of its own. The tests in the page wait for it much of the time, so
+that two cores are enough.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from . import lint
 from .comfyui import ROOT
 
 _PYTEST = ("-c", str(ROOT / "tests" / "pytest.ini"))
-_PAGE, _OTHERS = ("tests/page",), ("tests", "--ignore=tests/page")
+_HALVES = ("tests/erk", "tests/page"), ("tests", "--ignore=tests/erk", "--ignore=tests/page")
+"""They take about as long as each other."""
 
 
 def main() -> int:
     arguments = sys.argv[1:]
     if not arguments:
-        return lint.main() or side_by_side(_PAGE, _OTHERS)
+        return lint.main() or side_by_side(*_HALVES)
     import pytest
 
     named = any(Path(argument.split("::")[0]).exists() for argument in arguments)
