@@ -8,26 +8,22 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from ..traces.panels import log_axis
+from ..traces.canvas import dress, log_axis, new_figure, pixels
 from ..traces.style import STYLES, THEMES, Theme
 from ..traces.texts import cut, drawable, families, renderer, short
 from .comparison import Comparison
 
 WIDTH, HEIGHT = 1120, 760
 """In pixels."""
-_DPI = 100
 
 
 def plot(comparison: Comparison, title: str, about: str, theme: str) -> np.ndarray:
     """[HEIGHT, WIDTH, 3] uint8. The parameters are :func:`draw`'s."""
-    canvas = draw(comparison, title, about, theme).canvas
-    assert isinstance(canvas, FigureCanvasAgg)
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return pixels(draw(comparison, title, about, theme))
 
 
 def draw(comparison: Comparison, title: str, about: str, theme: str) -> Figure:
@@ -40,11 +36,11 @@ def draw(comparison: Comparison, title: str, about: str, theme: str) -> Figure:
     The line of a sampler has its label as gid; the reference's own error the gid "floor".
     """
     colours = THEMES[theme]
-    figure = Figure(figsize=((WIDTH + 0.5) / _DPI, (HEIGHT + 0.5) / _DPI), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.set_facecolor(colours.background)
+    figure = new_figure(WIDTH, HEIGHT, colours)
     axes = figure.add_subplot()
-    _dress(axes, colours)
+    dress(axes, colours, 10)
+    axes.set_xlabel("model calls", fontsize=11, color=colours.text)
+    axes.set_ylabel("distance to the converged picture, in its own spread", fontsize=11, color=colours.text)
     drawn = [label for i, label in enumerate(comparison.labels) if _curve(axes, comparison, label, i, colours)]
     if drawn:
         _levels(axes, comparison, colours)
@@ -62,18 +58,6 @@ def draw(comparison: Comparison, title: str, about: str, theme: str) -> Figure:
     engine.set(rect=(0, bottom, 1, 1 - top - bottom), w_pad=0.1, h_pad=0.05)
     figure.canvas.draw()
     return figure
-
-
-def _dress(axes: Axes, theme: Theme) -> None:
-    axes.set_facecolor(theme.background)
-    axes.grid(True, color=theme.grid, linewidth=0.9)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=theme.muted, labelsize=10, length=3)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(theme.muted)
-    axes.set_xlabel("model calls", fontsize=11, color=theme.text)
-    axes.set_ylabel("distance to the converged picture, in its own spread", fontsize=11, color=theme.text)
 
 
 def _curve(axes: Axes, comparison: Comparison, label: str, number: int, theme: Theme) -> bool:

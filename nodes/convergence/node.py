@@ -11,6 +11,7 @@ from comfy_api.latest import io, ui
 from PIL import Image
 
 from ..compat import SAMPLING, make, show_on_node
+from ..inputs import cfg_input, conditioning_and_latent, scheduler_input, seed_input
 from ..traces.saving import check_prefix, save_files
 from ..traces.style import THEMES
 from .comparison import sentence
@@ -45,26 +46,17 @@ class ConvergenceTestERKGuid(io.ComfyNode):
             ],
             inputs=[
                 io.Model.Input("model", tooltip="The model that denoises the latent."),
-                io.Conditioning.Input("positive", tooltip="What the picture should show."),
-                io.Conditioning.Input("negative", tooltip="What the picture should not show."),
-                io.Latent.Input(
-                    "latent_image",
-                    tooltip="The latent to start from, as for a KSampler. A batch gives steadier numbers: the median "
+                *conditioning_and_latent(
+                    "The latent to start from, as for a KSampler. A batch gives steadier numbers: the median "
                     "over its pictures counts.",
                 ),
-                io.Int.Input(
-                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
-                    tooltip="The seed of the noise, which is the same for all runs. Keep it fixed while you change the "
-                    "list: what was run before is then reused.",
+                seed_input(
+                    "seed",
+                    "The seed of the noise, which is the same for all runs. Keep it fixed while you change the list: "
+                    "what was run before is then reused.",
                 ),
-                io.Float.Input(
-                    "cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01,
-                    tooltip="Classifier-free guidance, the same for all runs.",
-                ),
-                io.Combo.Input(
-                    "scheduler", options=comfy.samplers.KSampler.SCHEDULERS,
-                    tooltip="How the noise levels are spread over the steps, the same for all runs.",
-                ),
+                cfg_input("Classifier-free guidance, the same for all runs."),
+                scheduler_input("How the noise levels are spread over the steps, the same for all runs."),
                 io.String.Input(
                     "samplers", default=_SAMPLERS, multiline=True,
                     tooltip="One sampler a line, by its name in KSampler's list. Options may follow: erk_abm mode=off, "
