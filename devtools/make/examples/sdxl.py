@@ -1,16 +1,7 @@
 from __future__ import annotations
 
-from .parts import (
-    CLIP,
-    COMPARE,
-    SDXL,
-    VAE,
-    about_distilled,
-    checkpoint_node,
-    latent_node,
-    text_to_image,
-    where_files_go,
-)
+from .models import SDXL, where_files_go
+from .parts import COMPARE, about_distilled, latent_node, text_to_image
 
 WORKFLOW = text_to_image(
     "erk_guid_sdxl", "SDXL",
@@ -19,7 +10,7 @@ WORKFLOW = text_to_image(
     "shows, and there is most to correct."
     + about_distilled("SDXL Turbo and Lightning, and LCM LoRAs,")
     + COMPARE + where_files_go(SDXL),
-    loaders=checkpoint_node(SDXL), clip=CLIP, vae=VAE, model="model", latent=latent_node(),
+    model=SDXL, latent=latent_node(),
     prompt="an old lighthouse on a cliff in a storm, waves breaking, oil on canvas", negative="text, watermark",
     sampling={"seed": 1, "steps": 25, "cfg": 8.0, "solver": "abm", "scheduler": "normal", "denoise": 1.0},
 )  # fmt: skip
