@@ -12,12 +12,13 @@ from PIL import Image
 
 from ..compat import SAMPLING, make, show_on_node
 from ..inputs import cfg_input, conditioning_and_latent, scheduler_input, seed_input
+from ..live.page import language_of_page
+from ..traces.language import speaking, tell, translatable
 from ..traces.saving import check_prefix, save_files
 from ..traces.style import THEMES
-from .comparison import sentence
+from .comparison import Comparison, sentence
 from .entries import read_calls, read_entries
 from .experiment import Experiment
-from .grid import draw_grid
 from .keeping import kept_for
 from .pictures import as_image, picture_of, stacked
 from .running import Setting
@@ -27,6 +28,7 @@ from .table import as_csv, as_text
 _SAMPLERS = "erk_abm\nerk_abm mode=off\ndpmpp_2m\neuler"
 _CALLS = "8, 12, 16, 24"
 _PREFIX = "erk_guid/convergence"
+_REPLACED = translatable("replaced by sigmas")
 
 
 class ConvergenceTestERKGuid(io.ComfyNode):
@@ -145,7 +147,7 @@ class ConvergenceTestERKGuid(io.ComfyNode):
         node = cls.hidden.unique_id if cls.hidden is not None else None
         kept = kept_for(node, setting)
         experiment = Experiment(setting, entries, budgets, reference, schedule, long_schedule, kept)
-        settings = {"scheduler": scheduler if sigmas is None else "replaced by sigmas", "cfg": cfg, "seed": seed}
+        settings = {"scheduler": scheduler if sigmas is None else _REPLACED, "cfg": cfg, "seed": seed}
 
         def results() -> io.NodeOutput:
             return _results(cls, experiment, setting, settings, vae, filename_prefix, theme)
@@ -164,25 +166,18 @@ def _results(
     theme: str,
 ) -> io.NodeOutput:  # fmt: skip
     """Plot, grid, table and sentence, the first two shown on the node, and the table saved."""
-    from . import figure
+    from . import figure, grid
 
     comparison = experiment.comparison
-    said = sentence(comparison)
-    batch = (setting.samples.unbind()[0] if setting.samples.is_nested else setting.samples).shape[0]
-    reference = comparison.reference
-    parts = [
-        f"scheduler {settings['scheduler']}",
-        f"cfg {settings['cfg']:g}",
-        f"seed {settings['seed']}",
-        *([f"median of {batch} pictures"] if batch > 1 else []),
-        f"converged: {reference.plan.entry.label} with {reference.calls} calls",
-    ]
-    about = ", ".join(parts)
-    title = said if comparison.complete else f"Stopped before all was run. {said}"
-    plot = Image.fromarray(figure.plot(comparison, title, about, theme))
-    grid = draw_grid(comparison, title, lambda latent: picture_of(latent, setting.model, vae), theme)
-    experiment.progress.end_with(plot if comparison.complete else stacked(plot, grid))
-    text = as_text(comparison, said)
+    with speaking(language_of_page()):
+        said = sentence(comparison)
+        title = said if comparison.complete else tell("Stopped before all was run. %s", said)
+        about = ", ".join(_about(comparison, setting, settings))
+        plot = Image.fromarray(figure.plot(comparison, title, about, theme))
+        sheet = grid.draw_grid(comparison, title, lambda latent: picture_of(latent, setting.model, vae), theme)
+        text = as_text(comparison, said)
+    experiment.progress.end_with(plot if comparison.complete else stacked(plot, sheet))
+    # What programs read is the same in every language.
     files = save_files(
         {".txt": f"{text}\n".encode(), ".csv": as_csv(comparison, settings).encode()},
         prefix,
@@ -190,6 +185,19 @@ def _results(
         figure.HEIGHT,
         "table",
     )
-    images = [as_image(picture) for picture in (plot, grid)]
+    images = [as_image(picture) for picture in (plot, sheet)]
     shown = [file for image in images for file in ui.PreviewImage(image, cls=cls).as_dict()["images"]]
     return io.NodeOutput(*images, text, said, ui={"images": shown, "files": files, "text": [said, text]})
+
+
+def _about(comparison: Comparison, setting: Setting, settings: dict[str, Any]) -> list[str]:
+    """What was the same for all runs."""
+    batch = (setting.samples.unbind()[0] if setting.samples.is_nested else setting.samples).shape[0]
+    reference = comparison.reference
+    return [
+        tell("scheduler %s", tell(settings["scheduler"])),
+        tell("cfg %s", f"{settings['cfg']:g}"),
+        tell("seed %s", settings["seed"]),
+        *([tell("median of %s pictures", batch)] if batch > 1 else []),
+        tell("converged: %s with %s calls", reference.plan.entry.label, reference.calls),
+    ]

@@ -10,10 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from .language import is_translated
 from .style import Theme
-from .texts import short
+from .texts import families, short
 
 
 def new_figure(width: int, height: int, theme: Theme, dpi: float = 100) -> Figure:
@@ -23,6 +25,15 @@ def new_figure(width: int, height: int, theme: Theme, dpi: float = 100) -> Figur
     FigureCanvasAgg(figure)
     figure.set_facecolor(theme.background)
     return figure
+
+
+def finish(figure: Figure) -> None:
+    """Draw it, with fonts for the language spoken."""
+    if is_translated():
+        for text in figure.findobj(Text):
+            assert isinstance(text, Text)
+            text.set_fontfamily(families())
+    figure.canvas.draw()
 
 
 def pixels(figure: Figure) -> np.ndarray:

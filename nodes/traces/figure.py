@@ -15,8 +15,8 @@ from matplotlib.patches import Patch
 from matplotlib.text import Text
 from PIL import Image
 
-from .canvas import new_figure, pixels
-from .language import is_translated, tell
+from .canvas import finish, new_figure, pixels
+from .language import tell
 from .panels import Panels, Sheet, threshold_of
 from .runs import SEPARATOR, TracedRun
 from .style import OVERVIEW, QUANTITIES, STYLES, THEMES
@@ -67,10 +67,7 @@ def draw(runs: Sequence[TracedRun], title: str, what: str, axis: str, width: int
         _Frame(*of_all, title).draw()
     else:
         _Frame(*of_all, title).say_that_nothing_is_there()
-    if is_translated():
-        for text in figure.findobj(Text):
-            text.set_fontfamily(families())
-    figure.canvas.draw()
+    finish(figure)
     return figure
 
 
