@@ -3,7 +3,7 @@ from __future__ import annotations
 from .parts import NOTE, convergence_frames, demo_node, frame, note_group, stacked
 
 WORKFLOW = stacked(
-    "erk_guid_compare_modes", "off, paper, calibrated",
+    "erk_guid_compare_modes", "The modes compared",
     note_group(
         "## Off, paper, calibrated: how near does each mode come?\n\n"
         "The same noise with two solvers and each of their modes. `erk_heun` is the solver that the paper tests most. "

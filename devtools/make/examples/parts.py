@@ -176,6 +176,12 @@ COMPARE = (
 )
 
 
+KARRAS = (
+    "Scheduler *karras*: on noise models such as this one it distributes the steps well, while *normal* ends with "
+    "steps that are too long."
+)
+"""Why the templates of sigma-space models have it; docs/choosing.md has the figures."""
+
 KEEP_A_PLAN = (
     "To keep the levels for a model, copy their text into **ManualSigmas**. A plan can lose, so compare before you "
     "keep it."
