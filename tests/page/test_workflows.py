@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -25,10 +26,12 @@ import erk
 from devtools.comfyui import FOLDER as PACK_FOLDER
 from devtools.comfyui import ROOT, Server
 from devtools.inprocess import pack_module
-from devtools.make.workflows import SIDE, WORKFLOWS, load, model_files, results, to_prompt, ui_graph
+from devtools.make.workflows import SIDE, WORKFLOWS, load, model_files, results, titles, to_prompt, ui_graph
 
 FOLDER = ROOT / "examples_workflows"
 NAMES = [workflow.name for workflow in WORKFLOWS]
+TITLES = dict(line.split(": ") for line in titles().splitlines())
+"""In Browse Templates."""
 RUNNABLE = [workflow for workflow in WORKFLOWS if workflow.pictures]
 each_name = pytest.mark.parametrize("name", NAMES)
 PLANNER = "ScheduleFromTraceERKGuid"
@@ -268,19 +271,28 @@ class TestServer:
 class TestBrowseTemplates:
     @pytest.mark.parametrize("address", ["/workflow_templates", "/api/workflow_templates"])
     def test_all_are_listed_under_the_pack(self, server: Server, address):
-        assert server.get(address)[PACK_FOLDER] == sorted(NAMES)
+        """By titles in words, from easy to hard."""
+        assert server.get(address)[PACK_FOLDER] == list(TITLES.values())
+        assert list(TITLES) == [workflow.name for workflow in WORKFLOWS]
+
+    def test_titles_can_stand_in_an_address_and_in_a_file_name(self):
+        assert (FOLDER / "titles.txt").read_text(encoding="utf-8") == titles()
+        assert len(set(TITLES.values())) == len(TITLES) == len(NAMES)
+        assert all(re.fullmatch(r"[A-Za-z0-9 .,()-]+", title) for title in TITLES.values())
 
     @each_name
     def test_graph_and_picture_are_served(self, server: Server, name):
         for ending, kind in ((".json", "application/json"), (".jpg", "image/jpeg")):
-            with urllib.request.urlopen(
-                f"{server.address}/api/workflow_templates/{PACK_FOLDER}/{name}{ending}", timeout=30
-            ) as answer:
-                assert answer.status == 200 and answer.headers["Content-Type"] == kind
-                assert answer.read() == (FOLDER / f"{name}{ending}").read_bytes()
+            for asked in (name, urllib.parse.quote(TITLES[name])):
+                with urllib.request.urlopen(
+                    f"{server.address}/api/workflow_templates/{PACK_FOLDER}/{asked}{ending}", timeout=30
+                ) as answer:
+                    assert answer.status == 200 and answer.headers["Content-Type"] == kind
+                    assert answer.read() == (FOLDER / f"{name}{ending}").read_bytes()
 
     @pytest.mark.parametrize(
-        "path", ["..%2f__init__.py", "%2e%2e/__init__.py", "../__init__.py", "..%5c__init__.py", "", "none.json"]
+        "path",
+        ["..%2f__init__.py", "%2e%2e/__init__.py", "../__init__.py", "..%5c__init__.py", "", "none.json", "titles.txt"],
     )
     def test_nothing_else_is_served(self, server: Server, path):
         import http.client
@@ -361,6 +373,29 @@ class TestRegistration:
         assert result.returncode == 0, result.stderr[-2000:]
         assert len(result.stdout.split()) == 7 and "KSamplerERKGuid" in result.stdout
         assert result.stderr.count("the example workflows are not in Browse Templates") == 1
+
+
+def test_browse_templates_shows_the_titles_in_order_and_opens_one(server: Server):
+    with a_browser() as browser:
+        comfy = ComfyPage(browser, server, "classic")
+        comfy.run("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+        comfy.page.get_by_text(PACK_FOLDER, exact=True).first.click()
+        title = TITLES["erk_guid_img2img"]
+        comfy.page.get_by_text(title, exact=True).first.wait_for()
+        comfy.settle()
+        cards = comfy.run(
+            "() => [...document.querySelectorAll('[data-testid^=\"template-workflow-\"]')]"
+            ".map((card) => card.innerText.split('\\n')[0])"
+        )
+        assert cards == list(TITLES.values())
+        comfy.page.get_by_text(title, exact=True).first.click()
+        comfy.page.wait_for_function(
+            "(title) => app.extensionManager.workflow.activeWorkflow.filename === title", arg=title
+        )
+        comfy.settle()
+        assert [node["type"] for node in comfy.nodes()] == [node["type"] for node in load("erk_guid_img2img")["nodes"]]
+        assert comfy.own_errors == []
+        comfy.page.close()
 
 
 @pytest.mark.parametrize("renderer", ["classic", "nodes2"])

@@ -35,7 +35,7 @@ WORKFLOW = stacked(
     ),
     frame("Model", NOTE, demo_node(pictures="coffee", batch=4, side=96)),
     *planned_frames(
-        "demo", ("demo", "positive"), ("demo", "negative"), ("demo", "LATENT"),
+        ("demo", "MODEL"), ("demo", "positive"), ("demo", "negative"), ("demo", "LATENT"),
         steps=8, planned=8, seed=7, cfg=2.0, scheduler="karras",
     ),
     frame(

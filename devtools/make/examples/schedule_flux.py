@@ -1,13 +1,10 @@
 from __future__ import annotations
 
 from ..workflow_graph import Node
+from .models import FLUX, where_files_go
 from .parts import (
-    CLIP_L,
-    FLUX,
-    FLUX_VAE,
     KEEP_A_PLAN,
     NOTE,
-    T5,
     WIDE,
     beside,
     decode_node,
@@ -17,10 +14,7 @@ from .parts import (
     planned_frames,
     prompt_nodes,
     save_node,
-    separate,
     stacked,
-    unet_node,
-    where_files_go,
 )
 
 PREFIX = "erk_guid_schedule_flux1_dev"
@@ -34,31 +28,24 @@ WORKFLOW = stacked(
         "**Look at** the plan's plot and text, then at the pictures: 20 steps of *simple* on the left, the plan's 12 "
         "on the right.\n\n"
         "**Then** set *steps* of the first sampler to 12 as well, to compare at the same number of model calls. "
-        + KEEP_A_PLAN + where_files_go(FLUX, CLIP_L, T5, FLUX_VAE),
+        + KEEP_A_PLAN + where_files_go(FLUX),
         560,
     ),
-    frame(
-        "Model", NOTE,
-        *separate(
-            unet_node(FLUX),
-            Node("clip", "DualCLIPLoader", {"clip_name1": CLIP_L, "clip_name2": T5, "type": "flux"}),
-            FLUX_VAE,
-        ),
-    ),
+    frame("Model", NOTE, *FLUX.loaders),
     frame(
         "Prompt and size", WIDE,
-        *prompt_nodes("macro photograph of a dewdrop on a fern, a whole forest mirrored in it", None, ("clip", "CLIP")),
+        *prompt_nodes("macro photograph of a dewdrop on a fern, a whole forest mirrored in it", None, FLUX.clip),
         Node("guidance", "FluxGuidance", {"conditioning": ("positive", "CONDITIONING"), "guidance": 3.5}),
         latent_node("EmptySD3LatentImage"),
     ),
     *planned_frames(
-        "model", ("guidance", "CONDITIONING"), ("negative", "CONDITIONING"), ("latent", "LATENT"),
+        FLUX.model, ("guidance", "CONDITIONING"), ("negative", "CONDITIONING"), ("latent", "LATENT"),
         steps=20, planned=12, seed=1, cfg=1.0, scheduler="simple",
     ),
     frame(
         "Traced, planned", WIDE,
-        decode_node(("sampler", "LATENT"), ("vae", "VAE")),
-        decode_node(("again", "LATENT"), ("vae", "VAE"), "decode_again"),
+        decode_node(("sampler", "LATENT"), FLUX.vae),
+        decode_node(("again", "LATENT"), FLUX.vae, "decode_again"),
         beside(("decode", "IMAGE"), ("decode_again", "IMAGE"), "two"),
         save_node(PREFIX, "two"),
     ),

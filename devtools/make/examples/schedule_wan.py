@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 from ..workflow_graph import Node
+from .models import WAN, where_files_go
 from .parts import (
     KEEP_A_PLAN,
     NOTE,
-    WAN,
-    WAN_TEXT,
-    WAN_VAE,
     WIDE,
     beside,
     decode_node,
@@ -14,10 +12,7 @@ from .parts import (
     note_group,
     planned_frames,
     prompt_nodes,
-    separate,
     stacked,
-    unet_node,
-    where_files_go,
 )
 
 PREFIX = "erk_guid_schedule_wan22"
@@ -31,34 +26,28 @@ WORKFLOW = stacked(
         "**Look at** the plan's plot and text, then at motion and fine structure: 20 steps of *simple* on the left, "
         "the plan's 14 on the right.\n\n"
         "**Then** use the levels for longer clips with the same *shift*. "
-        + KEEP_A_PLAN + where_files_go(WAN, WAN_TEXT, WAN_VAE),
+        + KEEP_A_PLAN + where_files_go(WAN),
         540,
     ),
-    frame(
-        "Model", NOTE,
-        *separate(
-            unet_node(WAN), Node("clip", "CLIPLoader", {"clip_name": WAN_TEXT, "type": "wan"}), WAN_VAE,
-            Node("shifted", "ModelSamplingSD3", {"model": ("model", "MODEL"), "shift": 8.0}),
-        ),
-    ),
+    frame("Model", NOTE, *WAN.loaders),
     frame(
         "Prompt and size", WIDE,
         *prompt_nodes(
             "a paper boat drifts down a rainy street, neon signs mirrored in the water, the camera follows it low "
             "above the ground",
-            "static, blurry, overexposed, worst quality, subtitles", ("clip", "CLIP"),
+            "static, blurry, overexposed, worst quality, subtitles", WAN.clip,
         ),
-        Node("latent", "Wan22ImageToVideoLatent", {"vae": ("vae", "VAE"), "width": 832, "height": 480, "length": 49,
+        Node("latent", "Wan22ImageToVideoLatent", {"vae": WAN.vae, "width": 832, "height": 480, "length": 49,
         "batch_size": 1}),
     ),
     *planned_frames(
-        "shifted", ("positive", "CONDITIONING"), ("negative", "CONDITIONING"), ("latent", "LATENT"),
+        WAN.model, ("positive", "CONDITIONING"), ("negative", "CONDITIONING"), ("latent", "LATENT"),
         steps=20, planned=14, seed=1, cfg=5.0, scheduler="simple",
     ),
     frame(
         "Traced, planned", WIDE,
-        decode_node(("sampler", "LATENT"), ("vae", "VAE")),
-        decode_node(("again", "LATENT"), ("vae", "VAE"), "decode_again"),
+        decode_node(("sampler", "LATENT"), WAN.vae),
+        decode_node(("again", "LATENT"), WAN.vae, "decode_again"),
         beside(("decode", "IMAGE"), ("decode_again", "IMAGE"), "two"),
         Node("video", "CreateVideo", {"images": ("two", "IMAGE"), "fps": 24.0}),
         Node("save", "SaveVideo", {"video": ("video", "VIDEO"), "filename_prefix": f"video/{PREFIX}"}),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from .parts import CLIP, SDXL, VAE, checkpoint_node, latent_node, text_to_image, where_files_go
+from .models import SDXL, where_files_go
+from .parts import latent_node, text_to_image
 
 WORKFLOW = text_to_image(
     "erk_guid_sdxl_noise", "SDXL with noise",
@@ -12,7 +13,7 @@ WORKFLOW = text_to_image(
     "the same number of model calls. **Then** do so at 20 steps.\n\n"
     "*eta* is the amount of noise: 1 is usual, 0 adds none."
     + where_files_go(SDXL),
-    loaders=checkpoint_node(SDXL), clip=CLIP, vae=VAE, model="model", latent=latent_node(),
+    model=SDXL, latent=latent_node(),
     prompt="an old lighthouse on a cliff in a storm, waves breaking, oil on canvas", negative="text, watermark",
     sampling={
         "seed": 1, "steps": 10, "cfg": 7.0, "solver": "euler_ancestral", "scheduler": "karras", "denoise": 1.0,

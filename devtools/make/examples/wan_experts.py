@@ -5,22 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..workflow_graph import ModelFile, Node, Workflow
-from .parts import (
-    NOTE,
-    PLOT,
-    SMALL,
-    WAN_TEXT,
-    WIDE,
-    decode_node,
-    file_of,
-    frame,
-    note_group,
-    plot_node,
-    prompt_nodes,
-    separate,
-    stacked,
-    where_files_go,
-)
+from .models import WAN_CLIP, Model, file_of, where_files_go
+from .parts import NOTE, PLOT, SMALL, WIDE, decode_node, frame, note_group, plot_node, prompt_nodes, stacked
 
 WAN_REPOSITORY = "Comfy-Org/Wan_2.2_ComfyUI_Repackaged"
 HIGH, LOW = (
@@ -39,15 +25,26 @@ PROMPT = (
 NEGATIVE = "static, blurry, overexposed, worst quality, subtitles"
 
 
-def loader(key: str, file: ModelFile, title: str) -> Node:
-    return Node(key, "UNETLoader", {"unet_name": file, "weight_dtype": "default"}, title=title)
+def both(lora: tuple[ModelFile, ModelFile] | None = None) -> Model:
+    """The experts "high_shifted" and "low_shifted", each with its LoRA if there are any."""
+    high, low = (
+        Node(key, "UNETLoader", {"unet_name": file, "weight_dtype": "default"}, title=title)
+        for key, file, title in (("high", HIGH, "High noise"), ("low", LOW, "Low noise"))
+    )
+    patches = [
+        Node(f"{key}_lora", "LoraLoaderModelOnly", {"model": (key, "MODEL"), "lora_name": file, "strength_model": 1.0})
+        for key, file in zip(("high", "low"), lora or (), strict=bool(lora))
+    ]
+    shifted = [
+        Node(f"{key}_shifted", "ModelSamplingSD3", {"model": (f"{key}_lora" if lora else key, "MODEL"), "shift": 5.0})
+        for key in ("high", "low")
+    ]
+    loaders = (high, low, *patches, *shifted, WAN_CLIP, Node("vae", "VAELoader", {"vae_name": VAE}))
+    return Model(loaders, ("high_shifted", "MODEL"), ("clip", "CLIP"), ("vae", "VAE"))
 
 
-def experts(
-    name: str, caption: str, text: str, loaders: tuple[Node, ...], files: tuple[ModelFile, ...], steps: int,
-    **settings: Any,
-) -> Workflow:  # fmt: skip
-    """Two samplers, one run. Loaders "high" and "low" end in the models that are shifted."""
+def experts(name: str, caption: str, text: str, model: Model, steps: int, **settings: Any) -> Workflow:
+    """Two samplers, one run."""
 
     def sampler(key: str, model: str, latent: tuple[str, str], first: bool) -> Node:
         half = steps // 2
@@ -61,17 +58,17 @@ def experts(
         return Node(key, "KSamplerAdvancedERKGuid", inputs)
 
     return stacked(
-        name, caption, note_group(text + where_files_go(*files), 620), frame("Models", NOTE, *loaders),
+        name, caption, note_group(text + where_files_go(model), 620), frame("Models", NOTE, *model.loaders),
         frame(
             "Prompt and size", WIDE,
-            *prompt_nodes(PROMPT, NEGATIVE, ("clip", "CLIP")),
+            *prompt_nodes(PROMPT, NEGATIVE, model.clip),
             Node("latent", "EmptyHunyuanLatentVideo", {"width": 640, "height": 640, "length": 81, "batch_size": 1}),
         ),
         frame("High noise", SMALL + 20, sampler("first", "high_shifted", ("latent", "LATENT"), True)),
         frame("Low noise", SMALL + 20, sampler("second", "low_shifted", ("first", "LATENT"), False)),
         frame(
             "Result", WIDE,
-            decode_node(("second", "LATENT"), ("vae", "VAE")),
+            decode_node(("second", "LATENT"), model.vae),
             Node("video", "CreateVideo", {"images": ("decode", "IMAGE"), "fps": 16.0}),
             Node("save", "SaveVideo", {"video": ("video", "VIDEO"), "filename_prefix": f"video/{name}"}),
         ),
@@ -81,10 +78,6 @@ def experts(
                 axis="sigma"),
         ),
     )  # fmt: skip
-
-
-def shifted(key: str, model: str) -> Node:
-    return Node(f"{key}_shifted", "ModelSamplingSD3", {"model": (model, "MODEL"), "shift": 5.0})
 
 
 WORKFLOW = experts(
@@ -97,13 +90,5 @@ WORKFLOW = experts(
     "disagree there: move the change (*end_at_step* and *start_at_step*).\n\n"
     "**Then** set *mode* to *off* in both samplers and queue again with the same seed. Lower *length* for a first "
     "try.",
-    loaders=separate(
-        loader("high", HIGH, "High noise"),
-        Node("clip", "CLIPLoader", {"clip_name": WAN_TEXT, "type": "wan"}),
-        VAE,
-        loader("low", LOW, "Low noise"),
-        shifted("high", "high"), shifted("low", "low"),
-    ),
-    files=(HIGH, LOW, WAN_TEXT, VAE),
-    steps=20, cfg=3.5, solver="abm",
+    model=both(), steps=20, cfg=3.5, solver="abm",
 )  # fmt: skip

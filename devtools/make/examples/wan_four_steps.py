@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from ..workflow_graph import Node
-from .parts import WAN_TEXT, file_of, separate
-from .wan_experts import HIGH, LOW, VAE, WAN_REPOSITORY, experts, loader, shifted
+from .models import file_of
+from .wan_experts import WAN_REPOSITORY, both, experts
 
-LORAS = tuple(
+HIGH, LOW = (
     file_of(
         "loras", WAN_REPOSITORY, f"split_files/loras/wan2.2_t2v_lightx2v_4steps_lora_v1.1_{which}_noise.safetensors"
     )
@@ -18,18 +17,5 @@ WORKFLOW = experts(
     "*off*, and *cfg* is 1. Two steps on each expert, as in ComfyUI's own template.\n\n"
     "**Look at** the chart: it measures, and corrects nothing.\n\n"
     "**Then** try *abm* to see why not: it expects a smooth ODE, which distilled models do not follow.",
-    loaders=separate(
-        loader("high", HIGH, "High noise"),
-        Node("clip", "CLIPLoader", {"clip_name": WAN_TEXT, "type": "wan"}),
-        VAE,
-        loader("low", LOW, "Low noise"),
-        *(
-            Node(f"{key}_lora", "LoraLoaderModelOnly",
-                {"model": (key, "MODEL"), "lora_name": file, "strength_model": 1.0})
-            for key, file in zip(("high", "low"), LORAS, strict=True)
-        ),
-        shifted("high", "high_lora"), shifted("low", "low_lora"),
-    ),
-    files=(HIGH, LOW, *LORAS, WAN_TEXT, VAE),
-    steps=4, cfg=1.0, solver="euler", mode="off",
+    model=both((HIGH, LOW)), steps=4, cfg=1.0, solver="euler", mode="off",
 )  # fmt: skip
