@@ -68,7 +68,9 @@ class TestFiles:
     def test_one_graph_and_one_picture_for_each_description(self):
         assert sorted(path.stem for path in FOLDER.glob("*.json")) == sorted(NAMES)
         assert sorted(path.stem for path in FOLDER.glob("*.jpg")) == sorted(NAMES)
-        assert {path.suffix for path in FOLDER.iterdir()} == {".json", ".jpg"}
+        assert {path.name for path in FOLDER.iterdir()} - {"titles.txt"} == {
+            f"{name}{suffix}" for name in NAMES for suffix in (".json", ".jpg")
+        }
 
     @each_name
     def test_names_and_picture(self, name):
