@@ -11,12 +11,14 @@ It needs only torch and the standard library. How data flows through one step:
     solvers        make the unguided step and name its embedded pair
     guidance       turns what the step reveals into a correction
     error          judges each step afterwards
+    continuation   what a run hands on to the run that continues it
     trace          records what was measured
     schedule       plans the next run's noise levels from traces
 
 A solver knows nothing about guidance. Guidance does not know which solver it corrects.
 """
 
+from .continuation import Continuation
 from .evaluation import Evaluation
 from .guidance import MODES, SETTINGS, paper_preset
 from .inputs import check_noise, make_guidance, make_solver
@@ -37,6 +39,7 @@ __all__ = [
     "SIGMA_SPACE",
     "SOLVERS",
     "Ancestral",
+    "Continuation",
     "EmbeddedPair",
     "Evaluation",
     "MeasuredStep",

@@ -12,18 +12,26 @@ from .solvers import Solver
 class History:
     """The last evaluations, newest first. A state is freed as soon as it is not needed.
 
-    points  the evaluations, as :data:`erk.solvers.History`
+    points  the evaluations, as :data:`erk.solvers.History`; at first those of the run that this one continues
     paired  whether embedded pairs are used
     """
 
-    def __init__(self, solver: Solver, paired: bool) -> None:
+    def __init__(self, solver: Solver, paired: bool, points: Points = ()) -> None:
         self._solver, self._paired = solver, paired
         length = max(solver.memory, 1) if paired and solver.pair_looks_back else solver.memory
-        self._points: deque[Evaluation] = deque(maxlen=length)
+        self._points: deque[Evaluation] = deque(points[:length], maxlen=length)
 
     @property
     def points(self) -> Points:
         return self._points
+
+    @property
+    def has_states(self) -> bool:
+        """Whether the newest evaluation has its state: a pair that looks back needs it.
+
+        It may not, in the first step of a run that continues one without pairs.
+        """
+        return not self._points or self._points[0].x.numel() > 0
 
     @property
     def levels(self) -> tuple[float, ...]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from .continuation import Continuation, Predictions, agrees, with_prediction
 from .error import StepErrors
 from .evaluation import Evaluation
-from .guidance import AddedNoise, Correction, Guidance, MadeStep, RunFacts
+from .guidance import AddedNoise, Correction, Earlier, Guidance, MadeStep, RunFacts
 from .history import History
 from .inputs import check_noise, check_schedule
 from .noise_process import NoiseProcess
 from .precision import Precision, corrected
-from .solvers import Ancestral, Solver, Step
+from .run_noise import Draw, RunNoise
+from .solvers import Solver, Step
 from .trace import MeasuredStep, Observer, RunInfo, Trace, measure
 
 Model = Callable[[Tensor, Tensor], Tensor]
@@ -22,9 +25,6 @@ Model = Callable[[Tensor, Tensor], Tensor]
 
 Report = Callable[[int, Tensor, Tensor], None]
 """(index of the step, x, denoised), called once per step, before the step is made"""
-
-Draw = Callable[[int], Tensor]
-"""(index of the step) -> noise of variance 1, [B, ...], for a solver that adds noise."""
 
 
 @torch.no_grad()
@@ -43,6 +43,8 @@ def integrate(
     region: Tensor | None = None,
     sigma_min: float | None = None,
     draw: Draw | None = None,
+    earlier: Continuation | None = None,
+    hand_on: Callable[[Continuation], None] | None = None,
 ) -> Tensor:
     """Solve dx/dsigma = (x - D(x, sigma)) / sigma from sigmas[0] to sigmas[-1].
 
@@ -58,47 +60,33 @@ def integrate(
               to x. Guidance measures and corrects only the sampled part
     sigma_min the model's lowest noise level; a trace remembers it, so that no schedule is planned below it
     draw      makes the noise of a solver that adds some; None: torch's
+    earlier   what the run that this one continues has handed on; x must then be the state that it returned
+    hand_on   receives what this run knows at its end, if that is above sigma 0
 
-    Noise levels are read from the device once, before the first step. After that, nothing here waits
-    for the device. Raises ValueError for a schedule that the solver cannot follow, and for a rule that cannot be used
-    with a solver that adds noise, before any model call.
+    Noise levels are read from the device once, before the first step. After that, nothing here waits for the device,
+    except where another model continues. Raises ValueError for a schedule that the solver cannot follow, for a rule
+    that cannot be used with a solver that adds noise, and for an earlier run that does not lead to this one, before any
+    model call.
     """
     schedule = check_schedule(sigmas)
     check_noise(type(solver), guidance)
-    noise = _Noise(solver, schedule, draw or (lambda i: torch.randn_like(x)))
+    noise = RunNoise(solver, schedule, draw or (lambda i: torch.randn_like(x)))
     observers = [observer for observer in (trace, watch) if observer is not None]
     info = RunInfo(solver.name, guidance.mode, process.name, schedule, dict(guidance.settings), sigma_min)
     for observer in observers:
         observer.begin(info)
     if len(schedule) < 2:
         return x
-    run = _Run(model, x, schedule, solver, guidance, process, report, trace, observers, region, noise)
+    if earlier is not None:
+        earlier.check(x, schedule, solver, guidance.mode, region)
+    known = None if earlier is None else earlier.to(x.device)
+    run = _Run(model, x, schedule, solver, guidance, process, report, trace, observers, region, noise, known)
+    del known  # the run lets go of what it no longer needs
     for i in progress(len(schedule) - 1):
         run.advance(i)
+    if hand_on is not None and schedule[-1] > 0:
+        run.hand_on(hand_on)
     return run.x
-
-
-class _Noise:
-    """The noise of a run; that of a solver without noise leaves every step as it is."""
-
-    def __init__(self, solver: Solver, schedule: list[float], draw: Draw) -> None:
-        self._schedule, self._draw, self._steps = schedule, draw, solver.noise_steps(schedule)
-        self._amplitude = solver.amplitude if isinstance(solver, Ancestral) else 0.0
-
-    @property
-    def draws(self) -> bool:
-        """Whether any step adds noise."""
-        return self._steps is not None and any(step.draws for step in self._steps)
-
-    def level(self, i: int) -> float:
-        """The noise level that the solver itself steps to."""
-        return self._schedule[i + 1] if self._steps is None else self._steps[i].sigma_down
-
-    def of_step(self, i: int) -> AddedNoise | None:
-        """What is added after the solver's step."""
-        if self._steps is None or not self._steps[i].draws:
-            return None
-        return AddedNoise(self._steps[i], self._amplitude, self._draw(i))
 
 
 class _Run:
@@ -119,7 +107,8 @@ class _Run:
         trace: Trace | None,
         observers: list[Observer],
         region: Tensor | None,
-        noise: _Noise,
+        noise: RunNoise,
+        earlier: Continuation | None,
     ) -> None:
         self.x, self._noise = x, noise
         self._model, self._schedule, self._solver = model, schedule, solver
@@ -128,11 +117,33 @@ class _Run:
         judged = trace is not None and not noise.draws
         self._errors = StepErrors(process, schedule, region) if judged else None
         self._precision, self._calls = Precision(x.dtype, guidance.corrects), 0
-        looked_at = bool(observers) or guidance.corrects
-        self._rule = (
-            guidance.begin(RunFacts(solver, process, x.shape, x.device, bool(observers), region)) if looked_at else None
-        )
-        self._history = History(solver, paired=self._rule is not None and self._rule.pairs)
+        self._guidance = guidance
+        self._facts = RunFacts(solver, process, x.shape, x.device, bool(observers), region)
+        self._begin(earlier)
+        self._doubted = earlier is not None and not earlier.same_model
+
+    def _begin(self, earlier: Continuation | None) -> None:
+        """With what an earlier run has handed on, or with nothing."""
+        facts, points = self._facts, () if earlier is None else earlier.points
+        if earlier is not None and earlier.memory is not None:
+            facts = replace(facts, earlier=Earlier(earlier.memory, self._after(0)))
+        looked_at = facts.observed or self._guidance.corrects
+        self._rule = self._guidance.begin(facts) if looked_at else None
+        self._history = History(self._solver, self._rule is not None and self._rule.pairs, points)
+        self._predictions: Predictions = () if earlier is None else earlier.predictions
+
+    def hand_on(self, hand_on: Callable[[Continuation], None]) -> None:
+        """Give away what this run knows, unless it never moved."""
+        level = self._schedule[-1]
+        before = next((sigma for sigma in reversed(self._schedule) if sigma != level), None)
+        if before is not None:
+            points, memory = tuple(self._history.points), getattr(self._rule, "memory", None)
+            hand_on(
+                Continuation(
+                    self.x.clone(), (before, level), self._solver, self._guidance.mode, self._facts.region, points,
+                    memory, self._predictions,
+                )
+            )  # fmt: skip
 
     def advance(self, i: int) -> None:
         """Go from the state at one noise level to the state at the next."""
@@ -166,8 +177,17 @@ class _Run:
         x = self._precision.state(x)
         return self._precision.evaluation(x, sigma, self._call(x, sigma))
 
+    def _compare(self, evaluated: Evaluation) -> None:
+        """With what an earlier run has seen, if that was of another model; and for a later run to compare."""
+        if self._doubted and not agrees(self._predictions, evaluated, self._facts.process, self._facts.region):
+            self._begin(None)
+        self._doubted = False
+        if self._schedule[-1] > 0:
+            self._predictions = with_prediction(self._predictions, evaluated)
+
     def _accept(self, i: int, evaluated: Evaluation) -> Evaluation:
         """What the step starts from. The rule judges it, and a predictor-corrector solver corrects it."""
+        self._compare(evaluated)
         moves = self._schedule[i + 1] != self._schedule[i]
         if self._rule is not None and moves:
             self._rule.judge(evaluated)
@@ -181,13 +201,17 @@ class _Run:
     def _made(self, i: int, current: Evaluation, step: Step, noise: AddedNoise | None) -> MadeStep:
         """The step as guidance sees it. This also adds the step to the history."""
         sigma, sigma_next = self._schedule[i : i + 2]
-        following = next((level for level in self._schedule[i + 2 :] if level != sigma_next), None)
-        paired = self._rule is not None and self._rule.pairs
+        following = self._after(i + 1)
+        paired = self._rule is not None and self._rule.pairs and self._history.has_states
         pair = self._solver.pair(current, step, sigma_next, self._history.points) if paired else None
         x_next = step.x_next if noise is None else noise.added_to(step.x_next)
         made = MadeStep(sigma, sigma_next, following, current, x_next, step.stages, self._history.levels, pair, noise)
         self._history.remember(step.stages[-1] if step.stages else current)
         return made
+
+    def _after(self, i: int) -> float | None:
+        """The first level after the i-th that differs from it; None: there is none."""
+        return next((level for level in self._schedule[i + 1 :] if level != self._schedule[i]), None)
 
     def _correct(self, i: int, made: MadeStep) -> Tensor:
         """The next state."""

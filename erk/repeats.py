@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,29 +19,37 @@ _JUDGED = 4
 """How many evaluations a judgement may use."""
 
 
-class Repeats:
-    """Looks at each evaluation of a run once, in order."""
+class Seen(NamedTuple):
+    """The level and the probes of the last evaluation, and for the newest ones who repeated, [B] bool each."""
 
-    def __init__(self) -> None:
-        self._last: tuple[float, Tensor] | None = None
-        self._seen: list[Tensor] = []
+    last: tuple[float, Tensor] | None = None
+    repeated: tuple[Tensor, ...] = ()
+
+
+class Repeats:
+    """Looks at each evaluation of a run once, in order.
+
+    seen  what it remembers; at first that of the run that this one continues
+    """
+
+    def __init__(self, seen: Seen | None = None) -> None:
+        self.seen = seen or Seen()
 
     def look(self, evaluated: Evaluation) -> None:
         """Compare the output, and its difference from the input, with those at the last noise level."""
         output = _probe(evaluated)
-        sigma, last = self._last or (evaluated.sigma, output)
+        sigma, last = self.seen.last or (evaluated.sigma, output)
         if sigma == evaluated.sigma:  # the last stage and this step's start: their outputs should be nearly equal
             same = output.new_zeros(len(output), dtype=torch.bool)
         else:
             size = torch.linalg.vector_norm(output, ord=math.inf, dim=(1, 2))
             difference = torch.linalg.vector_norm(output - last, ord=math.inf, dim=2).amin(1)
             same = difference <= 4 * ROUNDING * size
-        self._seen = [same, *self._seen[: _JUDGED - 1]]
-        self._last = (evaluated.sigma, output)
+        self.seen = Seen((evaluated.sigma, output), (same, *self.seen.repeated[: _JUDGED - 1]))
 
     def among(self, newest: int) -> Tensor:
         """For which samples the model repeated itself in any of the newest evaluations, [B] bool."""
-        return functools.reduce(torch.logical_or, self._seen[:newest])
+        return functools.reduce(torch.logical_or, self.seen.repeated[:newest])
 
     def among_judged(self) -> Tensor:
         """The same for all evaluations that a judgement may have used."""

@@ -94,6 +94,12 @@ def fix_empty_latent(model: Any, latent: dict[str, Any]) -> Tensor:
     return comfy.sample.fix_empty_latent_channels(model, latent["samples"], **scales)
 
 
+def intermediate_dtype() -> torch.dtype:
+    """The dtype in which latents go from node to node; older versions have only float32."""
+    ask = getattr(comfy.model_management, "intermediate_dtype", None)
+    return torch.float32 if ask is None else ask()
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Whether a device, or the host, ran out of memory: each backend says so in its own words."""
     theirs = getattr(comfy.model_management, "is_oom", None)

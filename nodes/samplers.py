@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .. import erk
 from . import live
+from .continuing import Piece
 
 NoiseSampler = Callable[[Tensor, Tensor], Tensor] | None
 ExtraArgs = dict[str, Any] | None
@@ -139,6 +140,9 @@ def _sample(
     )  # fmt: skip
     erk.check_noise(solver, guidance)
     extra_args = extra_args or {}
+    region = extra_args.get("denoise_mask")
+    piece = Piece(model, (w_stiff, w_con, settings), region)
+    earlier = piece.earlier(x, sigmas, made, mode)
     draw = noise.sampler(x, extra_args.get("seed")) if noise else None
 
     if trace is not None and live.is_planned_from(trace):
@@ -153,7 +157,7 @@ def _sample(
 
         return erk.integrate(
             lambda x, sigma: model(x, sigma, **extra_args),
-            x,
+            earlier.x.to(x.device) if earlier is not None and earlier.same_model else x,  # one run, to the last bit
             sigmas,
             made,
             guidance,
@@ -162,9 +166,11 @@ def _sample(
             trace=trace,
             watch=view,
             progress=lambda steps: k_diffusion.trange(steps, disable=disable),
-            region=extra_args.get("denoise_mask"),
+            region=region,
             sigma_min=least_noise(model),
             draw=None if draw is None else lambda i: draw(sigmas[i], sigmas[i + 1]),
+            earlier=earlier,
+            hand_on=piece.keep,
         )
 
 

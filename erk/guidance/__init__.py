@@ -5,7 +5,7 @@ To add a rule, add its file and its name here. See docs/adding_a_rule.md.
 
 from __future__ import annotations
 
-from .base import HELD, AddedNoise, Correction, Guidance, MadeStep, Rule, RunFacts
+from .base import HELD, AddedNoise, Correction, Earlier, Guidance, MadeStep, Rule, RunFacts
 from .calibrated import Calibrated
 from .off import Off
 from .paper import Paper, paper_preset
@@ -29,6 +29,7 @@ __all__ = [
     "AddedNoise",
     "Calibrated",
     "Correction",
+    "Earlier",
     "Guidance",
     "MadeStep",
     "Off",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +15,17 @@ from ..pair import EmbeddedPair
 from ..solvers import NoiseStep, Solver
 
 
+class Earlier(NamedTuple):
+    """A run that ended above sigma 0 and is continued now.
+
+    memory     what its rule shows as ``memory``
+    following  noise level at the end of the next step, which its last step was not told; None if there is none
+    """
+
+    memory: Any
+    following: float | None
+
+
 @dataclass(frozen=True)
 class RunFacts:
     """What stays the same for a whole run.
@@ -22,6 +33,7 @@ class RunFacts:
     shape     shape of the latent, [B, ...]
     observed  whether a trace or a live view is attached; values that only these need are computed only then
     region    where the picture is sampled (1) and where it is kept (0), broadcastable to x
+    earlier   the run that this one continues; None: it begins anew
     """
 
     solver: Solver
@@ -30,6 +42,7 @@ class RunFacts:
     device: torch.device
     observed: bool = False
     region: Tensor | None = None
+    earlier: Earlier | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +69,7 @@ class AddedNoise:
 class MadeStep:
     """A solver's step from sigma to sigma_next, and what is known once it has been made.
 
-    following  noise level at the end of the next step; None if there is no next step
+    following  noise level at the end of the next step; None if this run has none
     start      the evaluation that the step started from
     x_next     the unguided state at sigma_next, [B, ...]
     stages     evaluations made inside the step
@@ -116,6 +129,9 @@ class Rule(Protocol):
     """A guidance applied to one run. It may remember the run's earlier steps.
 
     pairs  whether it uses embedded pairs; only then is what they are made of kept
+
+    A rule that remembers may show a ``memory``: tuples of tensors and numbers that it never changes in place. A run
+    that continues this one receives it as ``RunFacts.earlier``.
     """
 
     @property

@@ -194,8 +194,10 @@ def test_abm_unsamples_flow_models(mode, first, shift, steps):
 class Everything:
     """A history that remembers every evaluation, with its state, whatever the solver declares."""
 
-    def __init__(self, solver, paired):
-        self.points, self._solver = [], solver
+    has_states = True
+
+    def __init__(self, solver, paired, points):
+        self.points, self._solver = list(points), solver
 
     @property
     def levels(self):

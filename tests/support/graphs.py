@@ -22,7 +22,7 @@ from devtools.twins import TWINS, counterpart
 
 SOLVERS = list(erk.SOLVERS)
 MULTISTEP = [name for name, solver in erk.SOLVERS.items() if issubclass(solver, erk.Multistep)]
-"""Solvers whose memory is lost when a second sampler continues a run."""
+"""Solvers that remember the run's earlier steps."""
 
 MODES = list(erk.MODES)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from ...evaluation import Evaluation
 from ...norms import norm, per_sample
-from ...repeats import Repeats
+from ...repeats import Repeats, Seen
 from ..base import Correction, MadeStep, RunFacts
 from .claim import Claim, error_so_far
 from .estimate import Estimate, estimate, is_readable
@@ -38,6 +39,24 @@ class _Start(NamedTuple):
     euler: bool
 
 
+class _Open(NamedTuple):
+    """Of the step that a run ended with: what its claim needs if one more step follows, in another run."""
+
+    sigma_next: float
+    found: Estimate
+
+
+class _Memory(NamedTuple):
+    """What a run that continues this one must know."""
+
+    trust: Tensor | None
+    strayed: Tensor | None
+    repeats: Seen
+    past: _Start | None
+    claim: Claim | None
+    open: _Open | None
+
+
 class CalibratedRule:
     """The rule for one run. :meth:`correct` makes a claim, and :meth:`judge` judges it before the next step.
 
@@ -46,14 +65,19 @@ class CalibratedRule:
     """
 
     def __init__(self, run: RunFacts) -> None:
-        self._run = run
+        self._run = replace(run, earlier=None)
         self.pairs = run.observed
-        self.trust: Tensor | None = None
-        self.strayed: Tensor | None = None
-        self._repeats = Repeats()
         self._spectrum = Spectrum(run.shape, run.device)
-        self._past: _Start | None = None
-        self._claim: Claim | None = None
+        known = _Memory(None, None, Seen(), None, None, None) if run.earlier is None else run.earlier.memory
+        self.trust, self.strayed, seen, self._past, self._claim, self._open = known
+        self._repeats = Repeats(seen)
+        if run.earlier is not None and run.earlier.following == 0 and self._claim and self._open and self._past:
+            sigma_next, found = self._open
+            self._claim = self._about_the_last(self._past, sigma_next, self._claim.bearable, found)
+
+    @property
+    def memory(self) -> _Memory:
+        return _Memory(self.trust, self.strayed, self._repeats.seen, self._past, self._claim, self._open)
 
     def judge(self, evaluated: Evaluation) -> None:
         """Judge the last claim by the evaluation of the state that its step led to."""
@@ -137,18 +161,21 @@ class CalibratedRule:
         self, made: MadeStep, claimed: Tensor, bearable: Tensor, start: _Start, past: _Start | None, found: Estimate
     ) -> Claim | None:
         """What the next evaluation will judge: this claim or, before the last step, the predicted change of D."""
-        if made.sigma_next == 0 or made.following is None:
+        if made.sigma_next == 0:
             return None
-        process = self._run.process
         if made.following == 0:
-            change = self._latent(
-                change_of_denoised(process, made.sigma, made.sigma_next, found.quotients), found, start.eps
-            )
-            return Claim(change, -start.denoised, 1.0, last=True, bearable=bearable)
+            return self._about_the_last(start, made.sigma_next, bearable, found)
+        process = self._run.process
         known = [(stage.sigma, stage.denoised.float()) for stage in made.stages[::-1]]
         known += [(one.sigma, one.denoised) for one in (start, past) if one is not None]
         partial, weight = error_so_far(process, made.start.x, made.x_next, made.sigma, made.sigma_next, known)
+        self._open = _Open(made.sigma_next, found) if made.following is None else None
         return Claim(claimed, partial, weight, last=False, bearable=bearable)
+
+    def _about_the_last(self, start: _Start, sigma_next: float, bearable: Tensor, found: Estimate) -> Claim:
+        """The predicted change of D in the step before the last."""
+        table = change_of_denoised(self._run.process, start.sigma, sigma_next, found.quotients)
+        return Claim(self._latent(table, found, start.eps), -start.denoised, 1.0, last=True, bearable=bearable)
 
     # How far it is trusted
 

@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -46,7 +47,7 @@ from torch import Tensor
 from ...evaluation import Evaluation
 from ...noise_process import NoiseProcess
 from ...norms import norm, per_sample
-from ...repeats import Repeats
+from ...repeats import Repeats, Seen
 from ...solvers import Solver
 from ..base import Correction, MadeStep, RunFacts
 from .estimate import is_readable
@@ -79,6 +80,13 @@ class _Past(NamedTuple):
     stages: int
 
 
+class _Memory(NamedTuple):
+    """What a run that continues this one must know."""
+
+    past: _Past | None
+    repeats: Seen
+
+
 class _Seen(NamedTuple):
     """A step's start, as coefficients and band means."""
 
@@ -95,14 +103,18 @@ class VarianceRule:
     """It looks back one step."""
 
     def __init__(self, run: RunFacts) -> None:
-        self._run = run
+        self._run = replace(run, earlier=None)
         self.pairs = run.observed
         self._scale = getattr(run.solver, "noise_scale", 1.0)
         self._eta = getattr(run.solver, "eta", 0.0)
-        self._repeats = Repeats()
         self._spectrum = Spectrum(run.shape, run.device)
-        self._past: _Past | None = None
+        self._past, seen = _Memory(None, Seen()) if run.earlier is None else run.earlier.memory
+        self._repeats = Repeats(seen)
         self._sampled = None if run.region is None else self._share_sampled(run.region)
+
+    @property
+    def memory(self) -> _Memory:
+        return _Memory(self._past, self._repeats.seen)
 
     def judge(self, evaluated: Evaluation) -> None:
         """It makes no claims, but it must know of outputs that are repeated."""
