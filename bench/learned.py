@@ -17,9 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .instruments import command, distances, edm, environment, network, plots, rows
+from .instruments import command, edm, environment, network, plots, rows
 from .instruments.comfy_model import Bench
-from .instruments.data import digit_images
 from .instruments.reference import Reference, converge
 from .instruments.stock import erk_samplers, modes, peers, runs, steps_within
 from .instruments.tables import geometric_mean, number, table, write_page
@@ -35,8 +34,6 @@ METRICS = {
     "features": "Frechet distance, features",
     "sliced": "sliced Wasserstein distance",
 }
-BLANK = 0.1
-"""A pixel is blank if its standard deviation in the data is below this. What a sample shows there is noise."""
 SHEET = (3, 8)
 """The sample sheet shows this many rows and columns of pictures for each run."""
 
@@ -70,37 +67,6 @@ class Row:
         return self.kind, self.sampler, self.budget
 
 
-class Judge:
-    """Distances of samples to the digits."""
-
-    def __init__(self, classifier: network.Classifier) -> None:
-        self.classifier = classifier
-        self.images = digit_images()[0].float()
-        self.blank = self.images.std(0) < BLANK
-        self.scale = classifier.features(self.images).std()
-
-    def features(self, images: Tensor) -> Tensor:
-        """[B, 64] -> [B, 48], scaled to a standard deviation of 1 over the data."""
-        return self.classifier.features(images) / self.scale
-
-    @torch.no_grad()
-    def __call__(self, samples: Tensor, data: Tensor | None = None) -> tuple[float, float, float, float]:
-        """The three METRICS of samples [B, 64], and the noise in blank pixels."""
-        samples, data = samples.float().flatten(1), self.images if data is None else data
-        return (
-            distances.frechet(samples, data),
-            distances.frechet(self.features(samples), self.features(data)),
-            distances.sliced_wasserstein(samples, data),
-            float((samples - self.images.mean(0))[:, self.blank].square().mean().sqrt()),
-        )
-
-    def floor(self) -> tuple[float, float, float, float]:
-        """The distances between two halves of the data. Smaller distances of samples mean nothing."""
-        order = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(0))
-        half = len(order) // 2
-        return self(self.images[order[:half]], self.images[order[half:]])
-
-
 Sheets = dict[tuple[str, str, str], Tensor]
 """Pictures at the smallest budget, by (kind, sampler, mode)."""
 
@@ -109,7 +75,7 @@ def measure(options: argparse.Namespace, path: Path) -> Sheets:
     """Measure all rows. Each is written as soon as it is made. Returns pictures to look at."""
     denoiser, classifier = network.load()
     exact = network.load()[0].double()
-    judge = Judge(classifier)
+    judge = network.Judge(classifier)
     noise = torch.randn((options.samples, 1, 8, 8), generator=torch.Generator().manual_seed(1))
     writer = rows.Writer(path, Row)
     sheets: Sheets = {}
@@ -174,8 +140,8 @@ def write_report(made: list[Row], path: Path, sentence: str) -> None:
             "## Against the same solver with guidance off",
             "",
             *_by_mode_and_kind(made),
-            f"A pixel is blank if the data's standard deviation is below {BLANK:g} there. What a sample shows in it is "
-            "noise.",
+            f"A pixel is blank if the data's standard deviation is below {network.BLANK:g} there. What a sample shows "
+            "in it is noise.",
             "",
             *_above(made),
             "## All distances",

@@ -28,12 +28,16 @@ from torch.func import jacrev, vmap
 from .instruments import command, plots, rows
 from .instruments.problem import Problem
 from .instruments.problems import problem
+from .instruments.reference import advance
 from .instruments.tables import table, write_page
 
 PROBLEMS = ("gaussian-rotated", "spiral-0.10", "tree-0.05", "mixture-8x8", "digits-0.30")
 STEPS = (8, 16, 32)
 SIGMA_MAX, SIGMA_MIN, EXPONENT = 80.0, 0.002, 7
 SAMPLES = 16
+_EXACT = 48
+"""Runge-Kutta steps that stand for the exact flow over one step."""
+
 NEAR = 0.9
 """The "leading" space is spanned by the eigenvectors whose eigenvalue is at least this fraction of the dominant one."""
 
@@ -84,9 +88,12 @@ def observe(what: Problem, steps: int) -> Iterator[Row]:
     """Every sample and step of a run of Heun's method. It starts at the second step, because the first has no pair."""
     shape = what.shape
 
-    def drift(x: Tensor, sigma: float) -> Tensor:
+    def denoise(x: Tensor, sigma: float) -> Tensor:
         """[B, N] -> [B, N]"""
-        return (x - what.denoise(x.view(-1, *shape), sigma).flatten(1)) / sigma
+        return what.denoise(x.view(-1, *shape), sigma).flatten(1)
+
+    def drift(x: Tensor, sigma: float) -> Tensor:
+        return (x - denoise(x, sigma)) / sigma
 
     levels = karras(steps)
     x = what.noise(SAMPLES).double().flatten(1) * levels[0]
@@ -98,29 +105,13 @@ def observe(what: Problem, steps: int) -> Iterator[Row]:
         accepted = x + (sigma_next - sigma) * (d + d_euler) / 2
         if predicted is not None:
             jacobian = vmap(jacrev(lambda x, sigma=sigma: drift(x[None], sigma)[0]))(x)
-            error = accepted - _exact_step(drift, x, sigma, sigma_next)
+            error = accepted - advance(denoise, x, sigma, sigma_next, _EXACT)
             two_sigma = _scale_two_sigma(d_euler, d, sigma_next, sigma)
             yield from _rows(
                 what, steps, i, sigma, sigma - sigma_next, x - predicted, d - drift(predicted, sigma), jacobian, error,
                 two_sigma
             )  # fmt: skip
         x, predicted = accepted, euler
-
-
-def _exact_step(drift, x: Tensor, sigma: float, sigma_next: float, parts: int = 48) -> Tensor:
-    """The exact result of one step, by a Runge-Kutta method of order 4 in log sigma."""
-    t, dt = math.log(sigma), math.log(sigma_next / sigma) / parts
-
-    def rate(x: Tensor, t: float) -> Tensor:
-        return drift(x, math.exp(t)) * math.exp(t)
-
-    for _ in range(parts):
-        k1 = rate(x, t)
-        k2 = rate(x + dt / 2 * k1, t + dt / 2)
-        k3 = rate(x + dt / 2 * k2, t + dt / 2)
-        k4 = rate(x + dt * k3, t + dt)
-        x, t = x + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4), t + dt
-    return x
 
 
 def _scale_two_sigma(d_a: Tensor, d_b: Tensor, sigma_a: float, sigma_b: float) -> Tensor:

@@ -11,9 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dev import read_stamp, write_stamp
-
 from .comfyui import ROOT, comfyui_path
+from .setup import read_stamp, say, write_stamp
 
 
 def main() -> int:
@@ -33,15 +32,15 @@ def with_node(python: Path, comfyui: Path) -> int:
     """
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
-        _say("The checks of types and of js/ were skipped: they need node and npm, which were not found.")
+        say("The checks of types and of js/ were skipped: they need node and npm, which were not found.")
         return int(os.environ.get("ERK_GUID_REQUIRE_BROWSER") == "1")
     modules = ROOT / "node_modules"
     lock = hashlib.sha256((ROOT / "package-lock.json").read_bytes()).hexdigest()
     if read_stamp(modules) != {"lock": lock}:
-        _say("Installing the type checkers ...")
+        say("Installing the type checkers ...")
         code = subprocess.call([npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=ROOT, stdout=sys.stderr)
         if code:
-            _say(
+            say(
                 "npm could not install the type checkers (see above): check the network or npm's proxy settings and "
                 "try again."
             )
@@ -61,10 +60,6 @@ def pyright(command: list[str], python: Path, comfyui: Path) -> int:
             json.dumps({"extends": str(ROOT / "pyrightconfig.json"), "extraPaths": [str(comfyui)]}), encoding="utf-8"
         )
         return subprocess.call([*command, "--project", str(config), "--pythonpath", str(python)], cwd=ROOT)
-
-
-def _say(text: str) -> None:
-    print(f"[erk-guid] {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

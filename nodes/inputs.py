@@ -28,11 +28,29 @@ _SOLVER = "abm"
 _NOISE = ("eta", "s_noise")
 
 
-def seed_input(name: str) -> Any:
+def seed_input(
+    name: str, tooltip: str = "The seed of the noise. The same seed and settings give the same picture."
+) -> Any:
     return io.Int.Input(
-        name, default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
-        tooltip="The seed of the noise. The same seed and settings give the same picture.",
+        name, default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip=tooltip
     )  # fmt: skip
+
+
+def cfg_input(tooltip: str) -> Any:
+    return io.Float.Input("cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip=tooltip)
+
+
+def scheduler_input(tooltip: str) -> Any:
+    return io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, tooltip=tooltip)
+
+
+def conditioning_and_latent(latent: str) -> list[Any]:
+    """positive, negative and latent_image, whose tooltip is ``latent``."""
+    return [
+        io.Conditioning.Input("positive", tooltip="What the picture should show."),
+        io.Conditioning.Input("negative", tooltip="What the picture should not show."),
+        io.Latent.Input("latent_image", tooltip=latent),
+    ]
 
 
 def what_to_sample(steps: str) -> list[Any]:
@@ -42,19 +60,12 @@ def what_to_sample(steps: str) -> list[Any]:
             "steps", default=20, min=1, max=10000,
             tooltip=f"{steps} abm, deis, euler and euler_ancestral call the model once per step, the others twice.",
         ),
-        io.Float.Input(
-            "cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01,
-            tooltip="Classifier-free guidance: how strongly the positive conditioning is followed. ERK-Guid "
-            "works on top of it.",
+        cfg_input(
+            "Classifier-free guidance: how strongly the positive conditioning is followed. ERK-Guid works on top of it."
         ),
         solver_input(),
-        io.Combo.Input(
-            "scheduler", options=comfy.samplers.KSampler.SCHEDULERS,
-            tooltip="How the noise levels are distributed over the steps.",
-        ),
-        io.Conditioning.Input("positive", tooltip="What the picture should show."),
-        io.Conditioning.Input("negative", tooltip="What the picture should not show."),
-        io.Latent.Input("latent_image", tooltip="The latent to start from. Its size sets the picture's size."),
+        scheduler_input("How the noise levels are distributed over the steps."),
+        *conditioning_and_latent("The latent to start from. Its size sets the picture's size."),
     ]  # fmt: skip
 
 
@@ -77,51 +88,35 @@ def guidance_inputs() -> list[Any]:
     """mode, strengths, w_stiff, w_con. They come after all others, so that saved workflows keep their values."""
     return [
         make(
-            io.Combo.Input,
-            "mode",
-            options=list(erk.MODES),
-            default=erk.MODES[0],
+            io.Combo.Input, "mode", options=list(erk.MODES), default=erk.MODES[0],
             tooltip="calibrated: corrects what the solver itself gets wrong; nothing to tune. paper: the published "
             "rule, with two strengths. off: the plain solver, for comparison and, with euler, for step-distilled "
             "models. No mode needs extra model calls.",
         ),
         make(
-            io.Combo.Input,
-            "strengths",
-            options=[_PRESET, _CUSTOM],
-            default=_PRESET,
-            optional=True,
-            advanced=True,
+            io.Combo.Input, "strengths", options=[_PRESET, _CUSTOM], default=_PRESET, optional=True, advanced=True,
             tooltip="For mode paper. preset: the paper's w_stiff and w_con for the number of steps. custom: the two "
             "numbers below.",
         ),
-        make(
-            io.Float.Input,
-            "w_stiff",
-            default=0.75,
-            min=0.0,
-            max=100.0,
-            step=0.05,
-            round=0.001,
-            optional=True,
-            advanced=True,
-            tooltip="Strength of the correction in mode paper with custom strengths. The correction grows with its "
-            "square. The paper used 0.5 at 8 steps, 0.75 at 16 and up to 2 at 32. 0 corrects nothing.",
+        _float_input(
+            "w_stiff", 0.75, 100.0, 0.05, 0.001,
+            "Strength of the correction in mode paper with custom strengths. The correction grows with its square. "
+            "The paper used 0.5 at 8 steps, 0.75 at 16 and up to 2 at 32. 0 corrects nothing.",
         ),
-        make(
-            io.Float.Input,
-            "w_con",
-            default=0.3,
-            min=0.0,
-            max=1e6,
-            step=0.05,
-            round=0.0001,
-            optional=True,
-            advanced=True,
-            tooltip="In mode paper with custom strengths, steps whose stiffness is below this are not corrected. "
-            "Its unit is 1/sigma, so look at the Stiffness Visualizer's plot to choose it for your model.",
+        _float_input(
+            "w_con", 0.3, 1e6, 0.05, 0.0001,
+            "In mode paper with custom strengths, steps whose stiffness is below this are not corrected. Its unit is "
+            "1/sigma, so look at the Stiffness Visualizer's plot to choose it for your model.",
         ),
-    ]
+    ]  # fmt: skip
+
+
+def _float_input(name: str, default: float, most: float, step: float, rounded: float | bool, tooltip: str) -> Any:
+    """A number from 0 on that few people change."""
+    return make(
+        io.Float.Input, name, default=default, min=0.0, max=most, step=step, round=rounded, optional=True,
+        advanced=True, tooltip=tooltip,
+    )  # fmt: skip
 
 
 def max_order_input() -> Any:
@@ -140,19 +135,22 @@ def max_order_input() -> Any:
 def noise_inputs() -> list[Any]:
     """eta and s_noise."""
     return [
-        make(
-            io.Float.Input, "eta", default=1.0, min=0.0, max=100.0, step=0.01, round=False, optional=True,
-            advanced=True,
-            tooltip="How much new noise euler_ancestral and dpmpp_2s_ancestral add at each step. 1: as much as their "
-            "step loses, the usual choice. 0: none, so that they solve the ODE. Other solvers do not use it.",
+        _float_input(
+            "eta", 1.0, 100.0, 0.01, False,
+            "How much new noise euler_ancestral and dpmpp_2s_ancestral add at each step. 1: as much as their step "
+            "loses, the usual choice. 0: none, so that they solve the ODE. Other solvers do not use it.",
         ),
-        make(
-            io.Float.Input, "s_noise", default=1.0, min=0.0, max=100.0, step=0.01, round=False, optional=True,
-            advanced=True,
-            tooltip="Factor on that noise. Slightly above 1 adds detail, below 1 smooths. Leave it at 1 with mode "
-            "calibrated, which finds the right amount itself.",
+        _float_input(
+            "s_noise", 1.0, 100.0, 0.01, False,
+            "Factor on that noise. Slightly above 1 adds detail, below 1 smooths. Leave it at 1 with mode calibrated, "
+            "which finds the right amount itself.",
         ),
     ]  # fmt: skip
+
+
+def how_to_correct(*more: Any) -> list[Any]:
+    """The inputs from mode on, in the order of all sampling nodes: saved workflows keep their values by it."""
+    return [*guidance_inputs(), max_order_input(), *noise_inputs(), *more, *inputs_of_further_rules()]
 
 
 def inputs_of_further_rules() -> list[Any]:
@@ -169,10 +167,37 @@ def sigmas_input() -> Any:
     )  # fmt: skip
 
 
-def trace_output() -> Any:
-    return TraceType.Output(
-        "trace", display_name="trace", tooltip="The stiffness per step, for the Stiffness Visualizer."
-    )
+def sampling_outputs() -> list[Any]:
+    """Of both KSamplers."""
+    return [
+        io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."),
+        TraceType.Output(
+            "trace", display_name="trace", tooltip="The stiffness per step, for the Stiffness Visualizer."
+        ),
+    ]
+
+
+def latent_after_sampling(what: str) -> Any:
+    """Makes the node wait for the sampling. The other samplers have sampled when their trace comes."""
+    return io.Latent.Input(
+        "latent", optional=True,
+        tooltip=f"The sampler's output. Only needed with Sampler ERK-Guid, so that {what} after the sampling.",
+    )  # fmt: skip
+
+
+def further_traces(tooltip: str) -> list[Any]:
+    """trace_2, latent_2 and so on, behind a node's first trace."""
+    inputs: list[Any] = []
+    for number in (2, 3, 4):
+        inputs += [
+            TraceType.Input(f"trace_{number}", optional=True, tooltip=tooltip),
+            io.Latent.Input(
+                f"latent_{number}", optional=True,
+                tooltip=f"The output of the sampler that belongs to trace_{number}. Only needed with "
+                "Sampler ERK-Guid.",
+            ),
+        ]  # fmt: skip
+    return inputs
 
 
 def options_of(

@@ -13,15 +13,12 @@ from .. import erk
 from .compat import SAMPLERS_CATEGORY, SAMPLING, TraceType, core_nodes, make, sample_along
 from .inputs import (
     ALIASES,
-    guidance_inputs,
-    inputs_of_further_rules,
-    max_order_input,
-    noise_inputs,
+    how_to_correct,
     options_of,
+    sampling_outputs,
     seed_input,
     sigmas_input,
     solver_input,
-    trace_output,
     what_to_sample,
 )
 from .samplers import PREFIX, SAMPLERS
@@ -87,13 +84,9 @@ class KSamplerERKGuid(io.ComfyNode):
                     tooltip="1 starts from pure noise. Lower values keep more of the latent's structure "
                     "(image to image).",
                 ),
-                *guidance_inputs(),
-                max_order_input(),
-                *noise_inputs(),
-                sigmas_input(),
-                *inputs_of_further_rules(),
+                *how_to_correct(sigmas_input()),
             ],
-            outputs=[io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."), trace_output()],
+            outputs=sampling_outputs(),
         )  # fmt: skip
 
     @classmethod
@@ -142,13 +135,9 @@ class KSamplerAdvancedERKGuid(io.ComfyNode):
                     tooltip="Choose enable to pass the unfinished latent to another sampler. Otherwise the last step "
                     "removes all noise.",
                 ),
-                *guidance_inputs(),
-                max_order_input(),
-                *noise_inputs(),
-                sigmas_input(),
-                *inputs_of_further_rules(),
+                *how_to_correct(sigmas_input()),
             ],
-            outputs=[io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."), trace_output()],
+            outputs=sampling_outputs(),
         )  # fmt: skip
 
     @classmethod
@@ -189,13 +178,7 @@ class SamplerERKGuid(io.ComfyNode):
             # with equal settings.
             not_idempotent=True,
             search_aliases=["ksamplerselect", *ALIASES],
-            inputs=[
-                solver_input(),
-                *guidance_inputs(),
-                max_order_input(),
-                *noise_inputs(),
-                *inputs_of_further_rules(),
-            ],
+            inputs=[solver_input(), *how_to_correct()],
             outputs=[
                 io.Sampler.Output(tooltip="The sampler."),
                 TraceType.Output(

@@ -9,6 +9,7 @@ from comfy_api.latest import io, ui
 
 from .. import erk
 from .compat import SAMPLING, TraceType, make
+from .inputs import further_traces, latent_after_sampling
 from .live.page import PLANNER
 from .traces.plan_words import advice, as_levels, summary
 
@@ -19,18 +20,6 @@ _MOST_STEPS = 200
 class ScheduleFromTraceERKGuid(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        more: list[Any] = []
-        for number in (2, 3, 4):
-            more += [
-                TraceType.Input(
-                    f"trace_{number}", optional=True, tooltip="Another run of the same model: another prompt or seed.",
-                ),
-                io.Latent.Input(
-                    f"latent_{number}", optional=True,
-                    tooltip=f"The output of the sampler that belongs to trace_{number}. Only needed with "
-                    "Sampler ERK-Guid.",
-                ),
-            ]  # fmt: skip
         return make(
             io.Schema,
             node_id=PLANNER,
@@ -46,12 +35,8 @@ class ScheduleFromTraceERKGuid(io.ComfyNode):
                     "steps", default=16, min=1, max=_MOST_STEPS,
                     tooltip="Steps of the new schedule. It may differ from the traced run's.",
                 ),
-                io.Latent.Input(
-                    "latent", optional=True,
-                    tooltip="The sampler's output. Only needed with Sampler ERK-Guid, so that the schedule is planned "
-                    "after the sampling.",
-                ),
-                *more,
+                latent_after_sampling("the schedule is planned"),
+                *further_traces("Another run of the same model: another prompt or seed."),
             ],
             outputs=[
                 io.Sigmas.Output(

@@ -2,6 +2,9 @@
 
 ComfyUI itself only looks in folders with certain names, and `examples_workflows` is not one of them. So a
 middleware adds our templates to ComfyUI's list, and a route serves the files where the page requests them.
+
+The page shows the list in its order, and a template's name as its title. So the list has titles in words, from easy to
+hard, as titles.txt has them, and the route knows which file a title means.
 """
 
 from __future__ import annotations
@@ -46,6 +49,9 @@ def _register(app: Any, pack: Path) -> None:
     if any(getattr(middleware, _MARK, None) == pack.name for middleware in app.middlewares):
         return
     folder = pack / "examples_workflows"
+    titles = dict(line.split(": ", 1) for line in (folder / "titles.txt").read_text(encoding="utf-8").splitlines())
+    files = {path.name: path for path in folder.iterdir() if path.stem in titles}
+    files |= {f"{titles[path.stem]}{path.suffix}": path for path in files.values()}
     failed = False
 
     @web.middleware
@@ -57,7 +63,7 @@ def _register(app: Any, pack: Path) -> None:
         try:
             listing = json.loads(response.body)
             known = listing.setdefault(pack.name, [])
-            known += sorted({path.stem for path in folder.glob("*.json")} - set(known))
+            known += [title for title in titles.values() if title not in known]
             return web.json_response(listing)
         except Exception as error:
             if not failed:
@@ -65,7 +71,13 @@ def _register(app: Any, pack: Path) -> None:
             failed = True
             return response
 
+    async def file_of(request: web.Request) -> web.StreamResponse:
+        path = files.get(request.match_info["name"])
+        if path is None:
+            raise web.HTTPNotFound
+        return web.FileResponse(path)
+
     setattr(add_templates, _MARK, pack.name)
     # The files come first, because a template that is listed but not served would be worse than none.
-    app.add_routes([web.static(f"/api/workflow_templates/{pack.name}", folder)])
+    app.add_routes([web.get(f"/api/workflow_templates/{pack.name}/{{name}}", file_of)])
     app.middlewares.append(add_templates)

@@ -9,6 +9,7 @@ from comfy_api.latest import io, ui
 
 from .. import erk
 from .compat import SAMPLING, TraceType, make
+from .inputs import further_traces, latent_after_sampling
 from .live.page import language_of_page
 from .traces.language import speaking
 from .traces.runs import as_json, label_runs, split_labels
@@ -25,18 +26,6 @@ _WIDTHS, _HEIGHTS = (320, 4096), (240, 4096)
 class StiffnessVisualizerERKGuid(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        more: list[Any] = []
-        for number in (2, 3, 4):
-            more += [
-                TraceType.Input(
-                    f"trace_{number}", optional=True, tooltip="Another run to compare, drawn over the first one."
-                ),
-                io.Latent.Input(
-                    f"latent_{number}", optional=True,
-                    tooltip=f"The output of the sampler that belongs to trace_{number}. Only needed with "
-                    "Sampler ERK-Guid.",
-                ),
-            ]  # fmt: skip
         return make(
             io.Schema,
             node_id="StiffnessVisualizerERKGuid",
@@ -51,12 +40,8 @@ class StiffnessVisualizerERKGuid(io.ComfyNode):
             ],
             inputs=[
                 TraceType.Input("trace", tooltip="From KSampler (ERK-Guid) or Sampler ERK-Guid."),
-                io.Latent.Input(
-                    "latent", optional=True,
-                    tooltip="The sampler's output. Only needed with Sampler ERK-Guid, so that the plot is made after "
-                    "the sampling.",
-                ),
-                *more,
+                latent_after_sampling("the plot is made"),
+                *further_traces("Another run to compare, drawn over the first one."),
                 make(
                     io.String.Input, "labels", default="", optional=True, advanced=True,
                     tooltip="Names of the runs in the legend, with commas, in the order trace, trace_2, ... A run "

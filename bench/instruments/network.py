@@ -5,11 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from . import edm
+from . import distances, edm
+from .data import digit_images
 
 WEIGHTS = edm.WEIGHTS / "digits.safetensors"
 SIGMA_DATA = 0.75
 """Standard deviation of the digits' pixels, in [-1, 1]."""
+
+BLANK = 0.1
+"""A pixel is blank if its standard deviation in the data is below this. What a sample shows there is noise."""
 
 _PIXELS, _WIDTH, _BLOCKS, _FREQUENCIES = 64, 256, 4, 16
 
@@ -69,6 +73,37 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classes(self.features(x))
+
+
+class Judge:
+    """Distances of samples to the digits."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier = classifier
+        self.images = digit_images()[0].float()
+        self.blank = self.images.std(0) < BLANK
+        self.scale = classifier.features(self.images).std()
+
+    def features(self, images: Tensor) -> Tensor:
+        """[B, 64] -> [B, 48], scaled to a standard deviation of 1 over the data."""
+        return self.classifier.features(images) / self.scale
+
+    @torch.no_grad()
+    def __call__(self, samples: Tensor, data: Tensor | None = None) -> tuple[float, float, float, float]:
+        """Of samples [B, 64]: Frechet distance in pixels, in features, sliced Wasserstein distance, noise in blanks."""
+        samples, data = samples.float().flatten(1), self.images if data is None else data
+        return (
+            distances.frechet(samples, data),
+            distances.frechet(self.features(samples), self.features(data)),
+            distances.sliced_wasserstein(samples, data),
+            float((samples - self.images.mean(0))[:, self.blank].square().mean().sqrt()),
+        )
+
+    def floor(self) -> tuple[float, float, float, float]:
+        """The distances between two halves of the data. Smaller distances of samples mean nothing."""
+        order = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(0))
+        half = len(order) // 2
+        return self(self.images[order[:half]], self.images[order[half:]])
 
 
 def save(denoiser: Denoiser, classifier: Classifier) -> None:

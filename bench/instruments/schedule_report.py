@@ -1,65 +1,24 @@
-"""SCHEDULES.md and its plots, from the rows of bench.schedules."""
+"""SCHEDULES.md, from the rows of bench.schedules."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from matplotlib.axes import Axes
 
-from . import plots
-from .problems import NAMES, problem
+from .schedule_cells import TITLES, Compared, compare, groups, is_check, judged
+from .schedule_plots import plot_errors, plot_ratios
 from .schedule_rows import CHOSEN_BY, ErrorRow, Row
 from .tables import EXACT, geometric_mean, number, percent, table, write_page
 
-TITLES = {"eps": "sigma-space (karras traced)", "flow": "flow (simple traced)"}
-TRACED = {"eps": "karras", "flow": "simple"}
 TARGETS = {"eps": (math.nan, 0.85), "flow": (0.45, 0.65)}
 """Wanted at most: error over that of the traced schedule, and over that of the best in hindsight."""
 
 SMALL, LARGE = 0.01, 0.05
 """A run must never say the one where the other is true."""
-
-
-class Compared:
-    """The planned schedule against the traced one and the best of ComfyUI's, in one cell."""
-
-    def __init__(self, planned: Row, others: dict[str, Row]) -> None:
-        self.row, self.others = planned, others
-        self.traced = planned.error / others[TRACED[planned.kind]].error
-        self.best = planned.error / min(row.error for row in others.values())
-
-    @property
-    def solved(self) -> bool:
-        return self.others[TRACED[self.row.kind]].error < EXACT * self.row.contrast
-
-    @property
-    def name(self) -> str:
-        return f"{self.row.problem}, {self.row.kind}, {self.row.budget}"
-
-
-def compare(made: Sequence[Row]) -> list[Compared]:
-    cells: dict[tuple, dict[str, Row]] = {}
-    for row in made:
-        cells.setdefault((row.problem, row.kind, row.budget, row.sampler), {})[row.schedule] = row
-    compared = [Compared(of.pop("planned"), of) for of in cells.values() if "planned" in of]
-    return [c for c in compared if not is_check(c.row.problem)]
-
-
-def is_check(name: str) -> bool:
-    return name in NAMES and "exact" in problem(name).groups
-
-
-def _groups() -> dict[str, Callable[[str], bool]]:
-    return {
-        "helped to choose": lambda name: name in CHOSEN_BY,
-        "held out, suite": lambda name: name in NAMES and name not in CHOSEN_BY,
-        "held out, suite with CFG": lambda name: name in NAMES and name not in CHOSEN_BY and problem(name).cfg > 1,
-        "networks of others": lambda name: name not in NAMES,
-    }
 
 
 def write(made: list[Row], errors: list[ErrorRow], folder: Path, sentence: str) -> list[Path]:
@@ -76,8 +35,8 @@ def write(made: list[Row], errors: list[ErrorRow], folder: Path, sentence: str) 
     ]
     lines += [*_by_budget(compared), *_losses(compared), *_problems(compared), *_estimates(errors)]
     write_page(page, lines)
-    _plot_ratios(compared, folder / "schedules_ratio.png")
-    _plot_errors(errors, folder / "schedules_error.png")
+    plot_ratios(compared, folder / "schedules_ratio.png")
+    plot_errors(errors, folder / "schedules_error.png")
     return [page, folder / "schedules_ratio.png", folder / "schedules_error.png"]
 
 
@@ -105,7 +64,7 @@ def _about(made: Sequence[Row]) -> list[str]:
 def _summary(compared: Sequence[Compared]) -> list[str]:
     body = []
     for kind, title in TITLES.items():
-        for group, belongs in _groups().items():
+        for group, belongs in groups().items():
             here = [c for c in compared if c.row.kind == kind and belongs(c.row.problem)]
             cells = [c for c in here if not c.solved]
             if not cells:
@@ -171,30 +130,13 @@ def _problems(compared: Sequence[Compared]) -> list[str]:
         line = [name]
         for kind in TITLES:
             cells = [c for c in compared if c.row.problem == name and c.row.kind == kind and not c.solved]
-            line += [number(geometric_mean(ratio(c) for c in cells)) for ratio in (_traced, _best)]
+            line += [number(geometric_mean(getattr(c, other) for c in cells)) for other in ("traced", "best")]
         body.append(line)
     heads = [f"{kind}, over the {what}" for kind in TITLES for what in ("traced", "best")]
     return ["### By model", "", *table(("", *heads), body)]
 
 
-def _traced(compared: Compared) -> float:
-    return compared.traced
-
-
-def _best(compared: Compared) -> float:
-    return compared.best
-
-
 # The estimate
-
-
-def judged(errors: Sequence[ErrorRow]) -> list[ErrorRow]:
-    """Rows with an estimate, whose true error is not below what counts."""
-    return [
-        row
-        for row in errors
-        if math.isfinite(row.estimate) and math.isfinite(row.true) and row.true > 1e-4 and not is_check(row.problem)
-    ]
 
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float:
@@ -205,7 +147,7 @@ def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float:
 
 def _estimates(errors: Sequence[ErrorRow]) -> list[str]:
     body = []
-    for title, belongs in _groups().items():
+    for title, belongs in groups().items():
         for mode in ("off", "calibrated", ""):
             cells = [row for row in judged(errors) if belongs(row.problem) and mode in ("", row.mode)]
             if cells:
@@ -271,72 +213,3 @@ def _quality(cells: Sequence[ErrorRow]) -> tuple[str, ...]:
         str(sum(row.estimate < SMALL and row.true > LARGE for row in cells)),
         str(len(cells)),
     )
-
-
-# Plots
-
-
-def _plot_ratios(compared: Sequence[Compared], path: Path) -> None:
-    """A dot a cell, over the traced and over the best."""
-    figure, axes = plots.new_figure(9.0, 4.4, 2, sharey=True)
-    low, high = 0.5, 1.5
-    for ax, (kind, title) in zip(axes, TITLES.items(), strict=True):
-        for place, ratio in enumerate((_traced, _best)):
-            for i, chosen in enumerate((False, True)):
-                cells = [
-                    c
-                    for c in compared
-                    if c.row.kind == kind and not c.solved and (c.row.problem in CHOSEN_BY) is chosen
-                ]
-                values = sorted(min(max(ratio(c), 0.021), 28.0) for c in cells)
-                if not values:
-                    continue
-                low, high = min(low, *values), max(high, *values)
-                at = place + 0.4 * (i - 0.5)
-                spread = [at + 0.12 * (((7 * k) % 11) / 5 - 1) for k in range(len(values))]
-                ax.plot(
-                    spread, values, linestyle="", marker=plots.MARKERS[i], color=plots.COLOURS[i], alpha=0.6,
-                    markersize=4.5, markeredgewidth=0, label="helped to choose" if chosen else "held out",
-                )  # fmt: skip
-                ax.plot([at - 0.17, at + 0.17], [geometric_mean(values)] * 2, color=plots.INK, linewidth=2)
-        ax.set_title(title, color=plots.INK)
-        ax.set_xticks([0, 1], ["over the traced schedule", "over the best in hindsight"])
-        ax.grid(axis="x", visible=False)
-    for ax in axes:  # what is off the scale stands at its end
-        plots.ratio_axis(ax, max(low / 1.2, 0.02), min(high * 1.2, 30.0))
-    axes[0].set_ylabel("error, planned / other")
-    axes[1].legend(*_once(axes[1]), frameon=False)
-    figure.suptitle("A schedule planned from one run of 16 calls, on other noises; bars are means", color=plots.INK)
-    plots.save(figure, path)
-
-
-def _once(ax: Axes) -> tuple[list, list[str]]:
-    """Handles and labels of a legend, each label once."""
-    named = {label: handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    return list(named.values()), list(named)
-
-
-def _plot_errors(errors: Sequence[ErrorRow], path: Path) -> None:
-    """Estimate against truth, a dot a run."""
-    figure, axes = plots.new_figure(9.0, 4.8, 2, sharey=True, sharex=True)
-    for ax, mode in zip(axes, ("off", "calibrated"), strict=True):
-        for i, (title, belongs) in enumerate(list(_groups().items())):
-            cells = [row for row in judged(errors) if row.mode == mode and belongs(row.problem)]
-            if "CFG" in title or not cells:
-                continue
-            ax.plot(
-                [100 * row.true for row in cells], [100 * row.estimate for row in cells], linestyle="", alpha=0.4,
-                marker=plots.MARKERS[i], color=plots.COLOURS[i], markersize=3.5, markeredgewidth=0, label=title,
-            )  # fmt: skip
-        line = [1e-2, 2e2]
-        ax.plot(line, line, color=plots.INK, linewidth=1)
-        for factor in (3.0, 1 / 3):
-            ax.plot(line, [factor * value for value in line], color=plots.INK, linewidth=0.8, linestyle=":")
-        ax.set_xscale("log")
-        ax.set_yscale("log")
-        ax.set_xlabel("true error, % of the picture's contrast")
-        ax.set_title(f"mode {mode}", color=plots.INK)
-        ax.legend(frameon=False, loc="upper left")
-    axes[0].set_ylabel("estimated by the run itself, %")
-    figure.suptitle("What a run says of its own error; dotted: a factor of 3", color=plots.INK)
-    plots.save(figure, path)

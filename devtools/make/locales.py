@@ -65,8 +65,9 @@ def told() -> list[str]:
     for path in sorted((ROOT / "js").rglob("*.js")):
         found = re.findall(r'\b(?:tell|translatable)\(\s*("(?:[^"\\]|\\.)*")', path.read_text(encoding="utf-8"))
         texts |= {json.loads(text) for text in found}
-    for path in sorted((ROOT / "nodes" / "traces").glob("*.py")):
-        texts |= set(_told_in(path))
+    for folder in ("traces", "convergence"):
+        for path in sorted((ROOT / "nodes" / folder).glob("*.py")):
+            texts |= set(_told_in(path))
     return sorted(texts)
 
 

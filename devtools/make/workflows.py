@@ -19,11 +19,16 @@ from .workflow_graph import Workflow, ui_graph
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["FOLDER", "WORKFLOWS", "Workflow", "load", "to_prompt", "ui_graph"]
+__all__ = ["FOLDER", "WORKFLOWS", "Workflow", "load", "titles", "to_prompt", "ui_graph"]
 
 FOLDER = ROOT / "examples_workflows"
 SIDE = 400
 """Side of the pictures in pixels. They are square, like the templates' cards."""
+
+
+def titles() -> str:
+    """titles.txt: what Browse Templates shows for each file, in its order."""
+    return "".join(f"{workflow.name}: {workflow.caption} (ERK-Guid)\n" for workflow in WORKFLOWS)
 
 
 def to_prompt(graph: dict[str, Any], object_info: dict[str, Any]) -> dict[str, Any]:
@@ -108,9 +113,9 @@ def _save_picture(workflow: Workflow, picture: Image) -> None:
 
 
 def main(names: list[str]) -> int:
-
     chosen = [workflow for workflow in WORKFLOWS if not names or workflow.name in names]
     FOLDER.mkdir(exist_ok=True)
+    (FOLDER / "titles.txt").write_text(titles(), encoding="utf-8")
     with serve() as server:
         object_info = server.get("/object_info")
         graphs = [(workflow, ui_graph(workflow, object_info)) for workflow in chosen]

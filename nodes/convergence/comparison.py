@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..traces.language import tell
 from .counting import Plan
 from .running import Outcome
 
@@ -40,15 +41,15 @@ class Row:
     def note(self) -> str:
         """Why there is no error, or what is odd about it."""
         if self.plan.sigmas is None:
-            return f"needs {self.plan.calls} calls or more"
+            return tell("needs %s calls or more", self.plan.calls)
         if self.outcome is None:
-            return "not run"
+            return tell("not run")
         if self.outcome.note:
-            return self.outcome.note
+            return tell(self.outcome.note)
         spoilt = sum(not math.isfinite(error) for error in self.errors)
         if spoilt:
-            return f"not finite in {spoilt} of {len(self.errors)} pictures"
-        return "chooses its own steps" if self.plan.adaptive else ""
+            return tell("not finite in %s of %s pictures", spoilt, len(self.errors))
+        return tell("chooses its own steps") if self.plan.adaptive else ""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Comparison:
 
     def shown(self, label: str) -> str:
         """A sampler's label for people."""
-        return f"{label} (stochastic)" if label in self.stochastic else label
+        return tell("%s (stochastic)", label) if label in self.stochastic else label
 
     def row(self, label: str, budget: int) -> Row | None:
         return next((row for row in self.rows if row.plan.entry.label == label and row.plan.budget == budget), None)
@@ -125,26 +126,34 @@ def sentence(comparison: Comparison) -> str:
     pivot = comparison.budgets[(len(comparison.budgets) - 1) // 2]
     rows = [row for label in curves if (row := comparison.row(label, pivot)) is not None and 0 < row.median < math.inf]
     if not rows:
-        return f"No run of {pivot} calls can be compared yet."
+        return tell("No run of %s calls can be compared yet.", pivot)
     nearest = min(rows, key=lambda row: row.median)
-    name = f"{nearest.plan.entry.label} at {nearest.calls} calls"
+    name = tell("%s at %s calls", nearest.plan.entry.label, nearest.calls)
     if comparison.floor >= nearest.median:
-        return f"{name} is within the converged picture's own error ({comparison.floor:.2g}): raise reference."
+        return tell(
+            "%s is within the converged picture's own error (%s): raise reference.", name, f"{comparison.floor:.2g}"
+        )
     others = {label: curve for label, curve in curves.items() if curve and label != nearest.plan.entry.label}
     if not others:
-        return f"{name} is {nearest.median:.2g} of the picture's own spread away from the converged picture."
+        return tell(
+            "%s is %s of the picture's own spread away from the converged picture.", name, f"{nearest.median:.2g}"
+        )
     reached, beyond = [], {}
     for label, curve in others.items():
         calls = calls_to_reach(curve, nearest.median)
         if calls is None:
             beyond.setdefault(curve[-1][0], []).append(label)
         else:
-            reached.append(f"{label} at {math.ceil(calls - 1e-9)}")
-    groups = [*reached, *(f"{_listed(labels)} at more than {most}" for most, labels in beyond.items())]
-    return f"{name} is as near as {_listed(groups)}."
+            reached.append(tell("%s at %s", label, math.ceil(calls - 1e-9)))
+    groups = [*reached, *(tell("%s at more than %s", _listed(labels), most) for most, labels in beyond.items())]
+    return tell("%s is as near as %s.", name, _listed(groups))
 
 
 def _listed(parts: list[str]) -> str:
     """As people list things; with a comma more where the last one is a list itself."""
     *first, last = parts
-    return f"{', '.join(first)}{', and ' if ' and ' in last else ' and '}{last}" if first else last
+    if not first:
+        return last
+    if tell("%s and %s", "", "") in last:
+        return tell("%s, and %s", ", ".join(first), last)
+    return tell("%s and %s", ", ".join(first), last)

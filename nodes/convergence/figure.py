@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from ..traces.panels import log_axis
+from ..traces.canvas import dress, finish, log_axis, new_figure, pixels
+from ..traces.language import tell, wrapped
 from ..traces.style import STYLES, THEMES, Theme
 from ..traces.texts import cut, drawable, families, renderer, short
 from .comparison import Comparison
 
 WIDTH, HEIGHT = 1120, 760
 """In pixels."""
-_DPI = 100
 
 
 def plot(comparison: Comparison, title: str, about: str, theme: str) -> np.ndarray:
     """[HEIGHT, WIDTH, 3] uint8. The parameters are :func:`draw`'s."""
-    canvas = draw(comparison, title, about, theme).canvas
-    assert isinstance(canvas, FigureCanvasAgg)
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return pixels(draw(comparison, title, about, theme))
 
 
 def draw(comparison: Comparison, title: str, about: str, theme: str) -> Figure:
@@ -40,11 +36,11 @@ def draw(comparison: Comparison, title: str, about: str, theme: str) -> Figure:
     The line of a sampler has its label as gid; the reference's own error the gid "floor".
     """
     colours = THEMES[theme]
-    figure = Figure(figsize=((WIDTH + 0.5) / _DPI, (HEIGHT + 0.5) / _DPI), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.set_facecolor(colours.background)
+    figure = new_figure(WIDTH, HEIGHT, colours)
     axes = figure.add_subplot()
-    _dress(axes, colours)
+    dress(axes, colours, 10)
+    axes.set_xlabel(tell("model calls"), fontsize=11, color=colours.text)
+    axes.set_ylabel(tell("distance to the converged picture, in its own spread"), fontsize=11, color=colours.text)
     drawn = [label for i, label in enumerate(comparison.labels) if _curve(axes, comparison, label, i, colours)]
     if drawn:
         _levels(axes, comparison, colours)
@@ -52,7 +48,7 @@ def draw(comparison: Comparison, title: str, about: str, theme: str) -> Figure:
     else:
         axes.set(xticks=[], yticks=[])
         axes.text(
-            0.5, 0.5, "Nothing to compare yet: no run was finished.", transform=axes.transAxes, ha="center",
+            0.5, 0.5, tell("Nothing to compare yet: no run was finished."), transform=axes.transAxes, ha="center",
             va="center", color=colours.muted, fontsize=14,
         )  # fmt: skip
     top = _heading(figure, title, about, colours)
@@ -60,20 +56,8 @@ def draw(comparison: Comparison, title: str, about: str, theme: str) -> Figure:
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)
     engine.set(rect=(0, bottom, 1, 1 - top - bottom), w_pad=0.1, h_pad=0.05)
-    figure.canvas.draw()
+    finish(figure)
     return figure
-
-
-def _dress(axes: Axes, theme: Theme) -> None:
-    axes.set_facecolor(theme.background)
-    axes.grid(True, color=theme.grid, linewidth=0.9)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=theme.muted, labelsize=10, length=3)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(theme.muted)
-    axes.set_xlabel("model calls", fontsize=11, color=theme.text)
-    axes.set_ylabel("distance to the converged picture, in its own spread", fontsize=11, color=theme.text)
 
 
 def _curve(axes: Axes, comparison: Comparison, label: str, number: int, theme: Theme) -> bool:
@@ -105,11 +89,11 @@ def _levels(axes: Axes, comparison: Comparison, theme: Theme) -> None:
     floor, added = comparison.floor, comparison.added
     if added >= low:
         axes.axhline(added, color=theme.muted, linestyle=(0, (1, 3)), linewidth=1.5, gid="added",
-                     label="what a plain last step leaves")  # fmt: skip
+                     label=tell("what a plain last step leaves"))  # fmt: skip
     if 0 < floor < math.inf:
         low = min(low, floor)
         axes.axhline(floor, color=theme.muted, linestyle=(0, (4, 4)), linewidth=1.3, gid="floor",
-                     label="the converged picture's own error")  # fmt: skip
+                     label=tell("the converged picture's own error"))  # fmt: skip
         axes.axhspan(low / 1.6, floor, color=theme.muted, alpha=0.13, linewidth=0)
     axes.set_ylim(low / 1.6, high * 1.5)
 
@@ -137,7 +121,7 @@ def _heading(figure: Figure, title: str, about: str, theme: Theme) -> float:
     for text, size, weight, colour, width in (
         (title, 14, "bold", theme.text, 92), (about, 10.5, "normal", theme.muted, 150),
     ):  # fmt: skip
-        lines = "\n".join(textwrap.wrap(drawable(text), width))
+        lines = "\n".join(wrapped(drawable(text), width))
         drawn = figure.text(
             0.5, y, lines, ha="center", va="top", fontsize=size, fontweight=weight, color=colour, linespacing=1.3,
             parse_math=False, fontfamily=families(),

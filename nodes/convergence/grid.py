@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Callable
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ..traces.language import tell, wrapped
 from ..traces.style import THEMES
+from ..traces.texts import font_of
 from .comparison import Comparison, Row
 from .table import short_error
 
@@ -19,9 +20,10 @@ _LEAST, _MOST = 128, 448
 """Side of a cell."""
 _GAP, _CAPTION, _HEAD, _NAME = 12, 26, 34, 190
 """Between cells; below, above and beside them, for texts."""
+_SMALL, _LARGE = 15, 19
+"""Sizes of texts."""
 
 Draw = Callable[[Tensor], Image.Image | None]
-_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def draw_grid(comparison: Comparison, title: str, picture: Draw, theme: str) -> Image.Image:
@@ -39,8 +41,8 @@ def draw_grid(comparison: Comparison, title: str, picture: Draw, theme: str) -> 
     shapes = [image.size for _, image in [reference, *cells.values()] if image is not None]
     width, height = _fitted(shapes[0], side) if shapes else (side, side)
     sheet = _Sheet(theme, _NAME + columns * (width + _GAP) + _GAP, title)
-    for i, head in enumerate([*(f"{budget} calls" for budget in budgets), "converged"]):
-        sheet.text((_NAME + i * (width + _GAP), sheet.y), head, sheet.bold, sheet.theme.text)
+    for i, head in enumerate([*(tell("%s calls", budget) for budget in budgets), tell("converged")]):
+        sheet.text((_NAME + i * (width + _GAP), sheet.y), head, _LARGE, sheet.theme.text)
     sheet.y += _HEAD
     for label in labels:
         sheet.name(comparison.shown(label), height)
@@ -76,12 +78,11 @@ class _Sheet:
 
     def __init__(self, theme: str, width: int, title: str) -> None:
         self.theme = THEMES[theme]
-        self.small, self.bold = ImageFont.load_default(15), ImageFont.load_default(19)
         self._width = width
         self._image = Image.new("RGB", (width, 16), self.theme.background)
         self.y = _GAP
-        for line in textwrap.wrap(title, max(width // 11, 20)):
-            self.text((_GAP, self.y), line, self.bold, self.theme.text)
+        for line in wrapped(title, max(width // 11, 20)):
+            self.text((_GAP, self.y), line, _LARGE, self.theme.text)
             self.y += 26
         self.y += _GAP
 
@@ -91,15 +92,15 @@ class _Sheet:
             grown.paste(self._image)
             self._image = grown
 
-    def text(self, place: tuple[int, int], text: str, font: _Font, colour: str) -> None:
+    def text(self, place: tuple[int, int], text: str, size: int, colour: str) -> None:
         self._reach(place[1] + 40)
-        ImageDraw.Draw(self._image).text(place, text, font=font, fill=colour)
+        ImageDraw.Draw(self._image).text(place, text, font=font_of(text, size), fill=colour)
 
     def name(self, label: str, height: int) -> None:
-        lines = [line for part in label.split() for line in textwrap.wrap(part, 18)]
+        lines = [line for part in label.split() for line in wrapped(part, 18)]
         top = self.y + max((height - 24 * len(lines)) // 2, 0)
         for i, line in enumerate(lines):
-            self.text((_GAP, top + 24 * i), line, self.bold if i == 0 else self.small, self.theme.text)
+            self.text((_GAP, top + 24 * i), line, _LARGE if i == 0 else _SMALL, self.theme.text)
 
     def cell(
         self, x: int, size: tuple[int, int], row: Row | None, image: Image.Image | None, nearest: bool, own: bool
@@ -112,18 +113,21 @@ class _Sheet:
             ImageDraw.Draw(self._image).rectangle(
                 (x, self.y, x + size[0] - 1, self.y + size[1] - 1), fill=self.theme.grid
             )
-            why = row.note or ("no preview for this kind of latent" if row.outcome is not None else "not run")
-            for i, line in enumerate(textwrap.wrap(why, max(size[0] // 9, 8))):
-                self.text((x + 8, self.y + 8 + 20 * i), line, self.small, self.theme.muted)
+            why = row.note or tell("no preview for this kind of latent")
+            for i, line in enumerate(wrapped(why, max(size[0] // 9, 8))):
+                self.text((x + 8, self.y + 8 + 20 * i), line, _SMALL, self.theme.muted)
         else:
             enlarged = size[0] > image.width
             method = Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS
             self._image.paste(image.resize(size, method), (x, self.y))
-        which = "own error" if own else "error"
-        error = f", {which} {short_error(row.errors[0])}" if row.errors else ""
+        if row.outcome is None:
+            return
+        below = tell("%s calls", row.calls)
+        if row.errors:
+            error = short_error(row.errors[0])
+            below = tell("%s, own error %s", below, error) if own else tell("%s, error %s", below, error)
         colour = self.theme.corrected if nearest else self.theme.muted
-        if row.outcome is not None:
-            self.text((x, self.y + size[1] + 4), f"{row.calls} calls{error}", self.small, colour)
+        self.text((x, self.y + size[1] + 4), below, _SMALL, colour)
 
     def finished(self) -> Image.Image:
         return self._image.crop((0, 0, self._width, min(self.y + _GAP, self._image.height)))

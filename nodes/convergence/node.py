@@ -11,12 +11,14 @@ from comfy_api.latest import io, ui
 from PIL import Image
 
 from ..compat import SAMPLING, make, show_on_node
+from ..inputs import cfg_input, conditioning_and_latent, scheduler_input, seed_input
+from ..live.page import language_of_page
+from ..traces.language import speaking, tell, translatable
 from ..traces.saving import check_prefix, save_files
 from ..traces.style import THEMES
-from .comparison import sentence
+from .comparison import Comparison, sentence
 from .entries import read_calls, read_entries
 from .experiment import Experiment
-from .grid import draw_grid
 from .keeping import kept_for
 from .pictures import as_image, picture_of, stacked
 from .running import Setting
@@ -26,6 +28,7 @@ from .table import as_csv, as_text
 _SAMPLERS = "erk_abm\nerk_abm mode=off\ndpmpp_2m\neuler"
 _CALLS = "8, 12, 16, 24"
 _PREFIX = "erk_guid/convergence"
+_REPLACED = translatable("replaced by sigmas")
 
 
 class ConvergenceTestERKGuid(io.ComfyNode):
@@ -45,26 +48,17 @@ class ConvergenceTestERKGuid(io.ComfyNode):
             ],
             inputs=[
                 io.Model.Input("model", tooltip="The model that denoises the latent."),
-                io.Conditioning.Input("positive", tooltip="What the picture should show."),
-                io.Conditioning.Input("negative", tooltip="What the picture should not show."),
-                io.Latent.Input(
-                    "latent_image",
-                    tooltip="The latent to start from, as for a KSampler. A batch gives steadier numbers: the median "
+                *conditioning_and_latent(
+                    "The latent to start from, as for a KSampler. A batch gives steadier numbers: the median "
                     "over its pictures counts.",
                 ),
-                io.Int.Input(
-                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
-                    tooltip="The seed of the noise, which is the same for all runs. Keep it fixed while you change the "
-                    "list: what was run before is then reused.",
+                seed_input(
+                    "seed",
+                    "The seed of the noise, which is the same for all runs. Keep it fixed while you change the list: "
+                    "what was run before is then reused.",
                 ),
-                io.Float.Input(
-                    "cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01,
-                    tooltip="Classifier-free guidance, the same for all runs.",
-                ),
-                io.Combo.Input(
-                    "scheduler", options=comfy.samplers.KSampler.SCHEDULERS,
-                    tooltip="How the noise levels are spread over the steps, the same for all runs.",
-                ),
+                cfg_input("Classifier-free guidance, the same for all runs."),
+                scheduler_input("How the noise levels are spread over the steps, the same for all runs."),
                 io.String.Input(
                     "samplers", default=_SAMPLERS, multiline=True,
                     tooltip="One sampler a line, by its name in KSampler's list. Options may follow: erk_abm mode=off, "
@@ -153,7 +147,7 @@ class ConvergenceTestERKGuid(io.ComfyNode):
         node = cls.hidden.unique_id if cls.hidden is not None else None
         kept = kept_for(node, setting)
         experiment = Experiment(setting, entries, budgets, reference, schedule, long_schedule, kept)
-        settings = {"scheduler": scheduler if sigmas is None else "replaced by sigmas", "cfg": cfg, "seed": seed}
+        settings = {"scheduler": scheduler if sigmas is None else _REPLACED, "cfg": cfg, "seed": seed}
 
         def results() -> io.NodeOutput:
             return _results(cls, experiment, setting, settings, vae, filename_prefix, theme)
@@ -172,25 +166,18 @@ def _results(
     theme: str,
 ) -> io.NodeOutput:  # fmt: skip
     """Plot, grid, table and sentence, the first two shown on the node, and the table saved."""
-    from . import figure
+    from . import figure, grid
 
     comparison = experiment.comparison
-    said = sentence(comparison)
-    batch = (setting.samples.unbind()[0] if setting.samples.is_nested else setting.samples).shape[0]
-    reference = comparison.reference
-    parts = [
-        f"scheduler {settings['scheduler']}",
-        f"cfg {settings['cfg']:g}",
-        f"seed {settings['seed']}",
-        *([f"median of {batch} pictures"] if batch > 1 else []),
-        f"converged: {reference.plan.entry.label} with {reference.calls} calls",
-    ]
-    about = ", ".join(parts)
-    title = said if comparison.complete else f"Stopped before all was run. {said}"
-    plot = Image.fromarray(figure.plot(comparison, title, about, theme))
-    grid = draw_grid(comparison, title, lambda latent: picture_of(latent, setting.model, vae), theme)
-    experiment.progress.end_with(plot if comparison.complete else stacked(plot, grid))
-    text = as_text(comparison, said)
+    with speaking(language_of_page()):
+        said = sentence(comparison)
+        title = said if comparison.complete else tell("Stopped before all was run. %s", said)
+        about = ", ".join(_about(comparison, setting, settings))
+        plot = Image.fromarray(figure.plot(comparison, title, about, theme))
+        sheet = grid.draw_grid(comparison, title, lambda latent: picture_of(latent, setting.model, vae), theme)
+        text = as_text(comparison, said)
+    experiment.progress.end_with(plot if comparison.complete else stacked(plot, sheet))
+    # What programs read is the same in every language.
     files = save_files(
         {".txt": f"{text}\n".encode(), ".csv": as_csv(comparison, settings).encode()},
         prefix,
@@ -198,6 +185,19 @@ def _results(
         figure.HEIGHT,
         "table",
     )
-    images = [as_image(picture) for picture in (plot, grid)]
+    images = [as_image(picture) for picture in (plot, sheet)]
     shown = [file for image in images for file in ui.PreviewImage(image, cls=cls).as_dict()["images"]]
     return io.NodeOutput(*images, text, said, ui={"images": shown, "files": files, "text": [said, text]})
+
+
+def _about(comparison: Comparison, setting: Setting, settings: dict[str, Any]) -> list[str]:
+    """What was the same for all runs."""
+    batch = (setting.samples.unbind()[0] if setting.samples.is_nested else setting.samples).shape[0]
+    reference = comparison.reference
+    return [
+        tell("scheduler %s", tell(settings["scheduler"])),
+        tell("cfg %s", f"{settings['cfg']:g}"),
+        tell("seed %s", settings["seed"]),
+        *([tell("median of %s pictures", batch)] if batch > 1 else []),
+        tell("converged: %s with %s calls", reference.plan.entry.label, reference.calls),
+    ]

@@ -16,10 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from ..compat import fix_empty_latent, is_out_of_memory
+from ..traces.language import translatable
 from .distances import relative_errors
 from .entries import Entry
 
-OUT_OF_MEMORY = "out of memory"
+OUT_OF_MEMORY = translatable("out of memory")
 
 
 @dataclass(frozen=True)

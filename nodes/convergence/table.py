@@ -8,35 +8,41 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from ..traces.language import columns, tell
 from .comparison import Comparison, Row
-
-_HEADER = ("sampler", "steps", "calls", "error", "mean", "seconds", "")
 
 
 def as_text(comparison: Comparison, first_line: str) -> str:
     """The sentence, then a row for each run: steps, model calls, the median and mean error over the batch, seconds."""
-    lines = [_HEADER, *(_cells(comparison.shown(row.plan.entry.label), row) for row in comparison.rows)]
+    header = (tell("sampler"), tell("steps"), tell("calls"), tell("error"), tell("mean"), tell("seconds"), "")
+    lines = [header, *(_cells(comparison.shown(row.plan.entry.label), row) for row in comparison.rows)]
     reference = comparison.reference
-    lines.append(_cells(f"converged: {reference.plan.entry.label}", reference))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(_HEADER))]
+    lines.append(_cells(tell("converged: %s", reference.plan.entry.label), reference))
+    widths = [max(columns(line[i]) for line in lines) for i in range(len(header))]
     text = [
         "  ".join(
-            cell.ljust(width) if i in (0, len(_HEADER) - 1) else cell.rjust(width)
+            _padded(cell, width, left=i in (0, len(header) - 1))
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
     ]
-    last = (
+    last = tell(
         "error: root mean square distance of the latent to the converged one, over the standard deviation of that one; "
         "the median over the batch, and its mean. The converged one's error is its distance to the run of half as many "
         "calls: what is smaller says nothing."
     )
-    added = (
-        f"A sampler that goes to noise level 0 by a plain last step stays about {short_error(comparison.added)} away: "
-        "so much of the converged picture is not in the model's own last prediction."
+    added = tell(
+        "A sampler that goes to noise level 0 by a plain last step stays about %s away: so much of the converged "
+        "picture is not in the model's own last prediction.",
+        short_error(comparison.added),
     )
-    unfinished = [] if comparison.complete else ["Stopped before all was run; queue again to go on."]
+    unfinished = [] if comparison.complete else [tell("Stopped before all was run; queue again to go on.")]
     return "\n".join([first_line, *unfinished, "", *text, "", last, *([] if math.isnan(comparison.added) else [added])])
+
+
+def _padded(cell: str, width: int, left: bool) -> str:
+    space = " " * (width - columns(cell))
+    return cell + space if left else space + cell
 
 
 def _cells(label: str, row: Row) -> tuple[str, ...]:

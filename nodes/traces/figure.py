@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
@@ -16,7 +15,8 @@ from matplotlib.patches import Patch
 from matplotlib.text import Text
 from PIL import Image
 
-from .language import is_translated, tell
+from .canvas import finish, new_figure, pixels
+from .language import tell
 from .panels import Panels, Sheet, threshold_of
 from .runs import SEPARATOR, TracedRun
 from .style import OVERVIEW, QUANTITIES, STYLES, THEMES
@@ -33,13 +33,6 @@ def plot(
 ) -> np.ndarray:
     """Draw up to four runs. Returns [height, width, 3] uint8. The parameters are those of :func:`draw`."""
     return pixels(draw(runs, title, what, axis, width, height, theme))
-
-
-def pixels(figure: Figure) -> np.ndarray:
-    """A figure of :func:`draw` as [height, width, 3] uint8."""
-    canvas = figure.canvas
-    assert isinstance(canvas, FigureCanvasAgg)
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def file_of(figure: Figure, kind: str) -> bytes:
@@ -67,20 +60,14 @@ def draw(runs: Sequence[TracedRun], title: str, what: str, axis: str, width: int
     """
     scale = min(max(min(width / _WIDTH, height / _HEIGHT), _SCALES[0]), _SCALES[1])
     dpi = 100 * scale
-    # Half a pixel is added, because the canvas rounds down.
-    figure = Figure(figsize=((width + 0.5) / dpi, (height + 0.5) / dpi), dpi=dpi, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(width, height, THEMES[theme], dpi)
     of_all = (figure, list(runs), what, axis, THEMES[theme], width / scale, height / scale)
-    figure.set_facecolor(THEMES[theme].background)
     if any(run.steps for run in runs):
         Panels(*of_all).draw()
         _Frame(*of_all, title).draw()
     else:
         _Frame(*of_all, title).say_that_nothing_is_there()
-    if is_translated():
-        for text in figure.findobj(Text):
-            text.set_fontfamily(families())
-    figure.canvas.draw()
+    finish(figure)
     return figure
 
 

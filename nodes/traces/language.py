@@ -1,9 +1,11 @@
-"""The plot's texts in the page's language: the English text is the key, in locales/<language>/main.json."""
+"""The plots' texts in the page's language: the English text is the key, in locales/<language>/main.json."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import textwrap
+import unicodedata
 from collections.abc import Iterator
 from contextvars import ContextVar
 from functools import lru_cache
@@ -38,6 +40,16 @@ def translatable(text: str) -> str:
 
 def is_translated() -> bool:
     return bool(_texts.get())
+
+
+def columns(text: str) -> int:
+    """How wide a text is, in Latin characters. Those of Chinese, Japanese and Korean are twice as wide."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """The lines of a text in which none is wider."""
+    return textwrap.wrap(text, max(width * len(text) // max(columns(text), 1), 1))
 
 
 @lru_cache(maxsize=16)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter
 
+from .canvas import dress, log_axis
 from .language import tell
 from .runs import TracedRun
 from .style import OVERVIEW, QUANTITIES, STYLES, Quantity, Theme
@@ -84,13 +83,7 @@ class Panels(Sheet):
 
     def _panel(self, axes: Axes, quantity: Quantity, share: float) -> None:
         theme = self.theme
-        axes.set_facecolor(theme.background)
-        axes.grid(True, color=theme.grid, linewidth=0.9)
-        axes.set_axisbelow(True)
-        axes.tick_params(colors=theme.muted, labelsize=8.5, length=3)
-        for side, spine in axes.spines.items():
-            spine.set_visible(side in ("left", "bottom"))
-            spine.set_color(theme.muted)
+        dress(axes, theme, 8.5)
         # A character is about seven units wide.
         title = tell(quantity.title)
         long = 7 * len(title) < self.width * share - 95
@@ -169,43 +162,36 @@ class Panels(Sheet):
         median = np.where(np.isfinite(place), median, math.nan)
         if np.isnan(median).all():
             return False
-        theme = self.theme
-        line, marker, width = STYLES[number]
-        colour = theme.runs[number]
-        corrected = theme.corrected if self.single else colour
+        line, _, width = STYLES[number]
+        colour = self.theme.runs[number]
         if run.batch > 1:
             # A logarithmic axis has no 0: the band ends at the least value above it.
             known = greatest[greatest > 0]
+            low = np.where(least > 0, least, known.min() if known.size else math.nan)
             axes.fill_between(
-                place,
-                np.where(least > 0, least, known.min() if known.size else math.nan),
-                np.where(greatest > 0, greatest, math.nan),
-                color=colour,
-                alpha=0.2 if self.single else 0.12,
-                linewidth=0,
-                zorder=2 + 0.1 * number,
-            )
-        axes.plot(
-            place,
-            median,
-            color=colour,
-            linewidth=width,
-            linestyle=line,
-            zorder=3 + 0.1 * number,
-            gid=f"{_name(quantity)}/{number}",
-        )
+                place, low, np.where(greatest > 0, greatest, math.nan), color=colour,
+                alpha=0.2 if self.single else 0.12, linewidth=0, zorder=2 + 0.1 * number,
+            )  # fmt: skip
+        gid = f"{_name(quantity)}/{number}"
+        axes.plot(place, median, color=colour, linewidth=width, linestyle=line, zorder=3 + 0.1 * number, gid=gid)
+        self._marks(axes, number, place, median, np.array([any(step.active) for step in run.steps]), gid)
+        return True
+
+    def _marks(
+        self, axes: Axes, number: int, place: np.ndarray, median: np.ndarray, active: np.ndarray, gid: str
+    ) -> None:
+        """A run's steps: full where corrected, empty where not. The first run's are the largest."""
+        colour = self.theme.runs[number]
+        corrected = self.theme.corrected if self.single else colour
         size = min(max(6.5 * math.sqrt(24 / len(median)), 2.5), 7.0) * (1 + 0.12 * (len(self.runs) - 1 - number))
-        active = np.array([any(step.active) for step in run.steps])
         for chosen, face, edge, name in (
-            (~active, theme.background, colour, "not corrected"),
+            (~active, self.theme.background, colour, "not corrected"),
             (active, corrected, corrected, "corrected"),
         ):
             look = {"color": face, "markeredgecolor": edge, "markersize": size, "markeredgewidth": 1.3}
             axes.plot(
-                place[chosen], median[chosen], marker, **look, zorder=4 + 0.1 * number,
-                gid=f"{_name(quantity)}/{number}/{name}",
-            )  # fmt: skip
-        return True
+                place[chosen], median[chosen], STYLES[number][1], **look, zorder=4 + 0.1 * number, gid=f"{gid}/{name}"
+            )
 
     def _x_axis(self, axes: Axes, share: float) -> None:
         theme = self.theme
@@ -289,26 +275,3 @@ def _over_batch(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     pick = [(row.min(), np.median(row), row.max()) if row.size else (math.nan,) * 3 for row in rows]
     least, median, greatest = np.array(pick).T
     return least, median, greatest
-
-
-def log_axis(axis: Axis, set_scale: Callable[..., None], many: bool = True) -> None:
-    """Label a logarithmic axis with plain numbers, and with at least a few of them however short it is."""
-    set_scale("log", nonpositive="mask")
-    low, high = sorted(axis.get_view_interval())
-    decades = math.log10(high / low)
-    if decades < 0.5:
-        axis.set_major_locator(MaxNLocator(nbins=6 if many else 4))
-    else:
-        subs = (
-            (1, 2, 3, 5, 7)
-            if decades < 1
-            else (1, 2, 5)
-            if decades < (2.6 if many else 1.4)
-            else (1, 3)
-            if decades < 4 and many
-            else (1,)
-        )
-        axis.set_major_locator(LogLocator(base=10, subs=subs, numticks=14))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_minor_formatter(NullFormatter())

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ... import erk
+from .canvas import dress, new_figure, pixels
 from .plan_words import percent
 from .style import THEMES
 
 
 def plot(plan: erk.Plan, width: int, height: int) -> np.ndarray:
     """[height, width, 3] uint8."""
-    canvas = draw(plan, width, height).canvas
-    assert isinstance(canvas, FigureCanvasAgg)
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return pixels(draw(plan, width, height))
 
 
 def draw(plan: erk.Plan, width: int, height: int) -> Figure:
     """The figure, drawn on an Agg canvas. Lines have the gids "planned" and "given", bars "planned/0" and so on."""
     theme = THEMES["light"]
-    figure = Figure(figsize=((width + 0.5) / 100, (height + 0.5) / 100), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.set_facecolor(theme.background)
+    figure = new_figure(width, height, theme)
     above, below = figure.subplots(2, 1, sharex=True)
     steps = np.arange(len(plan.step_errors))
     kinds = (("given", plan.given_sigmas, plan.given_step_errors, plan.given_error, theme.muted, "s"),
@@ -42,11 +38,7 @@ def draw(plan: erk.Plan, width: int, height: int) -> Figure:
     below.set_xlim(-0.7, len(steps) - 0.3)
     above.legend(frameon=False, labelcolor=theme.text)
     for axes in (above, below):
-        axes.set_facecolor(theme.background)
-        axes.grid(color=theme.grid, linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(colors=theme.text)
+        dress(axes, theme, 10)
     title = f"Schedule from a trace, {len(steps)} steps" if plan.is_better else "No better schedule was found"
     figure.suptitle(title, color=theme.text)
     figure.canvas.draw()

@@ -8,6 +8,7 @@ from functools import lru_cache
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
+from PIL import ImageFont
 
 
 def renderer(figure: Figure) -> RendererAgg:
@@ -53,3 +54,13 @@ def drawable(text: str) -> str:
     return "".join(
         char if any(font.get_char_index(ord(char)) for font in fonts) else "\N{WHITE SQUARE}" for char in text
     )
+
+
+def font_of(text: str, size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """A font for a text in a picture. One font must have all its characters, because pictures know no second one."""
+    if not text.isascii():
+        for name in families():
+            path = font_manager.findfont(font_manager.FontProperties(family=name))
+            if all(font_manager.get_font(path).get_char_index(ord(char)) for char in text if char.isprintable()):
+                return ImageFont.truetype(path, size)
+    return ImageFont.load_default(size)

@@ -27,7 +27,8 @@ def part(name: str) -> Any:
 entries, schedules, counting, running = part("entries"), part("schedules"), part("counting"), part("running")
 comparison, distances, keeping, pictures = part("comparison"), part("distances"), part("keeping"), part("pictures")
 table, grid, figure = part("table"), part("grid"), part("figure")
-demo = pack_module("nodes.demo.model")
+demo, language = pack_module("nodes.demo.model"), pack_module("nodes.traces.language")
+texts = importlib.import_module(f"{PACK}.nodes.traces.texts")
 
 
 class Silent:
@@ -232,3 +233,51 @@ class TestPictures:
         lines = table.as_csv(made, {"seed": 7}).splitlines()
         assert lines[0].endswith(",note,seed") and len(lines) == 1 + 1 + 2 + 1
         assert lines[-1].endswith(",out of memory,7")
+
+
+class TestLanguage:
+    """The page's language, as in the visualizer's plot; what programs read stays English."""
+
+    CURVES = {"erk_abm": {8: 0.1, 12: 0.04, 16: 0.02}, "euler": {8: 0.4, 12: 0.3, 16: 0.2}}
+
+    def test_sentence_plot_and_table(self):
+        made = compared(self.CURVES)
+        with language.speaking("fr"):
+            said = comparison.sentence(made)
+            drawn = figure.draw(made, said, "", "light")
+            text = table.as_text(made, said)
+        assert said == "erk_abm à 12 appels est aussi proche que euler à plus de 16."
+        assert drawn.axes[0].get_xlabel() == "appels au modèle"
+        floor = drawn.legends[0].get_texts()[-1].get_text()
+        assert floor == "erreur propre de l\N{RIGHT SINGLE QUOTATION MARK}image convergée"
+        assert "échantillonneur" in text and "converged" not in text and "sampler" not in text
+        assert comparison.sentence(made).startswith("erk_abm at 12 calls is as near as")
+
+    def test_notes_are_english_where_programs_read_them(self):
+        rows = [row("euler", 8, [0.1]), row("euler", 16, [], note=running.OUT_OF_MEMORY)]
+        made = comparison.Comparison(row("reference", 200, [0.001]), rows)
+        with language.speaking("fr"):
+            assert "mémoire insuffisante" in table.as_text(made, "")
+        assert table.as_csv(made, {}).splitlines()[-1].endswith(",out of memory")
+
+    def test_the_grid_s_own_words(self, monkeypatch):
+        written = []
+        monkeypatch.setattr(grid._Sheet, "text", lambda self, place, text, size, colour: written.append(text))
+        with language.speaking("fr"):
+            grid.draw_grid(compared(self.CURVES), "", lambda _: None, "light")
+        assert {"8 appels", "convergé", "8 appels, erreur 0.1"} <= set(written)
+        assert any(text.startswith("pas d\N{RIGHT SINGLE QUOTATION MARK}aperçu") for text in written)
+        assert not any("calls" in text or "error" in text for text in written)
+
+    def test_a_font_has_every_character(self):
+        from PIL import Image, ImageDraw
+
+        for text in ("abc", "écart \N{GREEK SMALL LETTER SIGMA}"):
+            sizes = {ImageDraw.Draw(Image.new("L", (9, 9))).textlength(char, texts.font_of(text, 15)) for char in text}
+            assert min(sizes) > 0
+        assert "DejaVu" in texts.font_of("écart \N{GREEK SMALL LETTER SIGMA}", 15).getname()[0]
+
+    def test_wide_characters_count_twice(self):
+        assert language.columns("收敛: 8") == 7
+        assert all(language.columns(line) <= 20 for line in language.wrapped("收敛图像自身误差" * 6, 20))
+        assert language.wrapped("one two three", 7) == ["one two", "three"]

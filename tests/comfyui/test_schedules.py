@@ -7,7 +7,7 @@ import math
 import pytest
 
 from bench import schedules
-from bench.instruments import rows, schedule_report
+from bench.instruments import rows, schedule_cells, schedule_report
 from bench.instruments.environment import RESULTS
 from bench.instruments.schedule_rows import CHOSEN_BY, ErrorRow, Row
 
@@ -21,7 +21,7 @@ def test_every_schedule_is_judged_by_the_same_noises(case):
     made = list(schedules.planned(case))
     assert len(made) == len(schedules.BUDGETS) * len(schedules.JUDGED) * (len(schedules.SCHEDULES["flow"]) + 1)
     assert not (case.bench.noise == case.other.noise).any(), "traced on other noises than those judged"
-    for compared in schedule_report.compare(made):
+    for compared in schedule_cells.compare(made):
         assert 0 < compared.traced < 1, "planned from another noise, the flow model gains"
         assert compared.best >= compared.traced
 

@@ -27,8 +27,8 @@ from devtools.comfyui import ROOT
 
 @pytest.fixture
 def dev(tmp_path, monkeypatch):
-    """dev.py as a module that works in a separate folder."""
-    spec = importlib.util.spec_from_file_location("dev_under_test", ROOT / "dev.py")
+    """The set-up as a module that works in a separate folder."""
+    spec = importlib.util.spec_from_file_location("setup_under_test", ROOT / "devtools" / "setup.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     for name in ("requirements.txt", "requirements-dev.txt"):
@@ -67,15 +67,18 @@ def test_bench_lists_the_benchmarks_and_passes_arguments_on():
 
 
 def test_imports_the_standard_library_only():
-    code = "import sys; sys.argv = ['dev.py']; import dev; print(sorted({name.split('.')[0] for name in sys.modules}))"
+    """Before the set-up there is nothing else. Of devtools that holds for the set-up itself."""
+    code = "import sys; sys.argv = ['dev.py']; import dev; print(sorted(sys.modules))"
     out = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"],
         capture_output=True,
         text=True,
         check=True,
     )
-    foreign = set(ast.literal_eval(out.stdout)) - set(sys.stdlib_module_names) - {"dev", "__main__"}
-    assert not foreign
+    modules = ast.literal_eval(out.stdout)
+    own = {"dev", "devtools", "devtools.setup", "__main__"}
+    assert own <= set(modules)
+    assert not {name for name in modules if name.split(".")[0] not in sys.stdlib_module_names} - own
 
 
 class TestFailures:
@@ -163,6 +166,44 @@ class TestFailures:
         assert len(installs) == 1 and "-r" in installs[0]
         dev.set_up_environment(None)
         assert len(installs) == 1, "up to date: nothing is installed"
+
+
+class TestTwoPytestsAtOnce:
+    """`dev.py test` is as red as the redder of its two halves, and its last lines say what failed."""
+
+    PASSES = "def test_passes(): pass\n"
+    FAILS = "def test_fails(): assert 1 == 2\n"
+    BREAKS = "import os\ndef test_breaks(): os._exit(7)\n"
+
+    def run(self, folder: Path, *texts: str) -> tuple[int, str]:
+        """Each half has one file, with one of the texts."""
+        files = [folder / f"test_half_{i}.py" for i in range(len(texts))]
+        for file, text in zip(files, texts, strict=True):
+            file.write_text(text)
+        halves = ", ".join(f"[{str(file)!r}]" for file in files)
+        code = f"import sys; from devtools.testing import side_by_side; sys.exit(side_by_side({halves}))"
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+        return done.returncode, done.stdout
+
+    def test_both_pass(self, tmp_path):
+        code, said = self.run(tmp_path, self.PASSES, self.PASSES)
+        assert code == 0 and said.count("1 passed") == 2
+        for line, half in zip(said.splitlines()[-2:], (0, 1), strict=True):
+            assert re.match(rf"passed .*test_half_{half}\.py: 1 tests, 0 failed, 0 with errors", line)
+
+    @pytest.mark.parametrize("first", [True, False])
+    def test_one_fails(self, tmp_path, first):
+        code, said = self.run(tmp_path, *((self.FAILS, self.PASSES) if first else (self.PASSES, self.FAILS)))
+        assert code == 1 and said.count("assert 1 == 2") >= 2
+        half = 0 if first else 1
+        summary = said.splitlines()[-3:]
+        (line,) = [line for line in summary if line.startswith("FAILED")]
+        assert f"test_half_{half}.py: 1 tests, 1 failed" in line
+        assert summary[summary.index(line) + 1].endswith("::test_fails")
+
+    def test_one_breaks_off(self, tmp_path):
+        code, said = self.run(tmp_path, self.BREAKS, self.PASSES)
+        assert code == 7 and "it ended with code 7 and left no report" in said.splitlines()[-2]
 
 
 class TestChecksOfJs:

@@ -330,7 +330,7 @@ class TestImport:
         assert min(seconds) < IMPORT_LIMIT
 
 
-DRAWING = {"figure", "panels", "texts", "plan_figure"}
+DRAWING = {"canvas", "figure", "grid", "panels", "texts", "plan_figure"}
 """Of nodes/traces/ and nodes/convergence/, imported where the first plot is drawn."""
 DRAWN_IN = ("traces", "convergence")
 

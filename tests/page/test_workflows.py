@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import io
 import itertools
+import json
 import logging
 import re
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -24,16 +26,19 @@ import erk
 from devtools.comfyui import FOLDER as PACK_FOLDER
 from devtools.comfyui import ROOT, Server
 from devtools.inprocess import pack_module
-from devtools.make.workflows import SIDE, WORKFLOWS, load, model_files, results, to_prompt, ui_graph
+from devtools.make.workflows import SIDE, WORKFLOWS, load, model_files, results, titles, to_prompt, ui_graph
 
 FOLDER = ROOT / "examples_workflows"
 NAMES = [workflow.name for workflow in WORKFLOWS]
+TITLES = dict(line.split(": ") for line in titles().splitlines())
+"""In Browse Templates."""
 RUNNABLE = [workflow for workflow in WORKFLOWS if workflow.pictures]
 each_name = pytest.mark.parametrize("name", NAMES)
-LOADERS = {"CheckpointLoaderSimple", "UNETLoader", "CLIPLoader", "DualCLIPLoader", "VAELoader"}
+PLANNER = "ScheduleFromTraceERKGuid"
+LOADERS = {"CheckpointLoaderSimple", "UNETLoader", "CLIPLoader", "DualCLIPLoader", "LoraLoaderModelOnly", "VAELoader"}
 
 # The directories of models/ that a file may go to. Others would not be looked into.
-DIRECTORIES = {"checkpoints", "diffusion_models", "text_encoders", "vae"}
+DIRECTORIES = {"checkpoints", "diffusion_models", "loras", "text_encoders", "vae"}
 
 
 Box = tuple[float, float, float, float]
@@ -63,7 +68,9 @@ class TestFiles:
     def test_one_graph_and_one_picture_for_each_description(self):
         assert sorted(path.stem for path in FOLDER.glob("*.json")) == sorted(NAMES)
         assert sorted(path.stem for path in FOLDER.glob("*.jpg")) == sorted(NAMES)
-        assert {path.suffix for path in FOLDER.iterdir()} == {".json", ".jpg"}
+        assert {path.name for path in FOLDER.iterdir()} - {"titles.txt"} == {
+            f"{name}{suffix}" for name in NAMES for suffix in (".json", ".jpg")
+        }
 
     @each_name
     def test_names_and_picture(self, name):
@@ -76,7 +83,7 @@ class TestFiles:
 
     @each_name
     def test_has_a_note_and_nodes_of_ours(self, name):
-        """A sampler and the visualizer, or the Convergence Test, which samples by itself."""
+        """A sampler and the visualizer or the planner, or the Convergence Test, which samples by itself."""
         graph = load(name)
         (note,) = nodes_of(graph, "MarkdownNote")
         text = note["widgets_values"][0]
@@ -85,7 +92,7 @@ class TestFiles:
             assert len(graph["nodes"]) <= 12
             return
         outputs = {node["id"]: node["outputs"] for node in graph["nodes"]}
-        plots = nodes_of(graph, "StiffnessVisualizerERKGuid")
+        plots = [node for kind in ("StiffnessVisualizerERKGuid", PLANNER) for node in nodes_of(graph, kind)]
         assert plots
         for plot in plots:
             connected = {slot["name"]: slot["link"] for slot in plot["inputs"] if slot["link"] is not None}
@@ -94,7 +101,7 @@ class TestFiles:
                 (source,) = [(entry[1], entry[2]) for entry in graph["links"] if entry[0] == link]
                 assert outputs[source[0]][source[1]]["type"] == ("ERK_TRACE" if slot.startswith("trace") else "LATENT")
         custom = nodes_of(graph, "SamplerERKGuid")
-        assert custom or nodes_of(graph, "KSamplerERKGuid")
+        assert custom or nodes_of(graph, "KSamplerERKGuid") or nodes_of(graph, "KSamplerAdvancedERKGuid")
         if custom:  # the plot has to wait for the sampling
             assert all(slot["link"] for plot in plots for slot in plot["inputs"] if slot["name"] == "latent")
 
@@ -155,6 +162,39 @@ class TestFiles:
             "erk_abm mode=off", "erk_abm", "erk_heun mode=off", "erk_heun mode=paper", "erk_heun",
         }  # fmt: skip
         assert len(graph["nodes"]) <= 12
+
+    @pytest.mark.parametrize("name", [name for name in NAMES if "schedule" in name])
+    def test_a_second_sampler_follows_the_plan_with_the_same_seed(self, name):
+        graph = load(name)
+        (plan,) = nodes_of(graph, PLANNER)
+        sources = {link[0]: link[1] for link in graph["links"]}
+        traced, again = nodes_of(graph, "KSamplerERKGuid")
+        assert sources[plan["inputs"][0]["link"]] == traced["id"]
+        (sigmas,) = [slot["link"] for slot in again["inputs"] if slot["name"] == "sigmas"]
+        assert sources[sigmas] == plan["id"] and again["widgets_values"][0] == traced["widgets_values"][0]
+
+    def test_wan_s_experts_run_as_in_comfyui_s_own_template(self):
+        """Shift, steps, the change, scheduler and CFG, with and without the LoRAs."""
+        package = pytest.importorskip(
+            "comfyui_workflow_templates_json", reason="this ComfyUI's templates lie elsewhere"
+        )
+        path = Path(package.__file__).parent / "templates" / "video_wan2_2_14B_t2v.json"
+        (theirs,) = json.loads(path.read_text(encoding="utf-8"))["definitions"]["subgraphs"]
+        numbers = {node["widgets_values"][0] for node in theirs["nodes"] if node["type"].startswith("Primitive")}
+        samplers = nodes_of(theirs, "KSamplerAdvanced")
+        for name, steps, cfg in (("erk_guid_wan22_experts", 20, 3.5), ("erk_guid_wan22_4_steps", 4, 1)):
+            assert {steps, steps // 2, cfg} <= numbers
+            graph = load(name)
+            first, second = nodes_of(graph, "KSamplerAdvancedERKGuid")
+            assert [node["widgets_values"][0] for node in (first, second)] == ["enable", "disable"]
+            assert {node["widgets_values"][6] for node in samplers} == {"simple"}
+            for ours in (first, second):
+                assert steps in ours["widgets_values"] and cfg in ours["widgets_values"]
+                assert "simple" in ours["widgets_values"] and steps // 2 in ours["widgets_values"]
+            for node in (*nodes_of(graph, "ModelSamplingSD3"), *nodes_of(theirs, "ModelSamplingSD3")):
+                assert round(node["widgets_values"][0], 6) == 5
+            latents = [nodes_of(one, "EmptyHunyuanLatentVideo")[0]["widgets_values"] for one in (graph, theirs)]
+            assert latents[0] == latents[1]
 
     def test_autoguidance_uses_one_prompt_on_two_models(self):
         graph = load("erk_guid_autoguidance")
@@ -233,19 +273,28 @@ class TestServer:
 class TestBrowseTemplates:
     @pytest.mark.parametrize("address", ["/workflow_templates", "/api/workflow_templates"])
     def test_all_are_listed_under_the_pack(self, server: Server, address):
-        assert server.get(address)[PACK_FOLDER] == sorted(NAMES)
+        """By titles in words, from easy to hard."""
+        assert server.get(address)[PACK_FOLDER] == list(TITLES.values())
+        assert list(TITLES) == [workflow.name for workflow in WORKFLOWS]
+
+    def test_titles_can_stand_in_an_address_and_in_a_file_name(self):
+        assert (FOLDER / "titles.txt").read_text(encoding="utf-8") == titles()
+        assert len(set(TITLES.values())) == len(TITLES) == len(NAMES)
+        assert all(re.fullmatch(r"[A-Za-z0-9 .,()-]+", title) for title in TITLES.values())
 
     @each_name
     def test_graph_and_picture_are_served(self, server: Server, name):
         for ending, kind in ((".json", "application/json"), (".jpg", "image/jpeg")):
-            with urllib.request.urlopen(
-                f"{server.address}/api/workflow_templates/{PACK_FOLDER}/{name}{ending}", timeout=30
-            ) as answer:
-                assert answer.status == 200 and answer.headers["Content-Type"] == kind
-                assert answer.read() == (FOLDER / f"{name}{ending}").read_bytes()
+            for asked in (name, urllib.parse.quote(TITLES[name])):
+                with urllib.request.urlopen(
+                    f"{server.address}/api/workflow_templates/{PACK_FOLDER}/{asked}{ending}", timeout=30
+                ) as answer:
+                    assert answer.status == 200 and answer.headers["Content-Type"] == kind
+                    assert answer.read() == (FOLDER / f"{name}{ending}").read_bytes()
 
     @pytest.mark.parametrize(
-        "path", ["..%2f__init__.py", "%2e%2e/__init__.py", "../__init__.py", "..%5c__init__.py", "", "none.json"]
+        "path",
+        ["..%2f__init__.py", "%2e%2e/__init__.py", "../__init__.py", "..%5c__init__.py", "", "none.json", "titles.txt"],
     )
     def test_nothing_else_is_served(self, server: Server, path):
         import http.client
@@ -326,6 +375,29 @@ class TestRegistration:
         assert result.returncode == 0, result.stderr[-2000:]
         assert len(result.stdout.split()) == 7 and "KSamplerERKGuid" in result.stdout
         assert result.stderr.count("the example workflows are not in Browse Templates") == 1
+
+
+def test_browse_templates_shows_the_titles_in_order_and_opens_one(server: Server):
+    with a_browser() as browser:
+        comfy = ComfyPage(browser, server, "classic")
+        comfy.run("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+        comfy.page.get_by_text(PACK_FOLDER, exact=True).first.click()
+        title = TITLES["erk_guid_img2img"]
+        comfy.page.get_by_text(title, exact=True).first.wait_for()
+        comfy.settle()
+        cards = comfy.run(
+            "() => [...document.querySelectorAll('[data-testid^=\"template-workflow-\"]')]"
+            ".map((card) => card.innerText.split('\\n')[0])"
+        )
+        assert cards == list(TITLES.values())
+        comfy.page.get_by_text(title, exact=True).first.click()
+        comfy.page.wait_for_function(
+            "(title) => app.extensionManager.workflow.activeWorkflow.filename === title", arg=title
+        )
+        comfy.settle()
+        assert [node["type"] for node in comfy.nodes()] == [node["type"] for node in load("erk_guid_img2img")["nodes"]]
+        assert comfy.own_errors == []
+        comfy.page.close()
 
 
 @pytest.mark.parametrize("renderer", ["classic", "nodes2"])

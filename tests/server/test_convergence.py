@@ -381,6 +381,18 @@ class TestWhenItDoesNotGoThrough:
         assert json.loads(model_server.run(prompt)["tell"]["text"][1]) == {}
 
 
+def test_speaks_the_page_s_language(model_server):
+    """Sentence and table; the CSV file is the same for everyone."""
+    with listening(model_server) as (_, client):
+        wish = {"client_id": client, "show": "off", "language": "fr"}
+        assert model_server.post("/erk_guid/live", wish) == (200, {"connected": True})
+        prompt = {**demo(), **convergence("erk_abm\neuler", seed=77)}
+        shown = model_server.wait(model_server.queue(prompt, client))["outputs"]["test"]
+        said, text = shown["text"]
+        assert "est aussi proche que" in said and said in text and "échantillonneur" in text
+        assert {row["sampler"] for row in rows_of(model_server, shown)} == {"erk_abm max_order=4", "erk_abm", "euler"}
+
+
 class listening:
     """A page's connection: (socket, client id)."""
 

@@ -22,6 +22,7 @@ from graphs import (
     erk_sampler,
     every_way,
     paper,
+    resident,
     schedule,
     stock_sampler,
     tiny,
@@ -382,14 +383,6 @@ def test_interrupt_then_sample_again(model_server):
     finally:
         socket.close()
     told("interrupt in the middle, then sample again", "demo", "bit for bit as before", remembering, ["calibrated"])
-
-
-def resident(pid: int) -> float:
-    """Memory of a process in MB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-    raise AssertionError("no VmRSS")
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")

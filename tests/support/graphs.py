@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import tiny_models
@@ -232,3 +233,11 @@ class Runs:
             data = torch.load(self.server.base / "output" / f"{self._prefix}_{label}.pt")
             outcomes[label] = Outcome(data["samples"], data["counts"])
         return outcomes
+
+
+def resident(pid: int) -> float:
+    """Memory of a process in MB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError("no VmRSS")

@@ -15,18 +15,25 @@ from . import (
     inpainting,
     pixart,
     qwen_image,
+    schedule,
+    schedule_flux,
+    schedule_wan,
     sd15,
     sd35,
     sdxl,
     sdxl_noise,
     wan,
+    wan_experts,
+    wan_four_steps,
     z_image,
     z_image_turbo,
 )
 
 ALL = (
-    demo, convergence, custom_sampling, comparison, image_to_image, inpainting, sd15, sdxl, sd35, flux,
-    qwen_image, z_image, pixart, wan, autoguidance, convergence_sdxl, convergence_flux, sdxl_noise, z_image_turbo,
+    demo, image_to_image, inpainting, convergence, comparison, schedule, custom_sampling,
+    sd15, sdxl, sdxl_noise, sd35, flux, z_image, z_image_turbo, qwen_image, pixart, wan, wan_experts, wan_four_steps,
+    convergence_sdxl, convergence_flux, schedule_flux, schedule_wan, autoguidance,
 )  # fmt: skip
+"""From easy to hard: first those without a download, then a model each, then those that compare or need two models."""
 
 WORKFLOWS = tuple(module.WORKFLOW for module in ALL)

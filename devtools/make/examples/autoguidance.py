@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 from ..workflow_graph import Node
+from .models import SD35_STRONG, SD35_WEAK, where_files_go
 from .parts import (
-    CLIP,
     NOTE,
     PLOT,
-    SD35_LARGE,
-    SD35_MEDIUM,
     SMALL,
-    VAE,
     WIDE,
     advanced_node,
     decode_node,
@@ -19,7 +16,6 @@ from .parts import (
     plot_node,
     save_node,
     stacked,
-    where_files_go,
 )
 
 WORKFLOW = stacked(
@@ -34,18 +30,18 @@ WORKFLOW = stacked(
         "**Look at** the plot with *cfg* 1 (no guidance, half the model calls), 2 and 4. It shows what guidance does "
         "to the stiffness.\n\n"
         "**Then** set *mode* in **Sampler ERK-Guid** to *off* and queue again with the same seed."
-        + where_files_go(SD35_LARGE, SD35_MEDIUM),
+        + where_files_go(SD35_STRONG, SD35_WEAK),
         520,
     ),
     frame(
         "Two models", NOTE,
-        Node("model", "CheckpointLoaderSimple", {"ckpt_name": SD35_LARGE}, title="The model"),
-        Node("weaker", "CheckpointLoaderSimple", {"ckpt_name": SD35_MEDIUM}, title="A weaker model of the same kind"),
+        *SD35_STRONG.loaders, *SD35_WEAK.loaders,
     ),
     frame(
         "Prompt and size", WIDE,
         encode_node(
-            "positive", "an astronaut's glove holding a hummingbird, studio photograph", "Prompt, for both models", CLIP
+            "positive", "an astronaut's glove holding a hummingbird, studio photograph", "Prompt, for both models",
+            SD35_STRONG.clip,
         ),
         latent_node("EmptySD3LatentImage"),
     ),
@@ -55,14 +51,14 @@ WORKFLOW = stacked(
         Node(
             "guider", "DualModelGuider",
             {
-                "model": ("model", "MODEL"), "model_negative": ("weaker", "MODEL"), "cfg": 2.0,
+                "model": SD35_STRONG.model, "model_negative": SD35_WEAK.model, "cfg": 2.0,
                 "positive": ("positive", "CONDITIONING"), "negative": ("positive", "CONDITIONING"),
             },
         ),
         Node("erk", "SamplerERKGuid", {"solver": "abm"}),
-        Node("sigmas", "BasicScheduler", {"model": ("model", "MODEL"), "scheduler": "sgm_uniform", "steps": 24}),
+        Node("sigmas", "BasicScheduler", {"model": SD35_STRONG.model, "scheduler": "sgm_uniform", "steps": 24}),
     ),
     frame("Sampling", SMALL, advanced_node(("latent", "LATENT"))),
-    frame("Result", WIDE, decode_node(("sampler", "output"), VAE), save_node("erk_guid_autoguidance")),
+    frame("Result", WIDE, decode_node(("sampler", "output"), SD35_STRONG.vae), save_node("erk_guid_autoguidance")),
     frame("Stiffness", PLOT, plot_node(trace=("erk", "trace"), latent=("sampler", "output"))),
 )  # fmt: skip

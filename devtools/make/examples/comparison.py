@@ -3,7 +3,7 @@ from __future__ import annotations
 from .parts import NOTE, convergence_frames, demo_node, frame, note_group, stacked
 
 WORKFLOW = stacked(
-    "erk_guid_compare_modes", "off, paper, calibrated",
+    "erk_guid_compare_modes", "The modes compared",
     note_group(
         "## Off, paper, calibrated: how near does each mode come?\n\n"
         "The same noise with two solvers and each of their modes. `erk_heun` is the solver that the paper tests most. "
@@ -20,7 +20,7 @@ WORKFLOW = stacked(
     ),
     frame("Model", NOTE, demo_node(kind="flow", batch=4, side=192)),
     *convergence_frames(
-        "erk_guid_compare_modes", "demo", ("demo", "positive"), ("demo", "negative"), ("demo", "LATENT"),
+        "erk_guid_compare_modes", ("demo", "MODEL"), ("demo", "positive"), ("demo", "negative"), ("demo", "LATENT"),
         ("demo", "VAE"), seed=7, cfg=3.0, scheduler="simple",
         samplers="erk_abm mode=off\nerk_abm\nerk_heun mode=off\nerk_heun mode=paper\nerk_heun",
         calls="8, 16, 32",

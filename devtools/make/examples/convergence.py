@@ -21,7 +21,7 @@ WORKFLOW = stacked(
     ),
     frame("Model", NOTE, demo_node(pictures="coffee", batch=4, side=64)),
     *convergence_frames(
-        "erk_guid_convergence_test", "demo", ("demo", "positive"), ("demo", "negative"), ("demo", "LATENT"),
+        "erk_guid_convergence_test", ("demo", "MODEL"), ("demo", "positive"), ("demo", "negative"), ("demo", "LATENT"),
         ("demo", "VAE"), seed=3, cfg=2.0, scheduler="karras", calls="6, 8, 12, 16, 24", reference=50,
     ),
     pictures=("save",),

@@ -1,23 +1,8 @@
 from __future__ import annotations
 
 from ..workflow_graph import Node
-from .parts import (
-    CLIP_L,
-    FLUX,
-    FLUX_VAE,
-    NOTE,
-    T5,
-    WIDE,
-    convergence_frames,
-    frame,
-    latent_node,
-    note_group,
-    prompt_nodes,
-    separate,
-    stacked,
-    unet_node,
-    where_files_go,
-)
+from .models import FLUX, where_files_go
+from .parts import NOTE, WIDE, convergence_frames, frame, latent_node, note_group, prompt_nodes, stacked
 
 WORKFLOW = stacked(
     "erk_guid_convergence_flux1_dev", "Convergence, FLUX",
@@ -31,25 +16,18 @@ WORKFLOW = stacked(
         "seeds and prompts before you believe it.\n\n"
         "**Then** add lines to *samplers*: what has been run is reused. You can stop at any time; what is "
         "there is shown "
-        "and saved, and queueing again goes on from there." + where_files_go(FLUX, CLIP_L, T5, FLUX_VAE),
+        "and saved, and queueing again goes on from there." + where_files_go(FLUX),
         520,
     ),
-    frame(
-        "Model", NOTE,
-        *separate(
-            unet_node(FLUX),
-            Node("clip", "DualCLIPLoader", {"clip_name1": CLIP_L, "clip_name2": T5, "type": "flux"}),
-            FLUX_VAE,
-        ),
-    ),
+    frame("Model", NOTE, *FLUX.loaders),
     frame(
         "Prompt and size", WIDE,
-        *prompt_nodes("macro photograph of a dewdrop on a fern, a whole forest mirrored in it", None, ("clip", "CLIP")),
+        *prompt_nodes("macro photograph of a dewdrop on a fern, a whole forest mirrored in it", None, FLUX.clip),
         Node("guidance", "FluxGuidance", {"conditioning": ("positive", "CONDITIONING"), "guidance": 3.5}),
         latent_node("EmptySD3LatentImage"),
     ),
     *convergence_frames(
-        "erk_guid_convergence_flux1_dev", "model", ("guidance", "CONDITIONING"), ("negative", "CONDITIONING"),
-        ("latent", "LATENT"), ("vae", "VAE"), seed=1, cfg=1.0, scheduler="simple", reference=50,
+        "erk_guid_convergence_flux1_dev", FLUX.model, ("guidance", "CONDITIONING"), ("negative", "CONDITIONING"),
+        ("latent", "LATENT"), FLUX.vae, seed=1, cfg=1.0, scheduler="simple", reference=50,
     ),
 )  # fmt: skip

@@ -1,20 +1,7 @@
 from __future__ import annotations
 
-from .parts import (
-    CLIP,
-    NOTE,
-    SDXL,
-    VAE,
-    WIDE,
-    checkpoint_node,
-    convergence_frames,
-    frame,
-    latent_node,
-    note_group,
-    prompt_nodes,
-    stacked,
-    where_files_go,
-)
+from .models import SDXL, where_files_go
+from .parts import NOTE, WIDE, convergence_frames, frame, latent_node, note_group, prompt_nodes, stacked
 
 WORKFLOW = stacked(
     "erk_guid_convergence_sdxl", "Convergence, SDXL",
@@ -31,16 +18,16 @@ WORKFLOW = stacked(
         "and saved, and queueing again goes on from there." + where_files_go(SDXL),
         460,
     ),
-    frame("Model", NOTE, *checkpoint_node(SDXL)),
+    frame("Model", NOTE, *SDXL.loaders),
     frame(
         "Prompt and size", WIDE,
         *prompt_nodes(
-            "an old lighthouse on a cliff in a storm, waves breaking, oil on canvas", "text, watermark", CLIP
+            "an old lighthouse on a cliff in a storm, waves breaking, oil on canvas", "text, watermark", SDXL.clip
         ),
         latent_node(),
     ),
     *convergence_frames(
-        "erk_guid_convergence_sdxl", "model", ("positive", "CONDITIONING"), ("negative", "CONDITIONING"),
-        ("latent", "LATENT"), VAE, seed=1, cfg=7.0, scheduler="karras",
+        "erk_guid_convergence_sdxl", SDXL.model, ("positive", "CONDITIONING"), ("negative", "CONDITIONING"),
+        ("latent", "LATENT"), SDXL.vae, seed=1, cfg=7.0, scheduler="karras",
     ),
 )  # fmt: skip

@@ -34,7 +34,7 @@ WORKFLOW = stacked(
     frame(
         "Sampling", SMALL + 20,
         ksampler_node(
-            "sampler", "demo", ("demo", "positive"), ("demo", "negative"), ("demo", "LATENT"),
+            "sampler", ("demo", "MODEL"), ("demo", "positive"), ("demo", "negative"), ("demo", "LATENT"),
             seed=7, steps=16, cfg=3.0, solver="abm", scheduler="karras", denoise=1.0,
         ),
     ),

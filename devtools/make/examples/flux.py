@@ -1,19 +1,8 @@
 from __future__ import annotations
 
 from ..workflow_graph import Node
-from .parts import (
-    CLIP_L,
-    COMPARE,
-    FLUX,
-    FLUX_VAE,
-    T5,
-    about_distilled,
-    latent_node,
-    separate,
-    text_to_image,
-    unet_node,
-    where_files_go,
-)
+from .models import FLUX, where_files_go
+from .parts import COMPARE, about_distilled, latent_node, text_to_image
 
 WORKFLOW = text_to_image(
     "erk_guid_flux1_dev", "FLUX.1 dev",
@@ -22,14 +11,9 @@ WORKFLOW = text_to_image(
     "**Compare** 20 steps with 10. Queue both with the same seed, and connect both samplers to one visualizer with "
     "*axis* set to *sigma*."
     + about_distilled("FLUX.1 schnell and LoRAs for 4 or 8 steps")
-    + COMPARE + where_files_go(FLUX, CLIP_L, T5, FLUX_VAE),
+    + COMPARE + where_files_go(FLUX),
     note_height=480,
-    loaders=separate(
-        unet_node(FLUX),
-        Node("clip", "DualCLIPLoader", {"clip_name1": CLIP_L, "clip_name2": T5, "type": "flux"}),
-        FLUX_VAE,
-    ),
-    clip=("clip", "CLIP"), vae=("vae", "VAE"), model="model", latent=latent_node("EmptySD3LatentImage"), negative=None,
+    model=FLUX, latent=latent_node("EmptySD3LatentImage"), negative=None,
     conditioning=(Node("guidance", "FluxGuidance", {"conditioning": ("positive", "CONDITIONING"), "guidance": 3.5}),),
     positive="guidance",
     prompt="macro photograph of a dewdrop on a fern, a whole forest mirrored in it",

@@ -4,80 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..workflow_graph import Column, Group, ModelFile, Node, Workflow, note
+from ..workflow_graph import Column, Group, Node, Workflow, note
+from .models import Model
 
 NOTE, SMALL, WIDE, PLOT = 380, 320, 420, 560
-
 """Widths of columns."""
-
-
-def file_of(directory: str, repository: str, path: str, name: str = "") -> ModelFile:
-    """A file in a repository on Hugging Face. `name` is given if the file should be renamed."""
-    return ModelFile(
-        name or path.rsplit("/", 1)[-1], directory, f"https://huggingface.co/{repository}/resolve/main/{path}"
-    )
-
-
-SD15 = file_of("checkpoints", "Comfy-Org/stable-diffusion-v1-5-archive", "v1-5-pruned-emaonly-fp16.safetensors")
-
-SDXL = file_of("checkpoints", "stabilityai/stable-diffusion-xl-base-1.0", "sd_xl_base_1.0.safetensors")
-
-SDXL_VAE = file_of("vae", "stabilityai/sdxl-vae", "sdxl_vae.safetensors")
-
-SD35_LARGE = file_of("checkpoints", "Comfy-Org/stable-diffusion-3.5-fp8", "sd3.5_large_fp8_scaled.safetensors")
-
-SD35_MEDIUM = file_of(
-    "checkpoints", "Comfy-Org/stable-diffusion-3.5-fp8", "sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors"
-)
-
-FLUX = file_of("diffusion_models", "Comfy-Org/flux1-dev", "flux1-dev.safetensors")
-
-CLIP_L = file_of("text_encoders", "comfyanonymous/flux_text_encoders", "clip_l.safetensors")
-
-T5 = file_of("text_encoders", "comfyanonymous/flux_text_encoders", "t5xxl_fp16.safetensors")
-
-FLUX_VAE = file_of("vae", "Comfy-Org/Lumina_Image_2.0_Repackaged", "split_files/vae/ae.safetensors")
-
-QWEN = file_of(
-    "diffusion_models", "Comfy-Org/Qwen-Image_ComfyUI", "split_files/diffusion_models/qwen_image_fp8_e4m3fn.safetensors"
-)
-
-QWEN_TEXT = file_of(
-    "text_encoders", "Comfy-Org/Qwen-Image_ComfyUI", "split_files/text_encoders/qwen_2.5_vl_7b_fp8_scaled.safetensors"
-)
-
-QWEN_VAE = file_of("vae", "Comfy-Org/Qwen-Image_ComfyUI", "split_files/vae/qwen_image_vae.safetensors")
-
-Z_IMAGE = file_of("diffusion_models", "Comfy-Org/z_image", "split_files/diffusion_models/z_image_bf16.safetensors")
-
-Z_IMAGE_TURBO = file_of(
-    "diffusion_models", "Comfy-Org/z_image_turbo", "split_files/diffusion_models/z_image_turbo_bf16.safetensors"
-)
-
-Z_IMAGE_TEXT = file_of("text_encoders", "Comfy-Org/z_image_turbo", "split_files/text_encoders/qwen_3_4b.safetensors")
-
-Z_IMAGE_VAE = file_of("vae", "Comfy-Org/z_image_turbo", "split_files/vae/ae.safetensors")
-
-PIXART = file_of(
-    "diffusion_models",
-    "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",
-    "transformer/diffusion_pytorch_model.safetensors",
-    "PixArt-Sigma-XL-2-1024-MS.safetensors",
-)
-
-WAN = file_of(
-    "diffusion_models",
-    "Comfy-Org/Wan_2.2_ComfyUI_Repackaged",
-    "split_files/diffusion_models/wan2.2_ti2v_5B_fp16.safetensors",
-)
-
-WAN_TEXT = file_of(
-    "text_encoders",
-    "Comfy-Org/Wan_2.1_ComfyUI_repackaged",
-    "split_files/text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors",
-)
-
-WAN_VAE = file_of("vae", "Comfy-Org/Wan_2.2_ComfyUI_Repackaged", "split_files/vae/wan2.2_vae.safetensors")
 
 
 def note_group(text: str, height: int) -> Group:
@@ -118,9 +49,15 @@ def encode_node(key: str, text: str, title: str, clip: tuple[str, str]) -> Node:
 
 
 def ksampler_node(
-    key: str, model: str, positive: Any, negative: Any, latent: Any, title: str | None = None, **settings: Any
+    key: str,
+    model: tuple[str, str],
+    positive: Any,
+    negative: Any,
+    latent: Any,
+    title: str | None = None,
+    **settings: Any,
 ) -> Node:
-    wires = {"model": (model, "MODEL"), "positive": positive, "negative": negative, "latent_image": latent}
+    wires = {"model": model, "positive": positive, "negative": negative, "latent_image": latent}
     return Node(key, "KSamplerERKGuid", {**wires, **settings}, title=title)
 
 
@@ -141,10 +78,7 @@ def text_to_image(
     caption: str,
     *,
     text: str,
-    loaders: tuple[Node, ...],
-    clip: tuple[str, str],
-    vae: tuple[str, str],
-    model: str,
+    model: Model,
     prompt: str,
     latent: Node,
     sampling: dict[str, Any],
@@ -159,13 +93,18 @@ def text_to_image(
     The nodes of `conditioning` come between the prompt and the sampler. `negative` is :func:`prompt_nodes`'s.
     """
     sampler = ksampler_node(
-        "sampler", model, (positive, "CONDITIONING"), ("negative", "CONDITIONING"), (latent.key, "LATENT"), **sampling
+        "sampler",
+        model.model,
+        (positive, "CONDITIONING"),
+        ("negative", "CONDITIONING"),
+        (latent.key, "LATENT"),
+        **sampling,
     )
     return stacked(
-        name, caption, note_group(text, note_height), frame("Model", NOTE, *loaders),
-        frame("Prompt and size", WIDE, *prompt_nodes(prompt, negative, clip), *conditioning, latent),
+        name, caption, note_group(text, note_height), frame("Model", NOTE, *model.loaders),
+        frame("Prompt and size", WIDE, *prompt_nodes(prompt, negative, model.clip), *conditioning, latent),
         frame("Sampling", SMALL + 20, sampler),
-        frame("Result", WIDE, *(result or (decode_node(("sampler", "LATENT"), vae), save_node(name)))),
+        frame("Result", WIDE, *(result or (decode_node(("sampler", "LATENT"), model.vae), save_node(name)))),
         frame("Stiffness", PLOT, plot_node(trace=("sampler", "trace"))),
     )  # fmt: skip
 
@@ -181,11 +120,11 @@ def prompt_nodes(prompt: str, negative: str | None, clip: tuple[str, str]) -> tu
 
 
 def convergence_frames(
-    name: str, model: str, positive: tuple[str, str], negative: tuple[str, str], latent: tuple[str, str],
+    name: str, model: tuple[str, str], positive: tuple[str, str], negative: tuple[str, str], latent: tuple[str, str],
     vae: tuple[str, str], **settings: Any,
 ) -> tuple[Group, ...]:  # fmt: skip
     """The Convergence Test and its results, saved and shown."""
-    wires = {"model": (model, "MODEL"), "positive": positive, "negative": negative, "latent_image": latent, "vae": vae}
+    wires = {"model": model, "positive": positive, "negative": negative, "latent_image": latent, "vae": vae}
     return (
         frame("Convergence Test", PLOT, Node("test", "ConvergenceTestERKGuid", {**wires, **settings})),
         frame(
@@ -200,6 +139,32 @@ def convergence_frames(
     )  # fmt: skip
 
 
+def planned_frames(
+    model: tuple[str, str], positive: tuple[str, str], negative: tuple[str, str], latent: tuple[str, str], steps: int,
+    planned: int, **settings: Any,
+) -> tuple[Group, ...]:  # fmt: skip
+    """A traced run, the schedule that is planned from it, and the run along that schedule."""
+    wires = (model, positive, negative, latent)
+    settings = {**settings, "solver": "abm", "denoise": 1.0}
+    return (
+        frame("1. A traced run", SMALL + 20, ksampler_node("sampler", *wires, steps=steps, **settings)),
+        frame(
+            "2. The plan", PLOT,
+            Node("plan", "ScheduleFromTraceERKGuid", {"trace": ("sampler", "trace"), "steps": planned}),
+            Node("levels", "PreviewAny", {"source": ("plan", "levels")}, title="Levels, for ManualSigmas", height=200),
+        ),
+        frame(
+            "3. The same seed along the plan", SMALL + 20,
+            ksampler_node("again", *wires, steps=planned, sigmas=("plan", "sigmas"), **settings),
+        ),
+    )  # fmt: skip
+
+
+def beside(one: tuple[str, str], other: tuple[str, str], key: str) -> Node:
+    """Two pictures side by side, or two batches of them."""
+    return Node(key, "ImageStitch", {"image1": one, "image2": other})
+
+
 WHAT_TO_DO = (
     "Where h*rho-hat is above 1, a step is too long: use more steps, or a scheduler that puts more of them there."
 )
@@ -211,33 +176,25 @@ COMPARE = (
 )
 
 
+KARRAS = (
+    "Scheduler *karras*: on noise models such as this one it distributes the steps well, while *normal* ends with "
+    "steps that are too long."
+)
+"""Why the templates of sigma-space models have it; docs/choosing.md has the figures."""
+
+KEEP_A_PLAN = (
+    "To keep the levels for a model, copy their text into **ManualSigmas**. A plan can lose, so compare before you "
+    "keep it."
+)
+
+
 def about_distilled(what: str) -> str:
     """What to choose for models of this family that are distilled to a few steps."""
     return f"\n\n{what} are distilled to few steps. They need solver *euler* with mode *off*."
 
 
-def where_files_go(*files: ModelFile) -> str:
-    """Where to put the files, for people whose page offers no download."""
-    return "\n\n**Files**\n" + "\n".join(f"- [{file.name}]({file.url}) in `models/{file.directory}`" for file in files)
-
-
-def checkpoint_node(file: ModelFile) -> tuple[Node, ...]:
-    return (Node("model", "CheckpointLoaderSimple", {"ckpt_name": file}),)
-
-
 def latent_node(kind: str = "EmptyLatentImage", side: int = 1024) -> Node:
     return Node("latent", kind, {"width": side, "height": side, "batch_size": 1})
-
-
-CLIP, VAE = ("model", "CLIP"), ("model", "VAE")
-
-
-def separate(model: Node, clip: Node, vae: ModelFile, *patches: Node) -> tuple[Node, ...]:
-    return (model, *patches, clip, Node("vae", "VAELoader", {"vae_name": vae}))
-
-
-def unet_node(file: ModelFile) -> Node:
-    return Node("model", "UNETLoader", {"unet_name": file})
 
 
 def second_sampling(
@@ -251,12 +208,13 @@ def second_sampling(
 ) -> Workflow:
     """A graph that samples a picture and then samples it again, so that it needs no file."""
     start = ksampler_node(
-        "start", "start_demo", ("start_demo", "positive"), ("start_demo", "negative"), ("start_demo", "LATENT"),
+        "start", ("start_demo", "MODEL"), ("start_demo", "positive"), ("start_demo", "negative"),
+        ("start_demo", "LATENT"),
         "KSampler (ERK-Guid): start picture", seed=11, steps=16, cfg=3.0, solver="abm", scheduler="karras", denoise=1.0,
     )  # fmt: skip
     again = ksampler_node(
         "sampler",
-        "demo",
+        ("demo", "MODEL"),
         ("demo", "positive"),
         ("demo", "negative"),
         latent,

@@ -1,18 +1,7 @@
 from __future__ import annotations
 
-from ..workflow_graph import Node
-from .parts import (
-    COMPARE,
-    QWEN,
-    QWEN_TEXT,
-    QWEN_VAE,
-    about_distilled,
-    latent_node,
-    separate,
-    text_to_image,
-    unet_node,
-    where_files_go,
-)
+from .models import QWEN_IMAGE, where_files_go
+from .parts import COMPARE, about_distilled, latent_node, text_to_image
 
 WORKFLOW = text_to_image(
     "erk_guid_qwen_image", "Qwen-Image",
@@ -23,13 +12,9 @@ WORKFLOW = text_to_image(
     "each step."
     + about_distilled("Lightning LoRAs for 4 or 8 steps")
     + COMPARE
-    + where_files_go(QWEN, QWEN_TEXT, QWEN_VAE),
+    + where_files_go(QWEN_IMAGE),
     note_height=480,
-    loaders=separate(
-        unet_node(QWEN), Node("clip", "CLIPLoader", {"clip_name": QWEN_TEXT, "type": "qwen_image"}), QWEN_VAE,
-        Node("shifted", "ModelSamplingAuraFlow", {"model": ("model", "MODEL"), "shift": 3.1}),
-    ),
-    clip=("clip", "CLIP"), vae=("vae", "VAE"), model="shifted", latent=latent_node("EmptySD3LatentImage", 1328),
+    model=QWEN_IMAGE, latent=latent_node("EmptySD3LatentImage", 1328),
     prompt="a chalkboard outside a cafe, lettered by hand: TODAY, SOUP AND SUN", negative="",
     sampling={"seed": 1, "steps": 20, "cfg": 2.5, "solver": "abm", "scheduler": "simple", "denoise": 1.0},
 )  # fmt: skip

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from .parts import CLIP, COMPARE, SD35_LARGE, VAE, checkpoint_node, latent_node, text_to_image, where_files_go
+from .models import SD35, where_files_go
+from .parts import COMPARE, latent_node, text_to_image
 
 WORKFLOW = text_to_image(
     "erk_guid_sd35", "SD 3.5",
@@ -8,8 +9,8 @@ WORKFLOW = text_to_image(
     "This is a flow model: sigma runs from 1 to 0, and the schedule ends with a long last step.\n\n"
     "**Look at** the plot's correction at the last steps. It is most of what *calibrated* does on flow models."
     + COMPARE
-    + where_files_go(SD35_LARGE),
-    loaders=checkpoint_node(SD35_LARGE), clip=CLIP, vae=VAE, model="model", latent=latent_node("EmptySD3LatentImage"),
+    + where_files_go(SD35),
+    model=SD35, latent=latent_node("EmptySD3LatentImage"),
     prompt="a bookshop window at dusk with a cat asleep among the books, a sign that reads OPEN LATE", negative="",
     sampling={"seed": 1, "steps": 20, "cfg": 4.0, "solver": "abm", "scheduler": "sgm_uniform", "denoise": 1.0},
 )  # fmt: skip

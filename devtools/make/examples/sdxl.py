@@ -1,25 +1,18 @@
 from __future__ import annotations
 
-from .parts import (
-    CLIP,
-    COMPARE,
-    SDXL,
-    VAE,
-    about_distilled,
-    checkpoint_node,
-    latent_node,
-    text_to_image,
-    where_files_go,
-)
+from .models import SDXL, where_files_go
+from .parts import COMPARE, KARRAS, about_distilled, latent_node, text_to_image
 
 WORKFLOW = text_to_image(
     "erk_guid_sdxl", "SDXL",
     text="## SDXL base\n\n"
     "**Compare** fine structure (hair, leaves, lettering) at 12 and at 25 steps. With few steps a solver's error "
-    "shows, and there is most to correct."
+    "shows, and there is most to correct.\n\n"
+    + KARRAS
     + about_distilled("SDXL Turbo and Lightning, and LCM LoRAs,")
     + COMPARE + where_files_go(SDXL),
-    loaders=checkpoint_node(SDXL), clip=CLIP, vae=VAE, model="model", latent=latent_node(),
+    note_height=500,
+    model=SDXL, latent=latent_node(),
     prompt="an old lighthouse on a cliff in a storm, waves breaking, oil on canvas", negative="text, watermark",
-    sampling={"seed": 1, "steps": 25, "cfg": 8.0, "solver": "abm", "scheduler": "normal", "denoise": 1.0},
+    sampling={"seed": 1, "steps": 25, "cfg": 8.0, "solver": "abm", "scheduler": "karras", "denoise": 1.0},
 )  # fmt: skip

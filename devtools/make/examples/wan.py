@@ -1,18 +1,8 @@
 from __future__ import annotations
 
 from ..workflow_graph import Node
-from .parts import (
-    COMPARE,
-    WAN,
-    WAN_TEXT,
-    WAN_VAE,
-    about_distilled,
-    decode_node,
-    separate,
-    text_to_image,
-    unet_node,
-    where_files_go,
-)
+from .models import WAN, where_files_go
+from .parts import COMPARE, about_distilled, decode_node, text_to_image
 
 WORKFLOW = text_to_image(
     "erk_guid_wan22_video", "Wan 2.2 video",
@@ -21,14 +11,9 @@ WORKFLOW = text_to_image(
     "**Look at** flicker in fine structure, and at the plot. With shift 8 most steps are used for motion and layout, "
     "and the last steps are long. Lower *length* for a first try."
     + about_distilled("LoRAs for 4 steps")
-    + COMPARE + where_files_go(WAN, WAN_TEXT, WAN_VAE),
+    + COMPARE + where_files_go(WAN),
     note_height=480,
-    loaders=separate(
-        unet_node(WAN), Node("clip", "CLIPLoader", {"clip_name": WAN_TEXT, "type": "wan"}), WAN_VAE,
-        Node("shifted", "ModelSamplingSD3", {"model": ("model", "MODEL"), "shift": 8.0}),
-    ),
-    clip=("clip", "CLIP"), vae=("vae", "VAE"), model="shifted",
-    latent=Node("latent", "Wan22ImageToVideoLatent", {"vae": ("vae", "VAE"), "width": 1280, "height": 704,
+    model=WAN, latent=Node("latent", "Wan22ImageToVideoLatent", {"vae": ("vae", "VAE"), "width": 1280, "height": 704,
     "length": 121, "batch_size": 1}),
     prompt="a paper boat drifts down a rainy street, neon signs mirrored in the water, the camera follows it low above "
     "the ground",

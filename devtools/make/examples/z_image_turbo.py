@@ -1,16 +1,7 @@
 from __future__ import annotations
 
-from ..workflow_graph import Node
-from .parts import (
-    Z_IMAGE_TEXT,
-    Z_IMAGE_TURBO,
-    Z_IMAGE_VAE,
-    latent_node,
-    separate,
-    text_to_image,
-    unet_node,
-    where_files_go,
-)
+from .models import Z_IMAGE_TURBO, where_files_go
+from .parts import latent_node, text_to_image
 
 WORKFLOW = text_to_image(
     "erk_guid_z_image_turbo", "Z-Image Turbo",
@@ -20,13 +11,9 @@ WORKFLOW = text_to_image(
     "distilled model.\n\n"
     "**Compare** several seeds at *eta* 0 (no noise), 0.5 and 1. With less noise the picture stays nearer to that "
     "of solver *euler*."
-    + where_files_go(Z_IMAGE_TURBO, Z_IMAGE_TEXT, Z_IMAGE_VAE),
+    + where_files_go(Z_IMAGE_TURBO),
     note_height=480,
-    loaders=separate(
-        unet_node(Z_IMAGE_TURBO), Node("clip", "CLIPLoader", {"clip_name": Z_IMAGE_TEXT, "type": "lumina2"}),
-        Z_IMAGE_VAE, Node("shifted", "ModelSamplingAuraFlow", {"model": ("model", "MODEL"), "shift": 3.0}),
-    ),
-    clip=("clip", "CLIP"), vae=("vae", "VAE"), model="shifted", latent=latent_node("EmptySD3LatentImage"),
+    model=Z_IMAGE_TURBO, latent=latent_node("EmptySD3LatentImage"),
     prompt="portrait of a potter at the wheel, clay on her hands, window light, 35 mm film", negative=None,
     sampling={
         "seed": 1, "steps": 9, "cfg": 1.0, "solver": "euler_ancestral", "scheduler": "simple", "denoise": 1.0,
