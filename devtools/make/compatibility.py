@@ -93,7 +93,7 @@ def load() -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    from .inprocess import load_comfyui
+    from ..inprocess import load_comfyui
 
     load_comfyui()
     import comfyui_version
