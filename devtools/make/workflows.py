@@ -50,21 +50,14 @@ def model_files(graph: dict[str, Any]) -> list[dict[str, str]]:
 def sheet(workflow: Workflow, pictures: dict[str, list[Image]]) -> Image:
     """One square picture of a workflow's results, which are given by the key of the node that shows them.
 
-    Results of one node: its first picture, on white if it is not square. Of three nodes: their strips, one below the
-    other. Of two nodes: the second node's picture, with the first node's picture, from which it started, in the corner.
+    Results of one node: its first picture, on white if it is not square. Of two nodes: the second node's picture, with
+    the first node's picture, from which it started, in the corner.
     """
     from PIL import Image, ImageOps
 
     groups = [pictures[key] for key in workflow.pictures]
     if len(groups) == 1:
         return ImageOps.pad(groups[0][0], (SIDE, SIDE), Image.Resampling.LANCZOS, color="white")
-    if len(groups) == 3:
-        strips = [group[0] for group in groups]
-        gap = (strips[0].width - sum(strip.height for strip in strips)) // (len(strips) - 1)
-        square = Image.new("RGB", (strips[0].width, strips[0].width), "white")
-        for i, strip in enumerate(strips):
-            square.paste(strip, (0, i * (strip.height + gap)))
-        return square.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     start, result = (group[0] for group in groups)
     square = result.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     small = SIDE // 3
