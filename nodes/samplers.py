@@ -39,6 +39,24 @@ class NoiseOptions(NamedTuple):
         return self.noise_sampler or k_diffusion.default_noise_sampler(x, seed=seed)
 
 
+class Options(NamedTuple):
+    """What was chosen beside the solver.
+
+    mode      one of ``erk.MODES``
+    w_stiff, w_con  strengths of mode "paper"; None means the paper's preset for the run's number of steps
+    trace     an ``erk.Trace`` that records the run, or None
+    settings  settings of other rules, by name
+    """
+
+    mode: str
+    w_stiff: float | None
+    w_con: float | None
+    trace: erk.Trace | None
+    settings: dict[str, float | None]
+    max_order: int | None = None
+    noise: NoiseOptions | None = None
+
+
 def _sampler(solver: type[erk.Solver]) -> Callable[..., Tensor]:
     """The k-diffusion function of a solver. ComfyUI reads its options from the signature."""
 
@@ -49,7 +67,8 @@ def _sampler(solver: type[erk.Solver]) -> Callable[..., Tensor]:
         trace: erk.Trace | None = None,
         **settings: float | None,
     ) -> Tensor:  # fmt: skip
-        return _sample(solver, model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace, settings)
+        options = Options(mode, w_stiff, w_con, trace, settings)
+        return _sample(solver, model, x, sigmas, extra_args, callback, disable, options)
 
     def sample_in_order(
         model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None,
@@ -58,9 +77,8 @@ def _sampler(solver: type[erk.Solver]) -> Callable[..., Tensor]:
         trace: erk.Trace | None = None,
         max_order: int = 3, **settings: float | None,
     ) -> Tensor:  # fmt: skip
-        return _sample(
-            solver, model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace, settings, max_order
-        )
+        options = Options(mode, w_stiff, w_con, trace, settings, max_order)
+        return _sample(solver, model, x, sigmas, extra_args, callback, disable, options)
 
     def sample_with_noise(
         model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs = None, callback: Callback = None,
@@ -72,9 +90,8 @@ def _sampler(solver: type[erk.Solver]) -> Callable[..., Tensor]:
         settings = {"w_stiff": None, "w_con": None, **settings}
         w_stiff, w_con = settings.pop("w_stiff"), settings.pop("w_con")
         noise = NoiseOptions(eta, s_noise, noise_sampler)
-        return _sample(
-            solver, model, x, sigmas, extra_args, callback, disable, mode, w_stiff, w_con, trace, settings, noise=noise
-        )
+        options = Options(mode, w_stiff, w_con, trace, settings, noise=noise)
+        return _sample(solver, model, x, sigmas, extra_args, callback, disable, options)
 
     function = sample_in_order if issubclass(solver, erk.Multistep) else sample
     function = sample_with_noise if issubclass(solver, erk.Ancestral) else function
@@ -102,47 +119,25 @@ def register_samplers() -> None:
 
 
 def _sample(
-    solver: type[erk.Solver],
-    model: Any,
-    x: Tensor,
-    sigmas: Tensor,
-    extra_args: ExtraArgs,
-    callback: Callback,
-    disable: bool | None,
-    mode: str,
-    w_stiff: float | None,
-    w_con: float | None,
-    trace: erk.Trace | None,
-    settings: dict[str, float | None],
-    max_order: int | None = None,
-    noise: NoiseOptions | None = None,
-) -> Tensor:
+    solver: type[erk.Solver], model: Any, x: Tensor, sigmas: Tensor, extra_args: ExtraArgs, callback: Callback,
+    disable: bool | None, options: Options,
+) -> Tensor:  # fmt: skip
     """Sample as a k-diffusion sampler does.
 
     x        noisy latent, [B, ...]
     sigmas   [n + 1] noise levels
-    mode     one of ``erk.MODES``
-    w_stiff, w_con  strengths of mode "paper"; None means the paper's preset for n steps
-    settings        settings of other rules, by name
-    trace    an ``erk.Trace`` that records the run
 
     Raises ValueError or TypeError for invalid options and schedules, before any model call.
     """
-    if trace is not None and not isinstance(trace, erk.Trace):
-        raise TypeError(
-            f"ERK-Guid: trace is a {type(trace).__name__}, but must be an erk.Trace, or None to record nothing."
-        )
-    process = noise_process(model)
-    guidance = erk.make_guidance(mode, w_stiff, w_con, max(len(sigmas) - 1, 1), **settings)
-    made = erk.make_solver(
-        solver.name, process, max_order, _comfy_deis_coefficients if issubclass(solver, erk.DEIS) else None,
-        noise.eta if noise else None, noise.s_noise if noise else None, getattr(_sampling(model), "noise_scale", 1.0),
-    )  # fmt: skip
+    _check_trace(options.trace)
+    trace, noise, extra_args = options.trace, options.noise, extra_args or {}
+    process, steps = noise_process(model), max(len(sigmas) - 1, 1)
+    guidance = erk.make_guidance(options.mode, options.w_stiff, options.w_con, steps, **options.settings)
+    made = _made(solver, model, process, options)
     erk.check_noise(solver, guidance)
-    extra_args = extra_args or {}
     region = extra_args.get("denoise_mask")
-    piece = Piece(model, (w_stiff, w_con, settings), region)
-    earlier = piece.earlier(x, sigmas, made, mode)
+    piece = Piece(model, (options.w_stiff, options.w_con, options.settings), region)
+    earlier = piece.earlier(x, sigmas, made, options.mode)
     draw = noise.sampler(x, extra_args.get("seed")) if noise else None
 
     if trace is not None and live.is_planned_from(trace):
@@ -171,6 +166,21 @@ def _sample(
             draw=None if draw is None else lambda i: draw(sigmas[i], sigmas[i + 1]),
             earlier=earlier,
             hand_on=piece.keep,
+        )
+
+
+def _made(solver: type[erk.Solver], model: Any, process: erk.NoiseProcess, options: Options) -> erk.Solver:
+    """The solver with its options, which are checked."""
+    coefficients = _comfy_deis_coefficients if issubclass(solver, erk.DEIS) else None
+    eta, s_noise = options.noise[:2] if options.noise else (None, None)
+    scale = getattr(_sampling(model), "noise_scale", 1.0)
+    return erk.make_solver(solver.name, process, options.max_order, coefficients, eta, s_noise, scale)
+
+
+def _check_trace(trace: Any) -> None:
+    if trace is not None and not isinstance(trace, erk.Trace):
+        raise TypeError(
+            f"ERK-Guid: trace is a {type(trace).__name__}, but must be an erk.Trace, or None to record nothing."
         )
 
 
