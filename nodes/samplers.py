@@ -142,15 +142,15 @@ def _sample(
 
     if trace is not None and live.is_planned_from(trace):
         trace.keep = True
+    told = _Told(callback, sigmas)
     with live.watching(trace) as view:
 
         def report(i: int, x: Tensor, denoised: Tensor) -> None:
-            if callback is not None:
-                callback({"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
+            told.step(i, x, denoised)
             if view is not None:
                 view.poll()
 
-        return erk.integrate(
+        result = erk.integrate(
             lambda x, sigma: model(x, sigma, **extra_args),
             earlier.x.to(x.device) if earlier is not None and earlier.same_model else x,  # one run, to the last bit
             sigmas,
@@ -167,6 +167,38 @@ def _sample(
             earlier=earlier,
             hand_on=piece.keep,
         )
+    told.result(result)
+    return result
+
+
+class _Told:
+    """ComfyUI's callback, called once per step.
+
+    The step to sigma 0 is told when it has been made, with the result as its prediction. With ComfyUI's own solvers the
+    model's last prediction is the result, and so other nodes take it for the result (FaceDetailer, and whoever uses
+    the output denoised_output). A corrected step to 0 would be lost there.
+    """
+
+    def __init__(self, callback: Callback, sigmas: Tensor) -> None:
+        self._callback, self._sigmas = callback, sigmas
+        self._last = len(sigmas) - 2 if len(sigmas) > 1 and float(sigmas[-1]) == 0 else None
+        self._x: Tensor | None = None
+
+    def step(self, i: int, x: Tensor, denoised: Tensor) -> None:
+        """Before the step is made."""
+        if i == self._last:
+            self._x = x
+        else:
+            self._tell(i, x, denoised)
+
+    def result(self, x: Tensor) -> None:
+        if self._last is not None and self._x is not None:
+            self._tell(self._last, self._x, x)
+
+    def _tell(self, i: int, x: Tensor, denoised: Tensor) -> None:
+        if self._callback is not None:
+            sigma = self._sigmas[i]
+            self._callback({"x": x, "i": i, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
 
 
 def _made(solver: type[erk.Solver], model: Any, process: erk.NoiseProcess, options: Options) -> erk.Solver:

@@ -79,6 +79,21 @@ def test_as_many_model_calls_and_callbacks_as_stock(solver, kind, monkeypatch):
     assert all(seen == [(i, 7) for i in range(7)] for seen in steps.values())
 
 
+@pytest.mark.parametrize("kind", ["eps", "flow"])
+@pytest.mark.parametrize("name", [f"erk_{name}" for name in (*erk.SOLVERS, *erk.NOISY)])
+@pytest.mark.parametrize("mode", ["off", "calibrated"])
+def test_the_last_callback_shows_the_result(kind, name, mode):
+    """Detailers take what the last callback shows for the picture, as denoised_output of SamplerCustomAdvanced does."""
+    model = demo.build_demo_model(kind)
+    sigmas = sigmas_for(model, 6)
+    shown: list[torch.Tensor] = []
+    for levels in (sigmas, sigmas[:-2]):
+        shown.clear()
+        made = sample(model, name, levels, {"mode": mode}, callback=lambda i, x0, x, total: shown.append(x0.clone()))
+        assert len(shown) == len(levels) - 1
+        assert torch.equal(shown[-1], made) == (levels[-1] == 0), "a run that goes on shows predictions"
+
+
 def test_registered_once_in_place_and_idempotent():
     names = comfy.samplers.SAMPLER_NAMES
     before = list(names)
