@@ -58,6 +58,16 @@ SECTIONS = {
         "for `abm` as explained above.",
         ("situation", "model", "solvers", "modes", "seen"),
     ),
+    "inside": (
+        "Inside other nodes",
+        "Nodes that sample by themselves, and nodes that come between a sampler and its model. Where a row names "
+        "another pack, a stand-in in the tests makes that pack's call. The published nodes themselves were run by hand "
+        "with the same result: 0.1 to 1.01 of the error of `off`. The demo model's denoiser is exact, so there is a "
+        "converged picture: the same graph with each step cut into many. As near as `off` means that the error of mode "
+        "`calibrated`, over three noises, is at most 1.05 times that of `off`, at 8 model calls (in the long selection "
+        "of the tests also at 16). Mode `off` equals ComfyUI's own solver.",
+        ("situation", "call", "model", "solvers", "seen"),
+    ),
 }
 """Key: title, text, columns."""
 

@@ -15,6 +15,8 @@ import comfy.samplers
 import folder_paths
 import torch
 
+from . import inside
+
 CATEGORY = "tests"
 _counts: dict[str, dict[str, int]] = {}
 _KINDS = ("CONST", "V_PREDICTION", "V_PREDICTION_DDPM", "EDM", "X0", "EPS")
@@ -253,5 +255,6 @@ NODE_CLASS_MAPPINGS = {
         ProbeNoise,
         ProbeTell,
         ProbeOutOfMemory,
+        *inside.NODES,
     )
 }
