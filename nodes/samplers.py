@@ -46,6 +46,8 @@ class Options(NamedTuple):
     w_stiff, w_con  strengths of mode "paper"; None means the paper's preset for the run's number of steps
     trace     an ``erk.Trace`` that records the run, or None
     settings  settings of other rules, by name
+    max_order  order of a multistep method; None for the others
+    noise     options of a sampler that adds noise; None for the others
     """
 
     mode: str

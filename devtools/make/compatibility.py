@@ -60,12 +60,11 @@ SECTIONS = {
     ),
     "inside": (
         "Inside other nodes",
-        "Nodes that sample by themselves, and nodes that come between a sampler and its model. Where a row names "
-        "another pack, a stand-in in the tests makes that pack's call. The published nodes themselves were run by hand "
-        "with the same result: 0.1 to 1.01 of the error of `off`. The demo model's denoiser is exact, so there is a "
-        "converged picture: the same graph with each step cut into many. As near as `off` means that the error of mode "
-        "`calibrated`, over three noises, is at most 1.05 times that of `off`, at 8 model calls (in the long selection "
-        "of the tests also at 16). Mode `off` equals ComfyUI's own solver.",
+        "Nodes that sample by themselves, or that come between the sampler and its model. Where a row names another "
+        "pack's node, a stand-in in the tests makes its call, as far as a sampler can see it. The demo model's "
+        "denoiser is exact, so each case has a converged picture: the same graph, with each step cut into many. As "
+        "near as `off` means: with each solver, over three noises, at 8 and at 16 model calls and CFG 1, the error of "
+        "`calibrated` is at most 1.05 times that of `off`. Mode `off` equals ComfyUI's own solver.",
         ("situation", "call", "model", "solvers", "seen"),
     ),
 }

@@ -23,8 +23,8 @@ from devtools.twins import TWINS
 BUDGETS = (8, 16) if LONG else (8,)
 """Model calls of each run."""
 
-FINE = 48
-"""Steps of a converged run; twice as many move it by less than a thousandth of the pictures' range."""
+FINE = 96
+"""About so many steps are in a converged run."""
 
 NOISES = 3
 """Noises of each run. Its error is over all of them."""
@@ -148,9 +148,8 @@ def windows(context_schedule: str) -> Graph:
         "fuse_method": "pyramid", "freenoise": False, "cond_retain_index_list": "", "split_conds_to_windows": False,
         "latent_retain_index_list": "", "causal_window_fix": False,
     }  # fmt: skip
-    return {
-        "patched": node("ContextWindowsManual", model=["demo", 0], context_schedule=context_schedule, **inputs)
-    }  # fmt: skip
+    patched = node("ContextWindowsManual", model=["demo", 0], context_schedule=context_schedule, **inputs)
+    return {"patched": patched}
 
 
 def both(name: str, **inputs: Any) -> Graph:
@@ -233,7 +232,7 @@ SITUATIONS = {
 
 def told(situation: Situation, kind: str, seen: str, modes: list[str]) -> None:
     row = {"situation": situation.title, "call": situation.call, "model": f"demo, {kind}", "solvers": SOLVERS}
-    compatibility.tell("inside", f"{situation.title}: {kind}: {seen}", {**row, "modes": modes, "seen": seen})
+    compatibility.tell("inside", f"{situation.title}: {kind}", {**row, "modes": modes, "seen": seen})
 
 
 @pytest.mark.parametrize(
@@ -254,7 +253,7 @@ def test_calibrated_is_as_near_as_off(model_server, name, kind):
                 assert distance(made[f"{ways}_off"], own) < 2e-3 * own.square().mean().sqrt(), f"{ways}: not ComfyUI's"
     known = [loss for loss in situation.losses if loss[0] == kind and loss[2] in BUDGETS]
     assert sorted(lost) == sorted(known)
-    named = " and ".join(f"`{solver}` at {calls}" for _, solver, calls in situation.losses if _ == kind)
+    named = " and ".join(f"`{solver}` at {calls}" for of, solver, calls in situation.losses if of == kind)
     seen = "as near as `off`" + (f", but not {named} calls" if named else "")
     told(situation, kind, seen, ["calibrated", "off"])
 

@@ -42,7 +42,7 @@ def _blurred(mask, width):
 class ProbeConverged:
     """A SAMPLER that cuts each step into many and follows them with ComfyUI's heun: what other samplers should reach.
 
-    The step to 0 is cut into steps of equal ratio, down to a thousandth of its start, the others into equal steps.
+    The step to 0 is cut into 32 steps of equal ratio, down to a thousandth of its start; the others into equal steps.
     """
 
     CATEGORY, FUNCTION, RETURN_TYPES = CATEGORY, "make", ("SAMPLER",)
@@ -52,16 +52,18 @@ class ProbeConverged:
         return {"required": {"parts": ("INT", {"default": 16})}}
 
     def make(self, parts):
-        share = torch.arange(parts, dtype=torch.float64) / parts
+        def cut(begin, end):
+            share = torch.linspace(0, 1, (parts if end > 0 else 32) + 1, dtype=torch.float64)[:-1]
+            return begin + (end - begin) * share if end > 0 else begin * 1e-3**share
 
         def converged(model, x, sigmas, extra_args=None, callback=None, disable=None):
-            steps = itertools.pairwise(sigmas.double())
-            cut = [begin + (end - begin) * share if end > 0 else begin * 1e-3**share for begin, end in steps]
-            levels = torch.cat([*cut, sigmas[-1:].double()]).to(sigmas)
+            steps = [cut(begin, end) for begin, end in itertools.pairwise(sigmas.double())]
+            levels = torch.cat([*steps, sigmas[-1:].double()]).to(sigmas)
+            last_parts = {count - 1: i for i, count in enumerate(itertools.accumulate(map(len, steps)))}
 
             def once_a_step(told):
-                if callback is not None and (told["i"] + 1) % parts == 0:
-                    callback({**told, "i": told["i"] // parts})
+                if callback is not None and told["i"] in last_parts:
+                    callback({**told, "i": last_parts[told["i"]]})
 
             return comfy.k_diffusion.sampling.sample_heun(model, x, levels, extra_args, once_a_step, disable)
 
@@ -152,9 +154,7 @@ class ProbeTilesInTurn:
         generator = torch.Generator().manual_seed(seed)
         for step in range(len(sigmas) - 1):
             down, right = (torch.rand(2, generator=generator) * tile).int().tolist()
-            cuts = (
-                self._cuts(length, tile, shift) for length, shift in zip(picture.shape[-2:], (down, right), strict=True)
-            )
+            cuts = [self._cuts(picture.shape[-2], tile, down), self._cuts(picture.shape[-1], tile, right)]
             tiles, made = list(itertools.product(*cuts)), picture.clone()
             for (top, rows), (left, columns) in reversed(tiles) if backwards else tiles:
                 place = (..., slice(top, top + tile), slice(left, left + tile))
