@@ -251,9 +251,11 @@ def test_calibrated_is_as_near_as_off(model_server, name, kind):
             if solver in TWINS:
                 own = made[f"{ways}_stock"]
                 assert distance(made[f"{ways}_off"], own) < 2e-3 * own.square().mean().sqrt(), f"{ways}: not ComfyUI's"
-    known = [loss for loss in situation.losses if loss[0] == kind and loss[2] in BUDGETS]
-    assert sorted(lost) == sorted(known)
-    named = " and ".join(f"`{solver}` at {calls}" for of, solver, calls in situation.losses if of == kind)
+    known = [loss for loss in situation.losses if loss[0] == kind]
+    assert {loss for loss in known if loss[2] in BUDGETS} <= set(lost)
+    # A solver that is newer than this test may lose where others do.
+    assert {loss[2] for loss in lost} <= {loss[2] for loss in known}, lost
+    named = " and ".join(f"`{solver}` at {calls}" for _, solver, calls in known)
     seen = "as near as `off`" + (f", but not {named} calls" if named else "")
     told(situation, kind, seen, ["calibrated", "off"])
 

@@ -8,7 +8,7 @@ WORKFLOW = text_to_image(
     text="## SDXL base, with noise on the way\n\n"
     "*euler_ancestral* adds new noise at each step. That gives other pictures than the same seed without noise, and it "
     "washes out artefacts. Mode *calibrated* adds what plain ancestral sampling lacks at few steps: contrast and "
-    "detail. At 16 steps and more it may add too much.\n\n"
+    "detail.\n\n"
     "**Compare** with mode *off* and the same seed. This is ComfyUI's own *euler_ancestral*, with the same noise and "
     "the same number of model calls. **Then** do so at 20 steps.\n\n"
     "*eta* is the amount of noise: 1 is usual, 0 adds none."

@@ -12,6 +12,10 @@ In the coordinates \bar x = x/alpha, s = sigma/alpha, with eps = (\bar x - D)/s,
     rule takes at most three times that w. It leaves bands alone whose D no longer changes: blank areas, and repeated
     outputs.
 
+    A band has few numbers, so the estimate is often too large or below 0. If the rule only set the latter to 0, all
+    bands together would get too much. So it scales the others until the sum over the sample is what all estimates say,
+    those below 0 too. With guidance, the sum itself is often below 0. Then nothing is known, and nothing is added.
+
 2.  Run the solver's own step on that scalar problem, down to s_d, from std(s) = sqrt(S^2 + s^2) to y. It misses the
     variance
 
@@ -183,9 +187,12 @@ class VarianceRule:
         # the root of left w^2 + left k w - k = 0
         k = square / s**2
         of_change = 2 * k / (left * k + ((left * k) ** 2 + 4 * left * k).sqrt()).clamp(min=_TINY)
-        undecided = torch.minimum(1.0 - self._mean(eps, eps), SLACK * of_change).clamp_(0.0, 1.0).nan_to_num_(0.0)
+        most = (SLACK * of_change).clamp_(max=1.0)
+        told = (1.0 - self._mean(eps, eps)).clamp(-most, most).nan_to_num_(0.0)
+        undecided, whole = told.clamp(min=0.0), self._spectrum.mean_over_bands
+        kept = whole(told).clamp_(min=0.0) / whole(undecided).clamp_(min=_TINY)
         by_sample = self._spectrum.by_sample(undecided)  # a view
-        by_sample.masked_fill_(repeated[:, None], 0.0)
+        by_sample.mul_(kept.masked_fill_(repeated, 0.0)[:, None])
         return _Seen(s, s_down, eps, denoised, change, square, undecided)
 
     # What is missing
