@@ -237,3 +237,16 @@ def test_a_step_reads_nothing_back_to_the_host(name, process, mode, traced):
         assert watch.norms == watch.sums == 0, "nobody asked, so nothing is measured"
     else:
         assert watch.norms > 0
+
+
+@BOTH
+@pytest.mark.parametrize("name", (*erk.SOLVERS, *erk.NOISY))
+@pytest.mark.parametrize("mode", ["off", "calibrated"])
+def test_a_run_stays_on_the_latents_device(name, process, mode):
+    """Also where new tensors go to another device by default, as after torch.set_default_device."""
+    # No other test has this schedule, so that nothing is known of it yet.
+    x, sigmas = start((2, 3, 9, 7), process), schedule(process, 11)
+    noise = [torch.randn(x.shape, generator=torch.Generator().manual_seed(i)) for i in range(len(sigmas))]
+    with torch.device("meta"):
+        made = run(bent, x, sigmas, name, process, mode, trace=erk.Trace(), draw=lambda i: noise[i])
+    assert torch.equal(made, run(bent, x, sigmas, name, process, mode, draw=lambda i: noise[i]))

@@ -37,12 +37,12 @@ class Layout:
         while width > 1 and self._blocks(width).sum() * width > (1 + _FILLING) * len(band):
             width //= 2
         self.width, blocks = width, self._blocks(width)
-        self.band_of_block = torch.repeat_interleave(torch.arange(len(blocks)), blocks)
+        self.band_of_block = torch.repeat_interleave(torch.arange(len(blocks), device=band.device), blocks)
         # How far the padding before each band shifts its beginning.
         begin = (blocks.cumsum(0) - blocks) * width - (self.sizes.cumsum(0) - self.sizes)
         by_band = torch.argsort(band, stable=True)
-        places = torch.arange(len(band)) + begin[band[by_band]]
-        order = torch.full((int(blocks.sum()) * width,), -1)
+        places = torch.arange(len(band), device=band.device) + begin[band[by_band]]
+        order = torch.full((int(blocks.sum()) * width,), -1, device=band.device)
         order[places] = by_band
         self.filling = (order < 0).nonzero().flatten()
         self.order = order.clamp(min=0).int()
@@ -53,14 +53,17 @@ class Layout:
 
 
 def half_octaves(shape: torch.Size, transformed: set[int]) -> Tensor:
-    """Band of each position, [positions], counted from 0: the mean, then half octaves of the radial frequency."""
+    """Band of each position, [positions], counted from 0: the mean, then half octaves of the radial frequency.
+
+    It is on the host, whatever device new tensors go to by default.
+    """
     longest = max(shape[axis] for axis in transformed)
-    square = torch.zeros(shape)
+    square = torch.zeros(shape, device="cpu")
     for axis in transformed:
         view = [1] * len(shape)
         view[axis] = -1
         # Frequencies are in cycles over the longest axis, so that every axis uses the same unit.
-        square = square + (torch.arange(shape[axis]) * (longest / shape[axis])).view(view) ** 2
+        square = square + (torch.arange(shape[axis], device="cpu") * (longest / shape[axis])).view(view) ** 2
     radius = square.sqrt()
     band = torch.where(radius < 0.5, 0, 1 + torch.floor(2 * torch.log2(radius.clamp(min=1)) + 1e-4))
     return torch.unique(band.long().flatten(), return_inverse=True)[1]

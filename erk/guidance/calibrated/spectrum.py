@@ -44,7 +44,7 @@ class Spectrum:
             return
         layout = Layout(half_octaves(shape[2:], {axis - 2 for axis in axes}))
         self.bands, self._blocks, self._width = len(layout.sizes), len(layout.band_of_block), layout.width
-        members = (layout.band_of_block[:, None] == torch.arange(self.bands)).float()  # [blocks, bands]
+        members = (layout.band_of_block[:, None] == torch.arange(self.bands, device="cpu")).float()  # [blocks, bands]
         at = {"device": device, "non_blocking": True}
         self._order, self._filling, self._back = (
             index.to(**at) for index in (layout.order, layout.filling, layout.back)
