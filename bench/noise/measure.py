@@ -31,7 +31,7 @@ PROBLEMS = (
     "gaussian-round", "gaussian-rotated", "mixture-8x8", "digits-0.30", "spiral-0.10", "mixture-3x16x16",
     "gratings", "gaussian-axis", "tree-0.10", "digits-0.10", "sphere-64", "even-colour",
 )  # fmt: skip
-NETWORKS = ("HSC 32", "ZTF 32")
+NETWORKS = ("HSC 32", "ZTF 32", "HSC 64")
 GUIDANCE = (3.0, 7.0)
 SCHEDULES = {"eps": "karras", "flow": "simple"}
 LONG_RUN, LONG_RUN_END = 100, 0.01
