@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Real
 
+import torch
 from torch import Tensor
 
 from .guidance import GUIDANCES, SETTINGS, Guidance
@@ -111,6 +113,18 @@ def _check_number(name: str, value: float, way_out: str) -> None:
         raise TypeError(f"ERK-Guid: {name} is {value!r}, which is not a number: {way_out}.")
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"ERK-Guid: {name} is {value}: {way_out}.")
+
+
+def check_parts(parts: Sequence[Sequence[int]], x: Tensor) -> tuple[torch.Size, ...]:
+    """The shapes of what x packs; none if it is a latent itself. Raises ValueError where they do not fill it."""
+    shapes = tuple(torch.Size(shape) for shape in parts)
+    fill = sum(math.prod(shape[1:]) for shape in shapes) == x[0].numel()
+    if shapes and not (fill and all(shape[0] == len(x) for shape in shapes)):
+        raise ValueError(
+            f"ERK-Guid: parts is {[list(shape) for shape in shapes]}, but x is {list(x.shape)}: give the shapes, with "
+            "x's batch, of all latents that it packs, or none."
+        )
+    return shapes
 
 
 def check_schedule(sigmas: Tensor) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -13,7 +13,7 @@ from .error import StepErrors
 from .evaluation import Evaluation
 from .guidance import AddedNoise, Correction, Earlier, Guidance, MadeStep, RunFacts
 from .history import History
-from .inputs import check_noise, check_schedule
+from .inputs import check_noise, check_parts, check_schedule
 from .noise_process import NoiseProcess
 from .precision import Precision, corrected
 from .run_noise import Draw, RunNoise
@@ -45,6 +45,7 @@ def integrate(
     draw: Draw | None = None,
     earlier: Continuation | None = None,
     hand_on: Callable[[Continuation], None] | None = None,
+    parts: Sequence[Sequence[int]] = (),
 ) -> Tensor:
     """Solve dx/dsigma = (x - D(x, sigma)) / sigma from sigmas[0] to sigmas[-1].
 
@@ -62,6 +63,8 @@ def integrate(
     draw      makes the noise of a solver that adds some; None: torch's
     earlier   what the run that this one continues has handed on; x must then be the state that it returned
     hand_on   receives what this run knows at its end, if that is above sigma 0
+    parts     shapes, [B, ...] each, of the latents that x packs one after the other, as ComfyUI packs a video and its
+              sound into [B, 1, N]. Mode calibrated then corrects each by itself
 
     Noise levels are read from the device once, before the first step. After that, nothing here waits for the device,
     except where another model continues. Raises ValueError for a schedule that the solver cannot follow, for a rule
@@ -69,6 +72,7 @@ def integrate(
     model call.
     """
     schedule = check_schedule(sigmas)
+    shapes = check_parts(parts, x)
     check_noise(type(solver), guidance)
     noise = RunNoise(solver, schedule, draw or (lambda i: torch.randn_like(x)))
     observers = [observer for observer in (trace, watch) if observer is not None]
@@ -80,7 +84,8 @@ def integrate(
     if earlier is not None:
         earlier.check(x, schedule, solver, guidance.mode, region)
     known = None if earlier is None else earlier.to(x.device)
-    run = _Run(model, x, schedule, solver, guidance, process, report, trace, observers, region, noise, known)
+    facts = RunFacts(solver, process, x.shape, x.device, bool(observers), region, parts=shapes)
+    run = _Run(model, x, schedule, guidance, facts, report, trace, observers, noise, known)
     del known  # the run lets go of what it no longer needs
     for i in progress(len(schedule) - 1):
         run.advance(i)
@@ -100,25 +105,22 @@ class _Run:
         model: Model,
         x: Tensor,
         schedule: list[float],
-        solver: Solver,
         guidance: Guidance,
-        process: NoiseProcess,
+        facts: RunFacts,
         report: Report | None,
         trace: Trace | None,
         observers: list[Observer],
-        region: Tensor | None,
         noise: RunNoise,
         earlier: Continuation | None,
     ) -> None:
         self.x, self._noise = x, noise
-        self._model, self._schedule, self._solver = model, schedule, solver
+        self._model, self._schedule, self._solver = model, schedule, facts.solver
         self._report, self._trace, self._observers = report, trace, observers
         # Only a trace shows errors. And no evaluation says where a step that adds noise should have ended.
         judged = trace is not None and not noise.draws
-        self._errors = StepErrors(process, schedule, region) if judged else None
+        self._errors = StepErrors(facts.process, schedule, facts.region) if judged else None
         self._precision, self._calls = Precision(x.dtype, guidance.corrects), 0
-        self._guidance = guidance
-        self._facts = RunFacts(solver, process, x.shape, x.device, bool(observers), region)
+        self._guidance, self._facts = guidance, facts
         self._begin(earlier)
         self._doubted = earlier is not None and not earlier.same_model
 

@@ -1,10 +1,13 @@
-"""What makes a run's predictions, so that two runs can be compared: model, patches, guider, its strength and prompts.
+"""What ComfyUI's model tells of itself through its wrappers.
 
-Only what is provably the same counts as the same. Nothing is kept alive by the comparison.
+The shapes of what a latent packs. And what makes a run's predictions, so that two runs can be compared: model,
+patches, guider, its strength and prompts. Only what is provably the same counts as the same. Nothing is kept alive by
+the comparison.
 """
 
 from __future__ import annotations
 
+import math
 import weakref
 from typing import Any
 from uuid import UUID
@@ -46,6 +49,17 @@ def predictor(model: Any) -> Any:
     of_patcher = [getattr(patcher, name, None) for name in ("patches_uuid", "object_patches", "weight_wrapper_patches")]
     of_guider = {name: value for name, value in vars(guider).items() if name not in _OF_A_RUN}
     return _comparable([type(guider), patcher.model, of_patcher, of_guider])
+
+
+def packed(model: Any, x: torch.Tensor) -> list[Any]:
+    """Shapes of the latents that x packs, such as a video and its sound, as ComfyUI tells models; [] if it is one."""
+    guider = getattr(model, "inner_model", None)
+    for conds in (getattr(guider, "conds", None) or {}).values():
+        for cond in conds or ():
+            told = getattr(cond.get("model_conds", {}).get("latent_shapes"), "cond", None) or []
+            if len(told) > 1 and sum(math.prod(shape[1:]) for shape in told) == x[0].numel():
+                return [(len(x), *shape[1:]) for shape in told]
+    return []
 
 
 def innermost(model: Any) -> Any:

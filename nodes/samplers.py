@@ -17,6 +17,7 @@ from torch import Tensor
 from .. import erk
 from . import live
 from .continuing import Piece
+from .predictor import packed
 
 NoiseSampler = Callable[[Tensor, Tensor], Tensor] | None
 ExtraArgs = dict[str, Any] | None
@@ -168,6 +169,7 @@ def _sample(
             draw=None if draw is None else lambda i: draw(sigmas[i], sigmas[i + 1]),
             earlier=earlier,
             hand_on=piece.keep,
+            parts=packed(model, x),
         )
     told.result(result)
     return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -12,13 +12,16 @@ from devtools.inprocess import load_pack
 
 load_pack()  # comfy cannot be imported before this, and the samplers register themselves
 
+import comfy.conds  # noqa: E402
 import comfy.latent_formats  # noqa: E402
 import comfy.model_base  # noqa: E402
 import comfy.model_patcher  # noqa: E402
 import comfy.model_sampling  # noqa: E402
+import comfy.nested_tensor  # noqa: E402
 import comfy.sample  # noqa: E402
 import comfy.samplers  # noqa: E402
 import comfy.supported_models_base  # noqa: E402
+import comfy.utils  # noqa: E402
 
 KINDS = {
     "eps": comfy.model_base.ModelType.EPS,
@@ -88,6 +91,11 @@ class ProblemModel(comfy.model_base.BaseModel):
         self.flow = KINDS[kind] is comfy.model_base.ModelType.FLOW
         self.calls = 0
 
+    def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
+        """With the shapes of what a latent packs, as ComfyUI's models of pictures with sound have them."""
+        out, shapes = super().extra_conds(**kwargs), kwargs.get("latent_shapes") or []
+        return {**out, "latent_shapes": comfy.conds.CONDConstant(shapes)} if len(shapes) > 1 else out
+
     # This overrides _apply_model, because the wrappers of other nodes are called in apply_model.
     def _apply_model(
         self, x: Tensor, t: Tensor, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs
@@ -101,10 +109,12 @@ class Bench:
     """One problem on one kind of model, ready to be sampled.
 
     noise  [B, *shape] float32 initial noise, the same for every sampler
+    parts  shapes of the latents that it packs, without the batch; then ComfyUI samples them as a nested latent
     """
 
-    def __init__(self, predictor: Predictor, kind: str, noise: Tensor) -> None:
+    def __init__(self, predictor: Predictor, kind: str, noise: Tensor, parts: Sequence[tuple[int, ...]] = ()) -> None:
         self.kind, self.noise, self.predictor = kind, noise, predictor
+        self._parts = [(len(noise), *shape) for shape in parts]
         self.cfg = predictor.cfg
         self.model = ProblemModel(predictor, kind)
         self.patcher = comfy.model_patcher.ModelPatcher(
@@ -154,17 +164,24 @@ class Bench:
         before = self.model.calls
         samples = comfy.sample.sample_custom(
             self.patcher,
-            self.noise,
+            self._nested(self.noise),
             self.cfg,
             made,
             sigmas.clone(),  # uni_pc writes into its schedule
             self._positive,
             self._negative,
-            torch.zeros_like(self.noise),
+            self._nested(torch.zeros_like(self.noise)),
             disable_pbar=True,
             seed=0,
         )
+        if self._parts:
+            samples = comfy.utils.pack_latents(samples.unbind())[0]
         return samples, self.model.calls - before
+
+    def _nested(self, packed: Tensor) -> Any:
+        if not self._parts:
+            return packed
+        return comfy.nested_tensor.NestedTensor(comfy.utils.unpack_latents(packed, self._parts))
 
     def start(self, sigmas: Tensor) -> Tensor:
         """What a sampler receives at sigmas[0], [B, *shape]: the noise, scaled by ComfyUI itself."""

@@ -135,11 +135,9 @@ def photograph_patches(count: int, side: int = 16) -> Tensor:
     """Patches at random places of scikit-learn's two sample photographs: [count, 3 * side * side] in [-1, 1]
     float64.
     """
-    from sklearn.datasets import load_sample_images
-
     generator = np.random.default_rng(4)
     patches = []
-    for image in load_sample_images().images:
+    for image in _sample_photographs():
         picture = image.astype(np.float64) / 127.5 - 1.0
         rows = generator.integers(0, picture.shape[0] - side, count // 2)
         columns = generator.integers(0, picture.shape[1] - side, count // 2)
@@ -149,13 +147,60 @@ def photograph_patches(count: int, side: int = 16) -> Tensor:
     return torch.from_numpy(np.stack(patches))
 
 
-def patch_gaussian() -> GaussianMixture:
-    """The Gaussian with the mean and covariance of 6000 patches. No direction is narrower than 0.02."""
-    patches = photograph_patches(6000)
-    mean = patches.mean(0)
-    covariance = (patches - mean).T @ (patches - mean) / len(patches)
+CLIP, SOUND = (3, 4, 12, 12), (4, 16)
+"""Shapes of a video and of its sound."""
+
+
+@cache
+def clips(count: int) -> Tensor:
+    """Windows that pan over scikit-learn's two sample photographs, and for each a sound: [count, 1728 + 64] float64.
+
+    The sound follows the picture: a hum that is as loud as the picture is bright and rises with the pan's speed, and a
+    falling spectrum of noise.
+    """
+    generator = np.random.default_rng(6)
+    frames, side = CLIP[1:3]
+    made = []
+    pictures = [image.astype(np.float64) / 127.5 - 1.0 for image in _sample_photographs()]
+    time = np.arange(SOUND[1])
+    falling = (1.0 + time) ** -0.7
+    for number in range(count):
+        picture = pictures[number % len(pictures)]
+        pan = generator.integers(-3, 4, 2)
+        room = 3 * frames
+        begin = [generator.integers(room, length - side - room) for length in picture.shape[:2]]
+        corners = [[start + step * frame for start, step in zip(begin, pan, strict=True)] for frame in range(frames)]
+        clip = np.stack([picture[r : r + side, c : c + side].transpose(2, 0, 1) for r, c in corners], axis=1)
+        speed = 0.2 + 0.3 * np.hypot(*pan)
+        hum = (1.0 + clip.mean()) * np.sin(speed * time[None] + np.arange(SOUND[0])[:, None])
+        coefficients = falling * generator.standard_normal(SOUND)
+        noise = np.stack([np.fft.irfft(row, 2 * len(row))[: len(row)] for row in coefficients]) * len(time) ** 0.5
+        made.append(np.concatenate([clip.ravel(), (hum + noise).ravel()]))
+    return torch.from_numpy(np.stack(made))
+
+
+def _sample_photographs() -> list[np.ndarray]:
+    from sklearn.datasets import load_sample_images
+
+    return load_sample_images().images
+
+
+def _gaussian_of(points: Tensor) -> GaussianMixture:
+    """The Gaussian with their mean and covariance. No direction is narrower than 0.02."""
+    mean = points.mean(0)
+    covariance = (points - mean).T @ (points - mean) / len(points)
     variances, basis = torch.linalg.eigh(covariance)
     return GaussianMixture(torch.zeros(1), mean[None], basis[None], variances.clamp_min(0.02**2)[None], 0.0)
+
+
+def clip_gaussian() -> GaussianMixture:
+    """The Gaussian of 4000 clips."""
+    return _gaussian_of(clips(4000))
+
+
+def patch_gaussian() -> GaussianMixture:
+    """The Gaussian with the mean and covariance of 6000 patches. No direction is narrower than 0.02."""
+    return _gaussian_of(photograph_patches(6000))
 
 
 def line_art(width: float) -> Tiles:

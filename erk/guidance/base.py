@@ -34,6 +34,7 @@ class RunFacts:
     observed  whether a trace or a live view is attached; values that only these need are computed only then
     region    where the picture is sampled (1) and where it is kept (0), broadcastable to x
     earlier   the run that this one continues; None: it begins anew
+    parts     the shapes, [B, ...] each, of the latents that x packs one after the other; none: it is a latent itself
     """
 
     solver: Solver
@@ -43,6 +44,7 @@ class RunFacts:
     observed: bool = False
     region: Tensor | None = None
     earlier: Earlier | None = None
+    parts: tuple[torch.Size, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,14 @@ class Correction(NamedTuple):
     held: Tensor | None = None
     noise: Tensor | None = None
     noise_ratio: Tensor | None = None
+
+    @classmethod
+    def of_pair(cls, pair: EmbeddedPair | None) -> Correction:
+        """Only what the step's pair shows."""
+        if pair is None:
+            return cls()
+        stiffness = pair.difference().stiffness
+        return cls(stiffness=stiffness, h_stiffness=abs(pair.h) * stiffness)
 
 
 class Rule(Protocol):

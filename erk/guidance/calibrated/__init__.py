@@ -43,7 +43,8 @@ Two kinds of step are left uncorrected, for each sample. In the first kind the m
 last difference from the input, as step caches do. That is no evidence. The second kind are all steps after one whose
 error, minus the claim, was more than half of the noise that the step removed. Such a run has left its trajectory.
 
-Solvers that add noise have a rule of their own: :mod:`.variance`.
+Solvers that add noise have a rule of their own: :mod:`.variance`. A latent that packs several has one rule for each of
+its parts: :mod:`.parts`.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..base import Rule, RunFacts
+from .parts import ByParts
 from .rule import CalibratedRule
 from .variance import VarianceRule
 
@@ -75,4 +77,5 @@ class Calibrated:
         return cls()
 
     def begin(self, run: RunFacts) -> Rule:
-        return VarianceRule(run) if run.solver.adds_noise else CalibratedRule(run)
+        rule = VarianceRule if run.solver.adds_noise else CalibratedRule
+        return ByParts(run, rule) if len(run.parts) > 1 else rule(run)

@@ -99,10 +99,7 @@ class CalibratedRule:
         self._past = start._replace(euler=self._is_euler(made, corrected=believed is not None))
         for stage in made.stages:
             self._repeats.look(stage)
-        seen = Correction()
-        if made.pair is not None:
-            stiffness = made.pair.difference().stiffness
-            seen = Correction(stiffness=stiffness, h_stiffness=abs(made.pair.h) * stiffness)
+        seen = Correction.of_pair(made.pair)
         if found is None:
             return seen
         table = missed_by_step(

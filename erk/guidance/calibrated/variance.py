@@ -129,10 +129,7 @@ class VarianceRule:
         repeated = None if past is None else self._repeats.among(2 + past.stages)
         for stage in made.stages:
             self._repeats.look(stage)
-        seen = Correction()
-        if made.pair is not None:
-            stiffness = made.pair.difference().stiffness
-            seen = Correction(stiffness=stiffness, h_stiffness=abs(made.pair.h) * stiffness)
+        seen = Correction.of_pair(made.pair)
         if not is_readable(self._run.process, made.sigma):  # D is, and counts as that of pure noise
             self._past = _Past(math.inf, self._forward(made.start.denoised), None, None, len(made.stages))
             return seen
