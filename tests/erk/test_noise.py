@@ -62,7 +62,7 @@ def test_eta_0_is_the_plain_solver(name, plain, process, mode):
 def test_a_gaussian_of_one_variance_keeps_it(process, shape):
     """Within 3 % at 8 steps, where plain ancestral sampling has less than half of it.
 
-    On flow models the long last step, which adds no noise, leaves 5 %.
+    On flow models 5 %: what a band of few numbers still misses cannot be added as noise in the long last step.
     """
     trace, model = erk.Trace(), gaussian(process)
     sigmas = schedule(process, 8)
@@ -77,7 +77,7 @@ def test_a_gaussian_of_one_variance_keeps_it(process, shape):
         )  # fmt: skip
         variances[mode] = float(made.var()) / 0.7**2
     assert variances["off"] < 0.5
-    assert variances["calibrated"] == pytest.approx(1.0, abs=0.06 if process.is_flow else 0.03)
+    assert variances["calibrated"] == pytest.approx(1.0, abs=0.05 if process.is_flow else 0.03)
 
 
 @BOTH

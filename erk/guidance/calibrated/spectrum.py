@@ -28,6 +28,7 @@ class Spectrum:
     There is one band per channel and half octave of the radial frequency, or one per channel if nothing is transformed.
 
     has_space  whether anything is transformed
+    sizes      how many coefficients each band has, [bands] float32
     pieces     slices of the rows that are processed together: some samples, or some channels of one sample
     """
 
@@ -41,6 +42,7 @@ class Spectrum:
         self.pieces = _pieces(shape[0], channels, _PIECE.get(device.type, _PIECE_ELSEWHERE) // self._positions)
         if not axes:
             self.bands, self._blocks, self._width = 1, 1, self._positions
+            self.sizes = torch.full((1,), float(self._positions), device=device)
             return
         layout = Layout(half_octaves(shape[2:], {axis - 2 for axis in axes}))
         self.bands, self._blocks, self._width = len(layout.sizes), len(layout.band_of_block), layout.width
@@ -103,8 +105,7 @@ class Spectrum:
 
     def mean_over_bands(self, values: Tensor) -> Tensor:
         """Of a value in each band, [rows, bands], the mean over all coefficients of a sample, [B]."""
-        sizes = self.sizes.to(values) if self.has_space else values.new_ones(1)
-        return self.by_sample(values * (sizes / sizes.sum())).mean(1) * self.bands
+        return self.by_sample(values * (self.sizes / self._positions)).mean(1) * self.bands
 
     def spread(self, values: Tensor) -> Tensor:
         """[..., bands] -> each band's value at its blocks, [..., blocks, 1], for broadcasting."""

@@ -9,8 +9,8 @@ In the coordinates \bar x = x/alpha, s = sigma/alpha, with eps = (\bar x - D)/s,
         mean Delta^2 = w^2 s^2 (1 - r)/(1 - w (1 - r)),      r = (s/s_p)^2
 
     The right side is convex in w. So in a band with several variances, the w that solves this is rather too large. The
-    rule takes at most three times that w. It leaves bands alone whose D no longer changes: blank areas, and repeated
-    outputs.
+    rule takes at most three times that w, and 1 + sqrt(2/n) times as much in a band of n numbers, since a mean of few
+    squares is often too small. It leaves bands alone whose D no longer changes: blank areas, and repeated outputs.
 
     A band has few numbers, so the estimate is often too large or below 0. If the rule only set the latter to 0, all
     bands together would get too much. So it scales the others until the sum over the sample is what all estimates say,
@@ -59,7 +59,7 @@ from .local_model import interpolate, missed_over_change, missed_variance
 from .spectrum import Spectrum
 
 SLACK = 3.0
-"""How far the undecided share may lie above what D's last change tells."""
+"""How far the undecided share may lie above what D's last change tells, in a band of many numbers."""
 
 _TINY = 1e-20
 
@@ -114,6 +114,7 @@ class VarianceRule:
         self._spectrum = Spectrum(run.shape, run.device)
         self._past, seen = _Memory(None, Seen()) if run.earlier is None else run.earlier.memory
         self._repeats = Repeats(seen)
+        self._slack = SLACK * (1 + (2 / self._spectrum.sizes).sqrt())
         self._sampled = None if run.region is None else self._share_sampled(run.region)
 
     @property
@@ -184,7 +185,7 @@ class VarianceRule:
         # the root of left w^2 + left k w - k = 0
         k = square / s**2
         of_change = 2 * k / (left * k + ((left * k) ** 2 + 4 * left * k).sqrt()).clamp(min=_TINY)
-        most = (SLACK * of_change).clamp_(max=1.0)
+        most = (self._slack * of_change).clamp_(max=1.0)
         told = (1.0 - self._mean(eps, eps)).clamp(-most, most).nan_to_num_(0.0)
         undecided, whole = told.clamp(min=0.0), self._spectrum.mean_over_bands
         kept = whole(told).clamp_(min=0.0) / whole(undecided).clamp_(min=_TINY)
