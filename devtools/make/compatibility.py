@@ -35,9 +35,9 @@ SECTIONS = {
         "0.2 % of the latent's scale), and the guided modes do not. The sampler and the network are called exactly as "
         "often as with ComfyUI's own solver. ComfyUI has no `abm`, so its calls are compared with those of ComfyUI's "
         "`deis`, which also makes one call per step. Mode `off` of `abm` must differ from `deis`, and the guided modes "
-        "of `abm` must differ from its `off`. `UNETLoader` is the node Load Diffusion Model. Qwen-Image, Z-Image, "
-        "Lumina 2, ACE-Step, AuraFlow, Chroma and HiDream are missing only because of their size: ComfyUI's loaders "
-        "fix their width, so that even one block needs hundreds of megabytes.",
+        "of `abm` must differ from its `off`. `UNETLoader` is the node Load Diffusion Model. Z-Image, Lumina 2, "
+        "ACE-Step, AuraFlow, Chroma and HiDream are missing only because of their size: ComfyUI's loaders fix their "
+        "width, so that even one block needs gigabytes. On Z-Image only the templates' solvers were run.",
         ("model", "prediction", "latent", "loader", "solvers", "modes", "note"),
     ),
     "sampling": (

@@ -25,7 +25,7 @@ _HEIGHTS = {
     "MaskComposite": 140, "ModelSamplingAuraFlow": 70, "ModelSamplingSD3": 70, "PreviewAny": 420, "PreviewImage": 300,
     "PrimitiveInt": 90,
     "RandomNoise": 90, "SamplerCustomAdvanced": 400,
-    "ScheduleFromTraceERKGuid": 560, "SamplerERKGuid": 440, "SaveImage": 520, "SaveVideo": 130,
+    "ScheduleFromTraceERKGuid": 560, "SamplerERKGuid": 440, "SaveImage": 520, "SaveVideo": 560,
     "SetLatentNoiseMask": 60, "SolidMask": 120, "StiffnessVisualizerERKGuid": 900, "UNETLoader": 90, "VAEDecode": 60,
     "VAEEncode": 60, "VAELoader": 90, "Wan22ImageToVideoLatent": 170,
 }  # fmt: skip

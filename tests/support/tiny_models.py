@@ -25,6 +25,8 @@ load_comfyui()
 import comfy.cldm.cldm  # noqa: E402
 import comfy.ops  # noqa: E402
 import comfy.supported_models  # noqa: E402
+import comfy.taesd.taehv  # noqa: E402
+import comfy.taesd.taesd  # noqa: E402
 import safetensors.torch  # noqa: E402
 
 
@@ -99,6 +101,11 @@ _LTXAV = {
     **_LTX, "audio_in_channels": 128, "audio_num_attention_heads": 2, "audio_attention_head_dim": 32,
     "audio_cross_attention_dim": 64,
     "connector_attention_head_dim": 32, "connector_num_attention_heads": 1, "connector_num_layers": 1,
+}  # fmt: skip
+_WAN = {
+    "image_model": "wan2.1", "dim": 128, "out_dim": 16, "num_heads": 1, "ffn_dim": 128, "num_layers": 1,
+    "patch_size": (1, 2, 2), "freq_dim": 256, "window_size": (-1, -1), "qk_norm": True, "cross_attn_norm": True,
+    "eps": 1e-6, "in_dim": 16, "model_type": "t2v", "text_dim": 96,
 }  # fmt: skip
 
 
@@ -199,14 +206,7 @@ ARCHITECTURES = (
         note="one double, one single block",
     ),
     Architecture(
-        "wan", "Wan 2.1 text to video", "flow", "WAN21_T2V",
-        {
-            "image_model": "wan2.1", "dim": 128, "out_dim": 16, "num_heads": 1, "ffn_dim": 128, "num_layers": 1,
-            "patch_size": (1, 2, 2),
-            "freq_dim": 256, "window_size": (-1, -1), "qk_norm": True, "cross_attn_norm": True, "eps": 1e-6,
-            "in_dim": 16,
-            "model_type": "t2v", "text_dim": 96,
-        },
+        "wan", "Wan 2.1 text to video", "flow", "WAN21_T2V", _WAN,
         Conditioning(20, 96), ("EmptyHunyuanLatentVideo", {"width": 64, "height": 64, "length": 9, "batch_size": 1}),
         ((1, 16, 3, 8, 8),),
         metadata={"transformer": {"text_dim": 96}}, note="one block",
@@ -251,17 +251,44 @@ ARCHITECTURES = (
         loader="CheckpointLoaderSimple", prefix="model.model.", beside=_seconds("start") | _seconds("total"),
         note="one block",
     ),
+    Architecture(
+        "wan22", "Wan 2.2, 5B", "flow", "WAN22_T2V", {**_WAN, "in_dim": 48, "out_dim": 48},
+        Conditioning(20, 96), ("ProbeLatent", {"shape": "[1, 48, 3, 4, 4]"}), ((1, 48, 3, 4, 4),),
+        metadata={"transformer": {"text_dim": 96}}, note="one block",
+    ),
+    Architecture(
+        "qwen_image", "Qwen-Image", "flow", "QwenImage",
+        {"image_model": "qwen_image", "in_channels": 64, "num_layers": 1},
+        Conditioning(20, 3584), ("EmptySD3LatentImage", {"width": 64, "height": 64, "batch_size": 1}),
+        ((1, 16, 1, 8, 8),),
+        heavy=True, note="one block",
+    ),
 )  # fmt: skip
 
 
+Z_IMAGE = Architecture(
+    "z_image", "Z-Image", "flow", "ZImage",
+    {
+        "image_model": "lumina2", "patch_size": 2, "in_channels": 16, "dim": 3840, "cap_feat_dim": 2560,
+        "n_layers": 1, "qk_norm": True, "n_heads": 30, "n_kv_heads": 30, "axes_dims": [32, 48, 48],
+        "axes_lens": [1536, 512, 512], "rope_theta": 256.0, "ffn_dim_multiplier": 8.0 / 3.0,
+        "z_image_modulation": True, "time_scale": 1000.0, "pad_tokens_multiple": 32,
+    },
+    Conditioning(20, 2560, 0, {"attention_mask": "ones"}),
+    ("EmptySD3LatentImage", {"width": 64, "height": 64, "batch_size": 1}), ((1, 16, 8, 8),),
+    heavy=True, note="one layer and its four refiners",
+)  # fmt: skip
+"""Too slow to be sampled in every way, but the templates need it."""
+
+
 def architecture(name: str) -> Architecture:
-    return next(one for one in ARCHITECTURES if one.name == name)
+    return next(one for one in (*ARCHITECTURES, Z_IMAGE) if one.name == name)
 
 
-def write(models: Path, what: Architecture) -> str:
+def write(models: Path, what: Architecture, name: str = "") -> str:
     """Save the checkpoint in ComfyUI's models folder. Returns the name that a loader uses for it."""
     folder = models / ("checkpoints" if what.loader == "CheckpointLoaderSimple" else "diffusion_models")
-    path = folder / f"tiny_{what.name}.safetensors"
+    path = folder / (name or f"tiny_{what.name}.safetensors")
     if path.exists():
         return path.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -298,6 +325,19 @@ def draw(shapes: dict[str, Tensor], seed: str) -> dict[str, Tensor]:
     return made
 
 
+def write_vae(models: Path, name: str, channels: int, video: bool) -> None:
+    """A tiny autoencoder for latents with that many channels, as ComfyUI's VAELoader reads it."""
+    path = models / "vae" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    safetensors.torch.save_file(autoencoder(channels, video), path)
+
+
+def autoencoder(channels: int, video: bool = False) -> dict[str, Tensor]:
+    """Random weights of TAESD, or of TAEHV for video."""
+    network = comfy.taesd.taehv.TAEHV(channels) if video else comfy.taesd.taesd.TAESD(latent_channels=channels)
+    return draw(network.state_dict(), f"autoencoder of {channels} channels")
+
+
 def write_controlnet(models: Path) -> str:
     """A ControlNet for the tiny Stable Diffusion 1.5; returns its name."""
     path = models / "controlnet" / "tiny_controlnet.safetensors"
@@ -309,6 +349,15 @@ def write_controlnet(models: Path) -> str:
     weights = draw(network.state_dict(), "controlnet")
     safetensors.torch.save_file({f"control_model.{name}": tensor for name, tensor in weights.items()}, path)
     return path.name
+
+
+def write_wan_lora(models: Path, name: str) -> None:
+    """A LoRA of rank 2 for the tiny Wan."""
+    path = models / "loras" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    layer = "diffusion_model.blocks.0.self_attn.q"
+    weights = {f"{layer}.lora_down.weight": torch.zeros((2, 128)), f"{layer}.lora_up.weight": torch.zeros((128, 2))}
+    safetensors.torch.save_file(draw(weights, name), path)
 
 
 def write_lora(models: Path) -> str:
