@@ -35,7 +35,7 @@ class Continuation:
 
     x            a copy of the state that the run returned, [B, ...]
     levels       the last two noise levels of its schedule that differ: the last one is where it ended
-    solver, mode, region  what it was run with
+    solver, mode, region, parts  what it was run with
     points       its past evaluations, newest first
     memory       its rule's memory; None if it has none
     predictions  what tells whether another model agrees with this one
@@ -51,9 +51,13 @@ class Continuation:
     points: Points
     memory: Any
     predictions: Predictions
+    parts: tuple[torch.Size, ...] = ()
     same_model: bool = True
 
-    def leads_to(self, x: Tensor, schedule: list[float], solver: Solver, mode: str, region: Tensor | None) -> bool:
+    def leads_to(
+        self, x: Tensor, schedule: list[float], solver: Solver, mode: str, region: Tensor | None,
+        parts: tuple[torch.Size, ...] = (),
+    ) -> bool:  # fmt: skip
         """Whether a run that starts like this goes on where this one ended. The values of x are not looked at."""
         before, level = self.levels
         onward = next((sigma for sigma in schedule if sigma != level), level)
@@ -61,17 +65,20 @@ class Continuation:
             schedule[:1] == [level]
             and (onward - level) * (level - before) > 0
             and (solver, mode) == (self.solver, self.mode)
-            and (x.shape, x.dtype) == (self.x.shape, self.x.dtype)
+            and (x.shape, x.dtype, parts) == (self.x.shape, self.x.dtype, self.parts)
             and _equal(region, self.region)
         )
 
-    def check(self, x: Tensor, schedule: list[float], solver: Solver, mode: str, region: Tensor | None) -> None:
+    def check(
+        self, x: Tensor, schedule: list[float], solver: Solver, mode: str, region: Tensor | None,
+        parts: tuple[torch.Size, ...] = (),
+    ) -> None:  # fmt: skip
         """Raises ValueError where it does not lead to such a run."""
-        if not self.leads_to(x, schedule, solver, mode, region):
+        if not self.leads_to(x, schedule, solver, mode, region, parts):
             raise ValueError(
                 f"ERK-Guid: earlier is a run of {self.solver.name} in mode {self.mode!r} that ended at sigma "
                 f"{self.levels[1]}, but this is one of {solver.name} in mode {mode!r} from {schedule[0]}, or the "
-                "latent or its region differ: continue with the same options, or leave earlier out."
+                "latent, its parts or its region differ: continue with the same options, or leave earlier out."
             )
 
     def to(self, device: torch.device | str) -> Continuation:

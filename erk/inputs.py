@@ -118,8 +118,8 @@ def _check_number(name: str, value: float, way_out: str) -> None:
 def check_parts(parts: Sequence[Sequence[int]], x: Tensor) -> tuple[torch.Size, ...]:
     """The shapes of what x packs; none if it is a latent itself. Raises ValueError where they do not fill it."""
     shapes = tuple(torch.Size(shape) for shape in parts)
-    fill = sum(math.prod(shape[1:]) for shape in shapes) == x[0].numel()
-    if shapes and not (fill and all(shape[0] == len(x) for shape in shapes)):
+    filled = sum(math.prod(shape) for shape in shapes) == x.numel() and all(shape[0] == len(x) for shape in shapes)
+    if shapes and not filled:
         raise ValueError(
             f"ERK-Guid: parts is {[list(shape) for shape in shapes]}, but x is {list(x.shape)}: give the shapes, with "
             "x's batch, of all latents that it packs, or none."

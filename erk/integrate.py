@@ -82,7 +82,7 @@ def integrate(
     if len(schedule) < 2:
         return x
     if earlier is not None:
-        earlier.check(x, schedule, solver, guidance.mode, region)
+        earlier.check(x, schedule, solver, guidance.mode, region, shapes)
     known = None if earlier is None else earlier.to(x.device)
     facts = RunFacts(solver, process, x.shape, x.device, bool(observers), region, parts=shapes)
     run = _Run(model, x, schedule, guidance, facts, report, trace, observers, noise, known)
@@ -143,7 +143,7 @@ class _Run:
             hand_on(
                 Continuation(
                     self.x.clone(), (before, level), self._solver, self._guidance.mode, self._facts.region, points,
-                    memory, self._predictions,
+                    memory, self._predictions, self._facts.parts,
                 )
             )  # fmt: skip
 

@@ -67,7 +67,9 @@ class Piece:
         self._place, self._graph = _here()
         self._model, self._predictor = innermost(model), predictor(model)
 
-    def earlier(self, x: Tensor, sigmas: Tensor, solver: erk.Solver, mode: str) -> erk.Continuation | None:
+    def earlier(
+        self, x: Tensor, sigmas: Tensor, solver: erk.Solver, mode: str, parts: tuple[torch.Size, ...]
+    ) -> erk.Continuation | None:
         """What the run that this one continues knew; None: this one begins anew.
 
         Runs are forgotten here once nobody can continue them.
@@ -75,7 +77,7 @@ class Piece:
         found = None
         for kept in [kept for kept in _kept if kept.options == self._options and self._takes_from(kept.place)]:
             known = kept.continuation
-            if known.leads_to(x, sigmas.tolist(), solver, mode, self._region) and is_untouched(x, known.x):
+            if known.leads_to(x, sigmas.tolist(), solver, mode, self._region, parts) and is_untouched(x, known.x):
                 same = self._predictor is not None and self._region is None and kept.predictor == self._predictor
                 found = replace(known, same_model=same)
         _keep_only(self._may_return)

@@ -7,6 +7,7 @@ the comparison.
 
 from __future__ import annotations
 
+import itertools
 import math
 import weakref
 from typing import Any
@@ -51,15 +52,16 @@ def predictor(model: Any) -> Any:
     return _comparable([type(guider), patcher.model, of_patcher, of_guider])
 
 
-def packed(model: Any, x: torch.Tensor) -> list[Any]:
-    """Shapes of the latents that x packs, such as a video and its sound, as ComfyUI tells models; [] if it is one."""
+def packed(model: Any, x: torch.Tensor) -> tuple[torch.Size, ...]:
+    """Shapes of the latents that x packs, such as a video and its sound, as ComfyUI tells models; none if it is one."""
     guider = getattr(model, "inner_model", None)
-    for conds in (getattr(guider, "conds", None) or {}).values():
-        for cond in conds or ():
-            told = getattr(cond.get("model_conds", {}).get("latent_shapes"), "cond", None) or []
-            if len(told) > 1 and sum(math.prod(shape[1:]) for shape in told) == x[0].numel():
-                return [(len(x), *shape[1:]) for shape in told]
-    return []
+    if not isinstance(guider, comfy.samplers.CFGGuider):
+        return ()
+    for cond in itertools.chain(*(conds or () for conds in guider.conds.values())):
+        told = getattr(cond.get("model_conds", {}).get("latent_shapes"), "cond", ())
+        if len(told) > 1 and sum(math.prod(shape[1:]) for shape in told) == x[0].numel():
+            return tuple(torch.Size((len(x), *shape[1:])) for shape in told)
+    return ()
 
 
 def innermost(model: Any) -> Any:

@@ -140,7 +140,8 @@ def _sample(
     erk.check_noise(solver, guidance)
     region = extra_args.get("denoise_mask")
     piece = Piece(model, (options.w_stiff, options.w_con, options.settings), region)
-    earlier = piece.earlier(x, sigmas, made, options.mode)
+    parts = packed(model, x)
+    earlier = piece.earlier(x, sigmas, made, options.mode, parts)
     draw = noise.sampler(x, extra_args.get("seed")) if noise else None
 
     if trace is not None and live.is_planned_from(trace):
@@ -169,7 +170,7 @@ def _sample(
             draw=None if draw is None else lambda i: draw(sigmas[i], sigmas[i + 1]),
             earlier=earlier,
             hand_on=piece.keep,
-            parts=packed(model, x),
+            parts=parts,
         )
     told.result(result)
     return result

@@ -120,6 +120,8 @@ def test_two_runs_equal_one(name, process):
     half = run(name, process, pack(*parts), packed, (VIDEO, SOUND), sigmas=sigmas[:5], hand_on=kept.append)
     rest = run(name, process, half, packed[4:], (VIDEO, SOUND), sigmas=sigmas[4:], earlier=kept[0])
     assert torch.equal(rest, whole)
+    with pytest.raises(ValueError, match="its parts or its region differ"):
+        run(name, process, half, packed[4:], sigmas=sigmas[4:], earlier=kept[0])
 
 
 def test_shapes_that_do_not_fill_it_are_refused_before_any_call():
