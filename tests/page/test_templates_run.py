@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import tiny_models
 from browser import ComfyPage, a_browser
-from test_workflows import NAMES, RUNNABLE, Box, boxes_of, overlapping
+from test_workflows import NAMES, Box, boxes_of, overlapping
 from tiny_models import Architecture, architecture
 
 from devtools.comfyui import serve
@@ -34,47 +34,53 @@ ENCODERS = {"FLUX": "flux", "PIXART": "pixart_sigma", "QWEN_IMAGE": "qwen_image"
 VAES = {"ae": (16, False), "sdxl_vae": (4, False), "qwen_image_vae": (16, True), "wan_2.1_vae": (16, True),
         "wan2.2_vae": (48, True)}  # fmt: skip
 """Channels, and whether for video."""
+SHOWING = ("SaveImage", "PreviewImage", "PreviewAny", "SaveVideo", "StiffnessVisualizerERKGuid")
 RENDERERS = ("classic", "nodes2")
 SIDE, FRAMES = 64, 9
-SIDES = {"pixart_sigma": 288, "wan22": 64}
+SIDES = {"PixArt-Sigma-XL-2-1024-MS": 288}
+"""Of networks that need more."""
+SHORT = ("erk_guid_sd15", "erk_guid_wan22_experts")
+"""Those that the short selection runs, too: a checkpoint and a picture; single files and a video."""
 
 
-def _write_models(base: Path) -> None:
-    """All model files that the templates name, and the text encoders' stand-ins."""
-    models = base / "models"
-    texts = {name: _text(architecture(what)) for name, what in ENCODERS.items()}
-    for file in {file["name"]: file for name in NAMES for file in model_files(load(name))}.values():
-        stem, name = file["name"].removesuffix(".safetensors"), file["name"]
-        if file["directory"] == "text_encoders":
-            (models / file["directory"]).mkdir(parents=True, exist_ok=True)
-            (models / file["directory"] / name).touch()
-        elif file["directory"] == "vae":
-            tiny_models.write_vae(models, name, *VAES[stem])
-        elif file["directory"] == "loras":
-            tiny_models.write_wan_lora(models, name)
-        else:
-            what = architecture(NETWORKS[stem])
-            if file["directory"] == "checkpoints":
-                channels = what.shape[0][1]
-                weights = tiny_models.autoencoder(channels).items()
-                vae = {f"first_stage_model.{key}": lambda tensor=tensor: tensor for key, tensor in weights}
-                what = dataclasses.replace(what, loader="CheckpointLoaderSimple", beside={**what.beside, **vae},
-                                           prefix="model.diffusion_model.")  # fmt: skip
-                texts[name] = _text(what)
-            tiny_models.write(models, what, name)
+def _stand_in_encoders(base: Path) -> None:
+    texts = {name: architecture(what) for name, what in ENCODERS.items()}
+    texts |= {f"{stem}.safetensors": architecture(what) for stem, what in NETWORKS.items()}
     folder = base / "custom_nodes" / STAND_INS.name
     shutil.copytree(STAND_INS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
-
-
-def _text(what: Architecture) -> dict:
-    return dataclasses.asdict(what.conditioning)
+    shapes = {name: dataclasses.asdict(what.conditioning) for name, what in texts.items()}
+    (folder / "texts.json").write_text(json.dumps(shapes), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
 def stocked_server():
-    with serve(prepare=_write_models) as running:
+    with serve(prepare=_stand_in_encoders) as running:
         yield running
+
+
+def _write(models: Path, directory: str, name: str) -> None:
+    """A model file that a template names."""
+    stem = name.removesuffix(".safetensors")
+    if (models / directory / name).exists():
+        return
+    if directory == "text_encoders":
+        (models / directory).mkdir(parents=True, exist_ok=True)
+        (models / directory / name).touch()
+    elif directory == "vae":
+        tiny_models.write_vae(models, name, *VAES[stem])
+    elif directory == "loras":
+        tiny_models.write_wan_lora(models, name)
+    else:
+        what = architecture(NETWORKS[stem])
+        tiny_models.write(models, _with_vae(what) if directory == "checkpoints" else what, name)
+
+
+def _with_vae(what: Architecture) -> Architecture:
+    weights = tiny_models.autoencoder(what.shape[0][1]).items()
+    vae = {f"first_stage_model.{key}": lambda tensor=tensor: tensor for key, tensor in weights}
+    return dataclasses.replace(
+        what, loader="CheckpointLoaderSimple", beside={**what.beside, **vae}, prefix="model.diffusion_model."
+    )
 
 
 def _drawn_boxes(page: ComfyPage) -> list[Box]:
@@ -104,39 +110,40 @@ def _is_framed(box: Box, groups: list[dict]) -> bool:
     return any(x <= box[0] and y <= box[1] and box[2] <= x2 and box[3] <= y2 for x, y, x2, y2 in frames)
 
 
-@pytest.mark.long
+def _make_small(page: ComfyPage, graph: dict, side: int) -> None:
+    """Small latents, about as wide as they were for their height."""
+    for node in graph["nodes"]:
+        if node["type"].startswith("Empty") or node["type"] == "Wan22ImageToVideoLatent":
+            width, height = node["widgets_values"][:2]
+            page.set_widget(node["id"], "width", side * round(width / height))
+            page.set_widget(node["id"], "height", side)
+            if "length" in [slot["name"] for slot in node["inputs"]]:
+                page.set_widget(node["id"], "length", FRAMES)
+
+
 @pytest.mark.parametrize("renderer", RENDERERS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in SHORT else [pytest.mark.long]) for name in NAMES]
+)
 def test_runs_and_nothing_overlaps(stocked_server, name, renderer):
-    """Every node that shows something has it, none grew over another, and nothing was said in the console."""
+    """Every node that shows something has it, none grew over another or out of its frame, and the console is clean."""
     graph = load(name)
-    side = max([SIDE, *(SIDES.get(NETWORKS.get(file["name"][:-12], ""), 0) for file in model_files(graph))])
+    files = model_files(graph)
+    for file in files:
+        _write(stocked_server.base / "models", file["directory"], file["name"])
     with a_browser() as browser:
         page = ComfyPage(browser, stocked_server, renderer)
         page.load(graph, name)
-        if name not in [workflow.name for workflow in RUNNABLE]:
-            for node in graph["nodes"]:
-                if node["type"].startswith("Empty") or node["type"] == "Wan22ImageToVideoLatent":
-                    width, height = node["widgets_values"][:2]
-                    page.set_widget(node["id"], "width", side * round(width / height))
-                    page.set_widget(node["id"], "height", side)
-                    if "length" in [slot["name"] for slot in node["inputs"]]:
-                        page.set_widget(node["id"], "length", FRAMES)
+        if files:
+            _make_small(page, graph, max(SIDES.get(file["name"].removesuffix(".safetensors"), SIDE) for file in files))
         for node in graph["nodes"]:  # with the same seed, nothing would run for the second renderer
-            for slot in node["inputs"]:
-                if slot["name"] in ("seed", "noise_seed") and slot["link"] is None:
-                    page.set_widget(node["id"], slot["name"], RENDERERS.index(renderer))
+            for seed in {slot["name"] for slot in node["inputs"] if slot["link"] is None} & {"seed", "noise_seed"}:
+                page.set_widget(node["id"], seed, RENDERERS.index(renderer))
         outputs = page.queue()
         page.page.wait_for_timeout(1500)  # pictures and videos arrive after the run
-        shown = {
-            str(node["id"]) for node in graph["nodes"]
-            if node["type"] in ("SaveImage", "PreviewImage", "PreviewAny", "SaveVideo", "StiffnessVisualizerERKGuid")
-        }  # fmt: skip
-        assert shown and shown <= outputs.keys()
-        for node in graph["nodes"]:
-            if node["type"] in ("KSamplerERKGuid", "KSamplerAdvancedERKGuid", "SamplerERKGuid"):
-                sampling = [message for message in page.messages() if message["node"] == str(node["id"])]
-                assert sampling or node["type"] == "SamplerERKGuid", f"{node['type']}: no chart"
+        assert {str(node["id"]) for node in graph["nodes"] if node["type"] in SHOWING} <= outputs.keys()
+        samplers = [str(node["id"]) for node in graph["nodes"] if node["type"].startswith("KSampler")]
+        assert set(samplers) <= {message["node"] for message in page.messages()}, "each has its chart"
         assert page.own_errors == []
         page.picture(f"ran_{name}", whole_graph=True)
         boxes = _drawn_boxes(page)
