@@ -60,6 +60,8 @@ class Architecture:
     beside         further tensors of the file, by their full names
     nodes          further nodes to build the latent from, if one is not enough
     heavy          whether it is slow to build or to call, and so only for the long selection
+    undecided      whether its predictions leave anything undecided, as a denoiser's do. Of random weights, the mean of
+                   eps^2 may be above 1 at every level; then mode calibrated of samplers with noise has nothing to add
     """
 
     name: str
@@ -76,6 +78,7 @@ class Architecture:
     beside: dict[str, Callable[[], Tensor]] = field(default_factory=dict)
     nodes: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     heavy: bool = False
+    undecided: bool = True
     note: str = ""
 
 
@@ -155,7 +158,7 @@ ARCHITECTURES = (
             "model_max_length": 20, "input_size": 64, "pe_interpolation": 1, "micro_condition": False,
         },
         Conditioning(20, 4096), ("EmptyLatentImage", {"width": 288, "height": 288, "batch_size": 1}), ((1, 4, 36, 36),),
-        heavy=True, note="one block",
+        heavy=True, undecided=False, note="one block",
     ),
     Architecture(
         "sd3", "Stable Diffusion 3", "flow", "SD3",
