@@ -20,18 +20,18 @@ from torch import Tensor
 
 from devtools.inprocess import pack_module
 
+from . import networks, neutral
 from .accuracy.measure import reference
-from .instruments import command, environment, rows, schedule_report
-from .instruments.comfy_model import Bench
+from .instruments import command, environment, photo_network, rows, schedule_report
+from .instruments.comfy_model import Bench, Predictor
 from .instruments.problems import NAMES, problem
 from .instruments.reference import Reference, rms
-from .instruments.schedule_rows import ErrorRow, Row
+from .instruments.schedule_rows import DATA_SETS, GALAXIES, PHOTOGRAPHS, ErrorRow, Row
 from .instruments.score_network import GALAXYGRAD
 from .instruments.stock import steps_within
-from .networks import prepare
+from .photographs.measure import Setting
 
 CSV, ERRORS_CSV = "schedules.csv", "schedules_errors.csv"
-NETWORKS = ("HSC 32", "HSC 64", "ZTF 32")
 SCHEDULES = {"eps": ("karras", "beta", "simple", "kl_optimal"), "flow": ("simple", "beta", "normal", "kl_optimal")}
 """By kind of model; the first is the traced one."""
 
@@ -39,7 +39,9 @@ JUDGED = {"erk_abm": {"mode": "calibrated"}, "dpmpp_2m": {}}
 BUDGETS, TRACED_AT = (8, 16), 16
 ERROR_BUDGETS = (8, 16, 32)
 ERROR_MODES = ("off", "calibrated")
-SAMPLES = 16
+SAMPLES, NETWORK_SAMPLES, TRACED_SAMPLES = 64, 16, 16
+"""Judged, of problems and of networks; and in the traced run."""
+
 TOO_SLOW = ("line-art-negative", "line-art-interval")
 """Their converged solutions take an hour: left out unless asked for."""
 
@@ -64,27 +66,46 @@ class Case:
 
 def of_problem(name: str, kind: str) -> Case:
     what = problem(name)
-    first = round(float(Bench(what, kind, what.noise(1)).sigmas(SCHEDULES[kind][0], 8)[0]), 5)
-    found, count = reference(name, kind, first), min(SAMPLES, what.samples)
-    found = Reference(found.samples[:count], found.error[:count], found.steps)
-    noise = torch.randn((count, *what.shape), generator=torch.Generator().manual_seed(7))
-    return Case(name, kind, Bench(what, kind, what.noise()[:count]), Bench(what, kind, noise), found)
+    bench = Bench(what, kind, what.noise(SAMPLES))
+    first = round(float(bench.sigmas(SCHEDULES[kind][0], 8)[0]), 5)
+    return Case(name, kind, bench, _traced(what, what.shape, kind), reference(name, kind, first, SAMPLES))
 
 
-def of_network(name: str, kind: str) -> Case:
+def of_data_set(name: str, kind: str) -> Case:
+    """One of another project's (bench.neutral)."""
+    made = neutral.prepare(name, kind, SAMPLES)
+    return Case(name, kind, made.bench, _traced(made.bench.predictor, neutral.Ideal.shape, kind), made.reference)
+
+
+def of_galaxies(name: str, kind: str) -> Case:
     """One of the networks that others trained (bench.networks), on sigma-space."""
-    made = prepare(name, kind, SAMPLES)
+    made = networks.prepare(name, kind, NETWORK_SAMPLES)
     model = made.bench.predictor
-    noise = torch.randn((SAMPLES, *model.shape), generator=torch.Generator().manual_seed(7))
-    return Case(name, kind, made.bench, Bench(model, kind, noise), made.reference)
+    return Case(name, kind, made.bench, _traced(model, model.shape, kind), made.reference)
+
+
+def of_photographs(name: str, kind: str) -> Case:
+    """This project's network of photographs (bench.photographs), with CFG."""
+    denoiser, _ = photo_network.load()
+    made = Setting(denoiser, kind, PHOTOGRAPHS[name], NETWORK_SAMPLES)
+    shape = tuple(made.bench.noise.shape[1:])
+    return Case(name, kind, made.bench, _traced(made.bench.predictor, shape, kind), made.reference)
+
+
+def _traced(model: Predictor, shape: tuple[int, ...], kind: str) -> Bench:
+    """The same model with the noises of the traced run."""
+    return Bench(model, kind, torch.randn((TRACED_SAMPLES, *shape), generator=torch.Generator().manual_seed(7)))
+
+
+MAKERS = dict.fromkeys(NAMES, of_problem) | dict.fromkeys(DATA_SETS, of_data_set)
+MAKERS |= dict.fromkeys(GALAXIES, of_galaxies) | dict.fromkeys(PHOTOGRAPHS, of_photographs)
 
 
 def cases(names: list[str]) -> Iterator[Case]:
     for name in names:
-        for kind in ("eps",) if name in NETWORKS else SCHEDULES:
+        for kind in ("eps",) if name in GALAXIES else SCHEDULES:
             begin = time.monotonic()
-            case = of_network(name, kind) if name in NETWORKS else of_problem(name, kind)
-            yield case
+            yield MAKERS[name](name, kind)
             print(f"{name}, {kind}: {time.monotonic() - begin:.0f} s", file=sys.stderr)
 
 
@@ -128,14 +149,18 @@ def estimated(case: Case) -> Iterator[ErrorRow]:
                     trace = erk.Trace()
                     sigmas = case.levels(schedule, steps)
                     samples, _ = case.bench.sample(f"erk_{solver}", sigmas, {"mode": mode, "trace": trace})
-                    told = [error for error in trace.error if math.isfinite(error)]
-                    estimate = sum(told) / len(told) if len(told) * 2 > len(trace.error) else math.nan
+                    # Each sample's is over its own contrast, the true one over that of all.
+                    told, contrast = torch.tensor(trace.error), samples.flatten(1).std(1, correction=0)
+                    known = told.isfinite()
+                    estimate = float((told * contrast)[known].mean() / contrast[known].mean())
+                    if 2 * int(known.sum()) <= len(told):
+                        estimate = math.nan
                     true = float(_errors(case, samples).mean()) / case.contrast
                     yield ErrorRow(case.name, case.kind, schedule, budget, f"erk_{solver}", mode, estimate, true)
 
 
 def main() -> int:
-    names = (*NAMES, *NETWORKS)
+    names = tuple(MAKERS)
     parser = command.parser("schedules", __doc__, only=names)
     parser.set_defaults(only=[name for name in names if name not in TOO_SLOW])
     parser.add_argument("--resume", action="store_true", help="keep the rows that are there, and make what is missing")
@@ -145,13 +170,13 @@ def main() -> int:
     record = path.with_suffix(".json")
     if not options.report:
         kept = (rows.read(path, Row), rows.read(errors_path, ErrorRow)) if options.resume else ([], [])
-        done = {row.problem for row in kept[1]}
+        done = {row.problem for row in kept[0]}
         environment.record(record, command.text(parser, options, without=["resume"]), [GALAXYGRAD])
         writer, errors_writer = rows.Writer(path, Row, kept[0]), rows.Writer(errors_path, ErrorRow, kept[1])
         for case in cases([name for name in options.only if name not in done]):
             for row in planned(case):
                 writer.write(row)
-            for row in estimated(case):
+            for row in estimated(case) if case.name not in PHOTOGRAPHS else ():  # those are slow
                 errors_writer.write(row)
     made, errors = rows.read(path, Row), rows.read(errors_path, ErrorRow)
     for file in schedule_report.write(made, errors, folder, environment.sentence(record)):

@@ -5,12 +5,12 @@ more than any step can, from D interpolated through both and the step's own star
 
     e = (t/s) x_s - t * integral of D/sigma^2 - x_t
 
-Of an error at level s a share is left at 0. Where the data is Gaussian with the scale S it is w = S/sqrt(S^2 + s^2),
-and D changes by dD/dlog s ~ s^2/(S^2 + s^2)^(3/2): the exponent of that change in s is 3 w^2 - 1. So the run itself
-tells w^2, of just those details that D is settling at s, from how fast its change grows; it serves for the share. A
-run's error is the sum over its steps of w^2 |e|, over the picture's contrast: the deviation of the numbers of D. What
-the solver is, and whether its steps were corrected, does not matter: only the run's states and evaluations are looked
-at.
+From there on an error fades at the rate 1 - J in log s, where J is the share of it that D answers. Where the data is
+Gaussian with the scale S, J = S^2/(S^2 + s^2), and D changes by dD/dlog s ~ s^2/(S^2 + s^2)^(3/2): the exponent of that
+change in s is 3 J - 1. So the run itself tells J, of just those details that D is settling at s, from how fast its
+change grows. A run's error is the sum over its steps of what is left of |e|, over the picture's contrast: the deviation
+of the numbers of D. What the solver is, and whether its steps were corrected, does not matter: only the run's states
+and evaluations are looked at.
 
 No evaluation follows the last step. D goes on as a power of s between the two that smooth and rough data have.
 """
@@ -30,23 +30,20 @@ from .probe import probe
 from .repeats import Repeats
 from .solvers.multistep import data_weights
 
-_TOGETHER = 0.7
-"""The errors of steps cancel in part: what is left of their sum, over runs whose true error is known."""
-
-_LEAST_SHARE = 0.02
-"""Of an error some is always left."""
-
 _LAST_POWER = 1.5
 """D - D(0) goes as this power of s below the last evaluation. Smooth data has 2, edges have 1."""
+
+_NO_SIGNAL = 1e-3
+"""An alpha this small is as good as 0."""
+
+_RATE = 1.5
+"""Power of the number of steps with which errors fall, at most."""
 
 _PROBED = 4096
 """How many numbers of a latent are looked at, at most."""
 
 FEWEST = 4
 """Steps that a run must have: two or three long ones say nothing of one another."""
-
-JUDGED = 3
-"""How many steps one evaluation and the run's end can judge, at most."""
 
 
 class _Seen(NamedTuple):
@@ -58,6 +55,20 @@ class _Seen(NamedTuple):
     denoised: Tensor
 
 
+class _Judged(NamedTuple):
+    """What a step has missed.
+
+    level     log s at its end
+    error     [B], over the contrast
+    answered  J there, [B]
+    """
+
+    step: int
+    level: float
+    error: Tensor
+    answered: Tensor
+
+
 class StepErrors:
     """Of one run. Along a schedule that does not fall, nothing is judged.
 
@@ -67,9 +78,10 @@ class StepErrors:
     def __init__(self, process: NoiseProcess, schedule: list[float], region: Tensor | None) -> None:
         self._process, self._region = process, region
         self._falls = all(low <= high for high, low in itertools.pairwise(schedule))
+        self._steps = len(schedule) - 1
         self._seen: list[_Seen] = []
         self._looked = 0
-        self._judged: list[tuple[int, Tensor]] = []
+        self._judged: list[_Judged] = []
         self._repeats = Repeats()
         self._repeated: Tensor | None = None
         self._mask: Tensor | None = None
@@ -90,22 +102,37 @@ class StepErrors:
         if len(self._seen) == 3:
             self._judge(self._seen[0], self._seen[1].x, self._seen[1].sigma, self._seen[::-1])
 
-    def finish(self, x: Tensor, sigma: float) -> None:
-        """Judge the steps that no two evaluations follow. x: the state at the end of the run, at level sigma."""
+    def finish(self, x: Tensor, sigma: float) -> Tensor | None:
+        """What each step leaves in the picture, over its contrast, [steps, B]; NaN where a step has not moved.
+
+        x  the state at the end of the run, at level sigma
+
+        None where nothing can be told.
+        """
         if self._looked < FEWEST:
-            return
+            return None
         before, last = self._seen[-2:]
         self._judge(before, last.x, last.sigma, self._seen[::-1])
         reached, end = probe(x, _PROBED), self._denoised_at(sigma)
         if sigma == 0:
-            self._store(last.step, end - reached, 1.0)
+            self._store(last.step, 0.0, end - reached)
         else:
             self._judge(last, reached, sigma, [_Seen(-1, sigma, reached, end), last, before])
+        return self._left()
 
-    def take(self) -> list[tuple[int, Tensor]]:
-        """(index of the step, its error [B]) of what has been judged since the last call: ``JUDGED`` at most."""
-        judged, self._judged = self._judged, []
-        return judged
+    def _left(self) -> Tensor:
+        """Of all errors at the end of the run. Below the last evaluation nothing fades: nobody knows how D answers."""
+        *judged, last = self._judged
+        contrast = self._seen[-1].denoised.std(dim=1, correction=0).clamp(min=1e-12)
+        left, lower = torch.ones_like(contrast), judged[-1]
+        errors = torch.full((self._steps, len(contrast)), math.nan, device=contrast.device)
+        errors[last.step] = last.error / contrast
+        for one in reversed(judged):
+            fading = 1 - (one.answered + lower.answered) / 2
+            left, lower = left * torch.exp(fading * (lower.level - one.level)), one
+            errors[one.step] = left * one.error / contrast
+        # A model that gives an old answer again hides what it does not follow: nothing can be told of such a sample.
+        return errors if self._repeated is None else errors.masked_fill(self._repeated, math.nan)
 
     def _denoised_at(self, sigma: float) -> Tensor:
         """D below the last evaluation."""
@@ -119,33 +146,41 @@ class StepErrors:
 
     def _judge(self, start: _Seen, reached: Tensor, sigma_next: float, nodes: list[_Seen]) -> None:
         """The step from ``start`` to the state reached at sigma_next, with D through the nodes."""
-        weights = data_weights(self._process, tuple(node.sigma for node in nodes), start.sigma, sigma_next)
+        if self._process.alpha(start.sigma) > _NO_SIGNAL:
+            weights = data_weights(self._process, tuple(node.sigma for node in nodes), start.sigma, sigma_next)
+        else:  # s falls from infinity, where D goes as 1/s; a parabola in s would leave D's range
+            nodes, weights = nodes[-2:], ((1 - sigma_next / start.sigma) / 2,) * 2
         error = (sigma_next / start.sigma) * start.x - reached
         for weight, node in zip(weights, nodes, strict=True):
             error.add_(node.denoised, alpha=weight)
-        self._store(start.step, error / self._process.alpha(sigma_next), self._left())
+        self._store(start.step, math.log(self._scaled(sigma_next)), error / self._process.alpha(sigma_next))
 
-    def _store(self, index: int, error: Tensor, left: Tensor | float) -> None:
-        """What an error leaves in the picture, over its contrast."""
-        contrast = self._seen[-1].denoised.std(dim=1, correction=0).clamp(min=1e-12)
+    def _store(self, index: int, level: float, error: Tensor) -> None:
         error = error if self._mask is None else error * self._mask
-        share = _size(error) / contrast * (_TOGETHER * left)
-        # A model that gives an old answer again hides what it does not follow: nothing can be told of such a sample.
-        self._judged.append((index, share if self._repeated is None else share.masked_fill(self._repeated, math.nan)))
+        self._judged.append(_Judged(index, level, _size(error), self._answered()))
 
-    def _left(self) -> Tensor:
-        """The share of an error at the middle one of the last three evaluations that is left at 0, [B]."""
+    def _answered(self) -> Tensor:
+        """J at the middle one of the last three evaluations, [B]."""
         (above, here, below), logs = self._seen, [math.log(self._scaled(seen.sigma)) for seen in self._seen]
         rate_above = _size(above.denoised - here.denoised) / (logs[0] - logs[1])
         rate_below = _size(here.denoised - below.denoised) / (logs[1] - logs[2])
-        return share_left(rate_above, rate_below, (logs[0] - logs[2]) / 2)
+        return answered(rate_above, rate_below, (logs[0] - logs[2]) / 2)
 
 
-def share_left(rate_above: Tensor, rate_below: Tensor, distance: float) -> Tensor:
-    """w^2 of an error between two places, ``distance`` apart in log s, where D changes so fast in log s."""
+def error_at(error: float, steps: int, other: int, order: int) -> float:
+    """What a run's error would be with another number of steps of the same schedule, by the solver's order.
+
+    With as few steps as pictures are made with, an order above 1 does not show whole: there the error falls as the
+    steps to the power 1.5 (bench.schedules measures it: SCHEDULES.md).
+    """
+    return error * (steps / other) ** min(order, _RATE)
+
+
+def answered(rate_above: Tensor, rate_below: Tensor, distance: float) -> Tensor:
+    """J of an error between two places, ``distance`` apart in log s, where D changes so fast in log s."""
     tiny = 1e-12
     exponent = torch.log((rate_above + tiny) / (rate_below + tiny)) / distance
-    return ((1.0 + exponent) / 3.0).clamp(_LEAST_SHARE, 1.0)
+    return ((1.0 + exponent) / 3.0).clamp(0.0, 1.0)
 
 
 def _size(x: Tensor) -> Tensor:

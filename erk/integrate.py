@@ -233,12 +233,9 @@ class _Run:
         if not self._observers:
             return
         sigma, sigma_next = self._schedule[i : i + 2]
-        judged: list[tuple[int, Tensor]] = []
-        if self._errors is not None:
-            if i == len(self._schedule) - 2:
-                self._errors.finish(reached, sigma_next)
-            judged = self._errors.take()
-        values = measure(self.x, x_next, correction, [error for _, error in judged])
-        step = MeasuredStep(i, sigma, sigma_next, self._calls, values, tuple(index for index, _ in judged))
+        errors = None
+        if self._errors is not None and i == len(self._schedule) - 2:
+            errors = self._errors.finish(reached, sigma_next)
+        step = MeasuredStep(i, sigma, sigma_next, self._calls, measure(self.x, x_next, correction), errors)
         for observer in self._observers:
             observer.record(step)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from .error import JUDGED
+from .error import error_at
 from .evaluation import Evaluation
 from .guidance import HELD, SETTINGS, Correction
 from .norms import norm
@@ -95,6 +95,12 @@ class RunInfo:
         solver = SOLVERS.get(self.solver) or NOISY.get(self.solver)
         return solver.title if solver else self.solver
 
+    @property
+    def order(self) -> int:
+        """The solver's order, as it is unless another is asked for."""
+        solver = SOLVERS.get(self.solver)
+        return solver().order if solver else 1
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data, with the settings of all rules. Settings that this rule does not have are None."""
         known = {name: self.settings.get(name) for name in SETTINGS}
@@ -105,8 +111,8 @@ class RunInfo:
 class MeasuredStep:
     """One step of a run. Its values are still on the device that computed them.
 
-    values  [quantities + JUDGED, B] float32: a row for each of ``QUANTITIES``, then the errors of the steps ``judged``
-    judged  the steps whose errors have become known: earlier ones, and with the last step this one
+    values  [quantities, B] float32: a row for each of ``QUANTITIES``
+    errors  with the run's last step: of all steps, [steps, B]
     """
 
     index: int
@@ -114,15 +120,15 @@ class MeasuredStep:
     sigma_next: float
     model_calls: int
     values: Tensor
-    judged: tuple[int, ...] = ()
+    errors: Tensor | None = None
 
-    def errors(self, values: list[Values]) -> dict[int, Values]:
-        """The errors by step, from the values on the host."""
-        return dict(zip(self.judged, values[len(QUANTITIES) :], strict=False))
+    def run_error(self) -> Values:
+        """Of the run, with its last step, as :attr:`Trace.error`; nothing before. It waits for the device."""
+        return [] if self.errors is None else total_error(self.errors.cpu().tolist())
 
     def to_record(self, values: list[Values], error: Values | None = None) -> StepRecord:
         """The step as a record, made from its values on the host and its own error."""
-        measured: dict[str, Any] = dict(zip(QUANTITIES, values, strict=False))
+        measured: dict[str, Any] = dict(zip(QUANTITIES, values, strict=True))
         measured["error"] = error or [math.nan] * len(values[0])
         measured["active"] = [flag > 0 for flag in measured["active"]]
         measured["held"] = [HELD[int(code)] if code in range(len(HELD)) else "" for code in measured["held"]]
@@ -140,7 +146,7 @@ class Observer(Protocol):
     def record(self, step: MeasuredStep) -> None: ...
 
 
-def measure(x: Tensor, x_next: Tensor, correction: Correction, errors: Sequence[Tensor] = ()) -> Tensor:
+def measure(x: Tensor, x_next: Tensor, correction: Correction) -> Tensor:
     """The values of a step, as in :class:`MeasuredStep`. x_next is the unguided state. Nothing is read back."""
     unknown = torch.full((x.shape[0],), math.nan, device=x.device, dtype=torch.float32)
     zero = torch.zeros_like(unknown)
@@ -156,8 +162,7 @@ def measure(x: Tensor, x_next: Tensor, correction: Correction, errors: Sequence[
             return zero if name in ("active", "held") else unknown
         return value.float()
 
-    padding = [unknown] * (JUDGED - len(errors))
-    return torch.stack([*(row(name) for name in QUANTITIES), *errors, *padding])
+    return torch.stack([row(name) for name in QUANTITIES])
 
 
 class Prediction(NamedTuple):
@@ -208,10 +213,9 @@ class Trace:
         if not self._measured:
             return []
         values = torch.stack([step.values for step in self._measured]).cpu().tolist()
-        errors: dict[int, Values] = {}
-        for step, rows in zip(self._measured, values, strict=True):
-            errors |= step.errors(rows)
-        return [step.to_record(rows, errors.get(step.index)) for step, rows in zip(self._measured, values, strict=True)]
+        errors = self._measured[-1].errors
+        told: list[Values | None] = [None] * len(self._measured) if errors is None else errors.cpu().tolist()
+        return [step.to_record(rows, error) for step, rows, error in zip(self._measured, values, told, strict=True)]
 
     @property
     def error(self) -> Values:
@@ -221,6 +225,11 @@ class Trace:
         repeated its output (step caches).
         """
         return total_error([step.error for step in self.steps])
+
+    def error_at(self, steps: int) -> Values:
+        """What ``error`` would be with another number of steps of the same schedule: a guess by the solver's order."""
+        order = self.info.order if self.info is not None else 1
+        return [error_at(error, len(self), steps, order) for error in self.error]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data. Values that are not finite become None, because JSON cannot express them."""

@@ -77,10 +77,13 @@ class Row:
 
 
 @cache
-def reference(name: str, kind: str, sigma_start: float) -> Reference:
-    """The converged solution of a problem from ComfyUI's own start. It is kept for the next schedule."""
+def reference(name: str, kind: str, sigma_start: float, samples: int | None = None) -> Reference:
+    """The converged solution of a problem from ComfyUI's own start. It is kept for the next schedule.
+
+    samples  instead of the problem's own number
+    """
     what = problem(name)
-    bench = Bench(what, kind, what.noise())
+    bench = Bench(what, kind, what.noise(samples))
     start = bench.start(torch.tensor([sigma_start]))
     options = {"breaks": what.breaks(bench.flow), "min_steps": what.min_steps}
     return converge(lambda x, sigma: what.denoise(x, sigma, bench.flow), start, sigma_start, **options)

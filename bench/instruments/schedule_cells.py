@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from .problems import NAMES, problem
-from .schedule_rows import CHOSEN_BY, ErrorRow, Row
+from .schedule_rows import DATA_SETS, GALAXIES, PHOTOGRAPHS, ErrorRow, Row
 from .tables import EXACT
 
 TITLES = {"eps": "sigma-space (karras traced)", "flow": "flow (simple traced)"}
@@ -42,12 +42,29 @@ def is_check(name: str) -> bool:
     return name in NAMES and "exact" in problem(name).groups
 
 
+def held_out(name: str) -> bool:
+    """Whether a model did not help to choose how schedules are planned."""
+    return name in GALAXIES or name in PHOTOGRAPHS
+
+
 def groups() -> dict[str, Callable[[str], bool]]:
+    """For the plans."""
     return {
-        "helped to choose": lambda name: name in CHOSEN_BY,
-        "held out, suite": lambda name: name in NAMES and name not in CHOSEN_BY,
-        "held out, suite with CFG": lambda name: name in NAMES and name not in CHOSEN_BY and problem(name).cfg > 1,
-        "networks of others": lambda name: name not in NAMES,
+        "suite": lambda name: name in NAMES,
+        "suite with CFG": lambda name: name in NAMES and problem(name).cfg > 1,
+        "data sets of another project": lambda name: name in DATA_SETS,
+        "held out, network of photographs": lambda name: name in PHOTOGRAPHS,
+        "held out, networks of galaxies": lambda name: name in GALAXIES,
+    }
+
+
+def estimate_groups() -> dict[str, Callable[[str], bool]]:
+    """For the runs' own errors."""
+    return {
+        "suite": lambda name: name in NAMES,
+        "suite with CFG": lambda name: name in NAMES and problem(name).cfg > 1,
+        "held out, data sets of another project": lambda name: name in DATA_SETS,
+        "held out, networks of galaxies": lambda name: name in GALAXIES,
     }
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 from . import plots
-from .schedule_cells import TITLES, Compared, groups, judged
-from .schedule_rows import CHOSEN_BY, ErrorRow
+from .schedule_cells import TITLES, Compared, estimate_groups, held_out, judged
+from .schedule_rows import ErrorRow
 from .tables import geometric_mean
 
 
@@ -21,9 +21,7 @@ def plot_ratios(compared: Sequence[Compared], path: Path) -> None:
         for place, other in enumerate(("traced", "best")):
             for i, chosen in enumerate((False, True)):
                 cells = [
-                    c
-                    for c in compared
-                    if c.row.kind == kind and not c.solved and (c.row.problem in CHOSEN_BY) is chosen
+                    c for c in compared if c.row.kind == kind and not c.solved and held_out(c.row.problem) is not chosen
                 ]
                 values = sorted(min(max(getattr(c, other), 0.021), 28.0) for c in cells)
                 if not values:
@@ -57,13 +55,14 @@ def plot_errors(errors: Sequence[ErrorRow], path: Path) -> None:
     """Estimate against truth, a dot a run."""
     figure, axes = plots.new_figure(9.0, 4.8, 2, sharey=True, sharex=True)
     for ax, mode in zip(axes, ("off", "calibrated"), strict=True):
-        for i, (title, belongs) in enumerate(list(groups().items())):
+        for i, (title, belongs) in enumerate(list(estimate_groups().items())):
             cells = [row for row in judged(errors) if row.mode == mode and belongs(row.problem)]
             if "CFG" in title or not cells:
                 continue
             ax.plot(
-                [100 * row.true for row in cells], [100 * row.estimate for row in cells], linestyle="", alpha=0.4,
-                marker=plots.MARKERS[i], color=plots.COLOURS[i], markersize=3.5, markeredgewidth=0, label=title,
+                [100 * row.true for row in cells], [min(100 * row.estimate, 1e4) for row in cells], linestyle="",
+                marker=plots.MARKERS[i], color=plots.COLOURS[i], alpha=0.4, markersize=3.5, markeredgewidth=0,
+                label=title,
             )  # fmt: skip
         line = [1e-2, 2e2]
         ax.plot(line, line, color=plots.INK, linewidth=1)

@@ -1,14 +1,13 @@
-"""The rows of bench.schedules, and which of its models helped to choose something."""
+"""The rows of bench.schedules, and those of its models that are not of the suite."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-CHOSEN_BY = (
-    "gaussian-rotated", "spiral-0.10", "mixture-8x8", "digits-0.30", "digits-cfg-4", "mixture-cfg-4",
-    "even-colour", "gaussian-patches", "mixture-3x16x16", "gratings", "line-art-cfg-4", "patches-0.10", "line-art-0.02",
-)  # fmt: skip
-"""The problems by which the plan and the estimate, and their constants, were chosen: their figures are not held out."""
+DATA_SETS = ("swissroll", "swissroll-1000", "tree", "tree-deep")
+GALAXIES = ("HSC 32", "HSC 64", "ZTF 32")
+PHOTOGRAPHS = {"photographs": 1.0, "photographs cfg 3": 3.0, "photographs cfg 7": 7.0}
+"""By guidance scale."""
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,18 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
 from ..noise_process import FLOW, SIGMA_SPACE, NoiseProcess
 from ..trace import RunInfo, Trace
 from .given import check_traces, given_levels
-from .search import planned_levels, step_errors
+from .search import SEARCHED, Search, step_errors
 from .trajectory import Path, scaled
 
 STEPS_MAX = 1000
 """Steps that a plan may have."""
-
-_PLANNED = 40
-"""Steps that are planned one by one, at most; a longer plan is read off between them."""
 
 TRACED_SHARE = 0.3
 """How much of the traced schedule is left in a plan: a path has accidents of its own, which others do not share."""
@@ -35,6 +33,8 @@ _LOWEST = 0.01
 _SCALES = (0.05, 5.0)
 """By how much what a run's own hindsight found may differ from what is predicted of it."""
 
+_WORTH = 0.9
+"""A plan must promise an error this much of the traced schedule's, at most: predictions are rougher than a tenth."""
 
 _NOTHING = 1e-6
 """Differences of errors that are rounding."""
@@ -48,7 +48,7 @@ class Plan:
     predicted_error    the solver's error in the picture along them, over its contrast
     step_errors        of each step; together they are predicted_error
     given_sigmas, given_error, given_step_errors  the same of the traced schedule at as many steps
-    is_better          False: no plan was predicted to be better, and ``sigmas`` are the given ones
+    is_better          False: no plan was predicted to err a tenth less, and ``sigmas`` are the given ones
     """
 
     sigmas: list[float]
@@ -97,29 +97,33 @@ class Planner:
 
     def _plan(self, steps: int) -> Plan:
         given = given_levels(self._info.sigmas, steps, self._info.sigma_min)
-        planned = self._sigmas(steps) if steps <= _PLANNED else given_levels(self._sigmas(_PLANNED), steps, None)
+        # A longer plan is read off between the levels of the longest that can be searched.
+        planned = self._sigmas(steps) if steps <= SEARCHED else given_levels(self._sigmas(SEARCHED), steps, None)
         given_errors, errors = self._step_errors(given), self._step_errors(planned)
-        is_better = sum(errors) < sum(given_errors) - _NOTHING
+        is_better = sum(errors) < _WORTH * sum(given_errors) - _NOTHING
         if not is_better:
             planned, errors = given, given_errors
         return Plan(planned, math.fsum(errors), errors, given, math.fsum(given_errors), given_errors, is_better)
 
     def _sigmas(self, steps: int) -> list[float]:
         """The best levels, drawn towards those of the traced schedule."""
-        end = self._info.sigmas[-1]
-        traced = min(float(path.s[-1]) for path in self._paths)
-        sigma_min = self._info.sigma_min
-        floor = scaled(self._process, sigma_min) if sigma_min else _LOWEST if self._process.is_flow else traced
-        lowest = min(traced, max(floor, _LOWEST))
-        growth = math.inf if self._process.is_flow else _GROWTH
-        best = planned_levels(self._paths, steps, lowest, scaled(self._process, end), growth)
-        given = [scaled(self._process, sigma) for sigma in given_levels(self._info.sigmas, steps, sigma_min)]
+        best = self._search.levels(steps)
+        given = [scaled(self._process, sigma) for sigma in given_levels(self._info.sigmas, steps, self._info.sigma_min)]
         inner = [
             best_s ** (1 - TRACED_SHARE) * given_s**TRACED_SHARE
             for best_s, given_s in zip(best[1:steps], given[1:steps], strict=True)
         ]
         back = (lambda s: s / (1 + s)) if self._process.is_flow else float
-        return [self._info.sigmas[0], *map(back, inner), end]
+        return [self._info.sigmas[0], *map(back, inner), self._info.sigmas[-1]]
+
+    @cached_property
+    def _search(self) -> Search:
+        traced = min(float(path.s[-1]) for path in self._paths)
+        sigma_min = self._info.sigma_min
+        floor = scaled(self._process, sigma_min) if sigma_min else _LOWEST if self._process.is_flow else traced
+        lowest = min(traced, max(floor, _LOWEST))
+        growth = math.inf if self._process.is_flow else _GROWTH
+        return Search(self._paths, lowest, scaled(self._process, self._info.sigmas[-1]), growth)
 
     def _step_errors(self, sigmas: Sequence[float]) -> list[float]:
         levels = [scaled(self._process, sigma) for sigma in sigmas]

@@ -14,24 +14,24 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..error import share_left
+from ..error import answered
 from ..noise_process import NoiseProcess
 from ..trace import Trace
 
 INFINITE = 1e4
 """Taken for s where alpha is 0: no level that matters is as high."""
 
-LAST_SHARE = 0.5
-"""How much of D's way below the last level the step to 0 misses: the calibrated rule knows some of it beforehand."""
+LAST_SHARE = 0.6
+"""How much of D's way below the last level the step to 0 misses: some solvers all of it, the calibrated rule half.
+
+Below the last traced level D - D(0) goes as s, as at edges.
+"""
 
 _LOOK = 0.4
 """How far above and below a level D's change is looked at, in log s."""
 
 _FINE = 8
 """Intervals that an integral between two levels is made of."""
-
-_LAW = 2.0
-"""Below the last traced level D - D(0) goes as this power of s, as where data is smooth."""
 
 
 def scaled(process: NoiseProcess, sigma: float) -> float:
@@ -43,21 +43,23 @@ class Path(NamedTuple):
     """One trace, as far as planning needs it.
 
     s         its levels, falling, [n] float64
-    products  mean over samples and places of D_a D_b, less the last D and over the sample's contrast, [n, n]
+    products  mean over samples and places of D_a D_b, less the last D and over their contrast, [n, n]
+    is_flow   the model's process: some solvers follow sigma, not s
     """
 
     s: Tensor
     products: Tensor
+    is_flow: bool
 
     @classmethod
     def of(cls, trace: Trace, process: NoiseProcess) -> Path:
         newest = {prediction.sigma: prediction.denoised for prediction in trace.predictions if prediction.sigma > 0}
         levels = sorted(newest, reverse=True)
         denoised = torch.stack([newest[level] for level in levels]).cpu()
-        contrast = denoised[-1].std(dim=1, correction=0).clamp(min=1e-12)
-        change = ((denoised - denoised[-1]) / contrast[:, None]).flatten(1).double()
+        contrast = denoised[-1].var(dim=1, correction=0).mean().sqrt().clamp(min=1e-12)
+        change = ((denoised - denoised[-1]) / contrast).flatten(1).double()
         s = torch.tensor([scaled(process, level) for level in levels], dtype=torch.float64)
-        return cls(s, change @ change.T / change.shape[1])
+        return cls(s, change @ change.T / change.shape[1], process.is_flow)
 
     def places(self, s: Tensor) -> Tensor:
         """-log s; a first level at infinity stands a little above the second, where D does not change any more."""
@@ -69,8 +71,7 @@ class Path(NamedTuple):
     def rows(self, s: Tensor) -> Tensor:
         """Weights of the traced D's in D at these levels, [m] -> [m, n]."""
         nodes, wanted = self.places(self.s), self.places(s)
-        last, before = float(self.s[-1]), float(self.s[-2])
-        beyond = ((last**_LAW - s**_LAW) / (before**_LAW - last**_LAW)).clamp(min=0.0)
+        beyond = ((self.s[-1] - s) / (self.s[-2] - self.s[-1])).clamp(min=0.0)
         rows = _cubic(nodes, wanted.clamp(max=float(nodes[-1])))
         rows[:, -1] += beyond
         rows[:, -2] -= beyond
@@ -100,10 +101,13 @@ def _cubic(nodes: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _left(path: Path, s: Tensor) -> Tensor:
-    """The share of an error at these levels that is left at 0, [m]: :func:`erk.error.share_left` of the path's D."""
+    """The share of an error at these falling levels that is left at the path's last one, [m]: see :mod:`erk.error`."""
     above, here, below = (path.rows(s * math.exp(_LOOK * side)) for side in (1, 0, -1))
     rates = [torch.einsum("mi,ij,mj->m", row, path.products, row) for row in (above - here, here - below)]
-    return share_left(rates[0].clamp(min=0).sqrt(), rates[1].clamp(min=0).sqrt(), _LOOK)
+    fading = 1 - answered(rates[0].clamp(min=0).sqrt(), rates[1].clamp(min=0).sqrt(), _LOOK)
+    fading = torch.where(s >= path.s[-1], fading, 0.0)
+    faded = (fading[1:] + fading[:-1]) / 2 * -s.log().diff()
+    return torch.cat([faded.flip(0).cumsum(0).flip(0), torch.zeros(1, dtype=torch.float64)]).neg().exp()
 
 
 class Trajectory:
@@ -117,7 +121,7 @@ class Trajectory:
         share = torch.arange(_FINE, dtype=torch.float64) / _FINE
         place = -s.log()
         fine = torch.cat([(place[:-1, None] + place.diff()[:, None] * share).flatten(), place[-1:]]).neg().exp()
-        forms = []
+        forms, left = [], []
         for path in paths:
             rows = path.rows(fine)
             # int D/sigma^2 dsigma from the first level down to each, with D linear in 1/s between the fine levels
@@ -125,25 +129,27 @@ class Trajectory:
             integral = torch.cat([torch.zeros_like(rows[:1]), parts.cumsum(0)])
             at = torch.cat([rows[::_FINE], integral[::_FINE], path.rows(torch.zeros(1, dtype=torch.float64) + 1e-9)])
             forms.append(at @ path.products @ at.T)
+            left.append(_left(path, fine)[::_FINE])
         self._form = torch.stack(forms).mean(0)  # of D at each level, its integrals, and D(0): [2 m + 1, 2 m + 1]
         self._m = m
-        self._left = torch.stack([_left(path, s) for path in paths]).mean(0)
+        self._left = torch.stack(left).mean(0)
+        self._log_sigma = torch.log(s / (1 + s) if paths[0].is_flow else s)
 
     def missed(self, past: Tensor | None, start: Tensor, end: Tensor) -> Tensor:
         """Squared errors in the picture, of steps between levels given by their numbers (any shapes that broadcast).
 
         past  the levels before the start, for a step of second order: the mean of one with D linear in s (abm, deis)
-              and one with it linear in log s (dpmpp_2m, res); None: an Euler step
+              and one with it linear in log sigma (dpmpp_2m, res); None: an Euler step
         """
-        s, m = self.s, self._m
-        width, ratio = 1 / s[end] - 1 / s[start], torch.log(s[start] / s[end])
+        s, m, log = self.s, self._m, self._log_sigma
+        width = 1 / s[end] - 1 / s[start]
         exact: list[tuple[Tensor, Tensor | float]] = [(m + end, 1.0), (m + start, -1.0)]
         if past is None:
             square = self._square([*exact, (start, -width)])
         else:
             # What D's slope adds: int (sigma - s_start)/sigma^2 dsigma over the slope's own span
-            linear = (ratio - s[start] * width) / (s[start] - s[past]).clamp(max=-1e-300)
-            logarithmic = width * ratio / (2 * torch.log(s[past] / s[start]).clamp(min=1e-6))
+            linear = (torch.log(s[start] / s[end]) - s[start] * width) / (s[start] - s[past]).clamp(max=-1e-300)
+            logarithmic = width * (log[start] - log[end]) / (2 * (log[past] - log[start]).clamp(min=1e-6))
             square = sum(
                 self._square([*exact, (start, -(width + lean)), (past, lean)]) for lean in (linear, logarithmic)
             )

@@ -80,7 +80,7 @@ export function layout(current, previous, width, height, name = FIRST, tabs = 0)
         height,
         plot,
         title: { text: title(current, view, width - tabs, tabs === 0), x: 8 + tabs },
-        progress: progress(current),
+        progress: progress(current, width - tabs),
         yTicks: scale.ticks,
         xTicks: stepTicks(current.total, plot),
         sigmas: sigmaEnds(current, plot),
@@ -141,7 +141,7 @@ function sigmaEnds(run, plot) {
  * @param {boolean} named whether it has to say what is shown
  */
 function title(run, view, width, named) {
-    const room = width - 32 - widthOf(progress(run));
+    const room = width - 32 - widthOf(progress(run, width));
     const plain = `${run.solver} · ${run.mode}`;
     const settings = Object.entries(run.settings ?? {}).map(
         ([name, value]) => ` · ${name} ${value === null ? "∞" : short(value)}`,
@@ -152,11 +152,31 @@ function title(run, view, width, named) {
     return texts.find((text) => widthOf(text) <= room) ?? (named ? view.sign : "");
 }
 
-/** @param {Run} run */
-function progress(run) {
+/** Least width of a chart that tells the error beside the number of steps. */
+const WITH_ERROR = 340;
+
+/**
+ * @param {Run} run
+ * @param {number} width
+ */
+function progress(run, width) {
     const made = run.steps.length ? run.steps[run.steps.length - 1].step + 1 : 0;
-    if (isComplete(run)) return counted(run.total);
+    if (isComplete(run)) {
+        const error = run.steps.at(-1)?.error ?? null;
+        const told = error === null || width < WITH_ERROR ? "" : ` · ${tell("solver error %s", percent(error))}`;
+        return counted(run.total) + told;
+    }
     return run.stopped ? tell("stopped at %s/%s", made, run.total) : tell("step %s/%s", made, run.total);
+}
+
+/**
+ * An estimate, told as roughly as it is known.
+ *
+ * @param {number} error
+ */
+function percent(error) {
+    if (error < 0.01) return tell("below 1 %");
+    return error > 1 ? tell("above 100 %") : tell("about %s %", Math.round(100 * error));
 }
 
 /** @param {number} steps */

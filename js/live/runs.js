@@ -32,6 +32,7 @@
  * @property {number | null} [noise] RMS of the noise that the step added; null if it added none
  * @property {number | null} [noise_ratio] its variance over that of the plain step's noise
  * @property {Record<string, number>} [held] how many of the batch are left plain, by reason: repeated, strayed
+ * @property {number | null} [error] with the last step: the run's own error, a share of the picture's contrast
  */
 
 /**
@@ -49,6 +50,7 @@
  * @property {number | null} [noise]
  * @property {number | null} [noiseRatio]
  * @property {Record<string, number>} held
+ * @property {number | null} [error] of the run, with its last step
  */
 
 /**
@@ -207,6 +209,7 @@ function insert(steps, message) {
         noise: message.noise ?? null,
         noiseRatio: message.noise_ratio ?? null,
         held: message.held ?? {},
+        error: message.error ?? null,
     };
     let at = steps.length;
     while (at > 0 && steps[at - 1].step >= step.step) at--;

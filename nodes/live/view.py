@@ -12,7 +12,7 @@ import math
 import statistics
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -110,9 +110,10 @@ class LiveView:
             self._send_first()
 
     def _send_first(self) -> None:
-        step = self._waiting.popleft().read()
+        on_its_way = self._waiting.popleft()
+        step, error = on_its_way.read(), on_its_way.step.run_error()
         if self._info is not None:
-            self._send(message(step, self._info, self._origin, self._run))
+            self._send(message(step, self._info, self._origin, self._run, error))
 
 
 @dataclass(frozen=True)
@@ -135,13 +136,16 @@ class _OnItsWay:
         return self.step.to_record(self.values.tolist())
 
 
-def message(step: erk.StepRecord, info: erk.RunInfo, origin: Origin, run: str) -> dict[str, Any]:
+def message(
+    step: erk.StepRecord, info: erk.RunInfo, origin: Origin, run: str, error: Sequence[float] = ()
+) -> dict[str, Any]:
     """The message about a step. Its numbers are finite; a value that does not exist is None.
 
     stiffness, h_stiffness, correction (its share of the step) and believed are medians over the batch. believed is how
     far the step's correction was trusted, 0 to 1. spread and h_spread are the least and the greatest value, if there is
     more than one sample. noise is the RMS of the noise that the step added, noise_ratio its variance over that of the
-    plain step's noise, medians too. held counts the samples that were left uncorrected, by reason.
+    plain step's noise, medians too. held counts the samples that were left uncorrected, by reason. error is the
+    run's own, over the picture's contrast: the median again, with the last step and if the run fills a trace.
     """
     return {
         "run": run,
@@ -168,10 +172,11 @@ def message(step: erk.StepRecord, info: erk.RunInfo, origin: Origin, run: str) -
         "noise": _median(step.noise),
         "noise_ratio": _median(step.noise_ratio),
         "held": dict(Counter(reason for reason in step.held if reason)),
+        "error": _median(error),
     }
 
 
-def _median(values: list[float]) -> float | None:
+def _median(values: Sequence[float]) -> float | None:
     known = [value for value in values if math.isfinite(value)]
     return statistics.median(known) if known else None
 

@@ -21,7 +21,7 @@ from .panels import Panels, Sheet, threshold_of
 from .runs import SEPARATOR, TracedRun
 from .style import OVERVIEW, QUANTITIES, STYLES, THEMES
 from .texts import cut, drawable, families, renderer
-from .words import what_is_odd, why_nothing
+from .words import solver_error, what_is_odd, why_nothing
 
 # Figures are laid out for this size and scaled to the requested one, within these bounds.
 _WIDTH, _HEIGHT = 1120, 800
@@ -79,7 +79,7 @@ class _Frame(Sheet):
     notes: list[str] = field(default_factory=list)
 
     def draw(self) -> None:
-        self._note_oddities()
+        self._make_notes()
         top = self._heading()
         bottom = self._footer()
         engine = self.figure.get_layout_engine()
@@ -103,11 +103,11 @@ class _Frame(Sheet):
         if extent.width > room:
             message.set_fontsize(14 * room / extent.width)
 
-    def _note_oddities(self) -> None:
+    def _make_notes(self) -> None:
         names = ("rho-hat", "correction size") if self.what == OVERVIEW else (self.what,)
         gids = {line.get_gid() for axes in self.figure.axes for line in axes.lines}
         for number, run in enumerate(self.runs):
-            words = []
+            words = [solver_error(run)] if self.what == OVERVIEW else []
             for name in names:
                 values = QUANTITIES[name].values
                 if f"{name}/{number}" in gids:

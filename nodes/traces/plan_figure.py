@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ... import erk
-from .canvas import dress, new_figure, pixels
-from .plan_words import percent
+from .canvas import dress, log_axis, new_figure, pixels
 from .style import THEMES
+from .words import percent
 
 
 def plot(plan: erk.Plan, width: int, height: int) -> np.ndarray:
@@ -31,7 +31,7 @@ def draw(plan: erk.Plan, width: int, height: int) -> Figure:
         places = steps + 0.2 * (2 * k - 1)
         for bar, step in zip(below.bar(places, 100 * np.array(errors), 0.38, color=colour), steps, strict=True):
             bar.set_gid(f"{name}/{step}")
-    above.set_yscale("log")
+    log_axis(above.yaxis, above.set_yscale)
     above.set_ylabel("noise level \N{GREEK SMALL LETTER SIGMA} at its start", color=theme.text)
     below.set_ylabel("what the step leaves in the picture,\n% of its contrast", color=theme.text)
     below.set_xlabel("step", color=theme.text)

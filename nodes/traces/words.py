@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .language import tell, translatable
@@ -15,6 +17,40 @@ WHAT_TO_DO = translatable(
     "Where h*rho-hat is above 1, a step is too long: use more steps, or a scheduler that puts more of them there."
 )
 """What to do about a high value: the same sentence on the nodes, in the chart, in the help pages and in the docs."""
+
+
+SMALL = 0.01
+"""An error that nobody sees, over the picture's contrast."""
+
+
+def percent(error: float) -> str:
+    """An estimate, told as roughly as it is known."""
+    if error < SMALL:
+        return tell("below 1 %")
+    if error > 1:
+        return tell("above 100 %")
+    return tell("about %s %", f"{100 * error:.0f}")
+
+
+def solver_error(run: TracedRun) -> str:
+    """How wrong the picture still is, and with how many steps it would not be. Empty where that is unknown."""
+    error = _mean(run.trace.error)
+    if error is None:
+        return ""
+    if error < SMALL:
+        return tell("solver error: below 1 % of the contrast; more steps change nothing you can see")
+    steps = len(run.steps)
+    more = next((count for count in range(steps + 1, 2 * steps) if _at(run, count) < SMALL), 2 * steps)
+    return tell("solver error: %s of the contrast, with %s steps %s", percent(error), more, percent(_at(run, more)))
+
+
+def _at(run: TracedRun, steps: int) -> float:
+    return _mean(run.trace.error_at(steps)) or 0.0
+
+
+def _mean(errors: Sequence[float]) -> float | None:
+    finite = [error for error in errors if math.isfinite(error)]
+    return statistics.fmean(finite) if finite else None
 
 
 def steps_in_words(number: int) -> str:

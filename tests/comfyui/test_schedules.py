@@ -9,7 +9,7 @@ import pytest
 from bench import schedules
 from bench.instruments import rows, schedule_cells, schedule_report
 from bench.instruments.environment import RESULTS
-from bench.instruments.schedule_rows import CHOSEN_BY, ErrorRow, Row
+from bench.instruments.schedule_rows import ErrorRow, Row
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,8 @@ def case():
 def test_every_schedule_is_judged_by_the_same_noises(case):
     made = list(schedules.planned(case))
     assert len(made) == len(schedules.BUDGETS) * len(schedules.JUDGED) * (len(schedules.SCHEDULES["flow"]) + 1)
-    assert not (case.bench.noise == case.other.noise).any(), "traced on other noises than those judged"
+    traced = len(case.other.noise)
+    assert not (case.bench.noise[:traced] == case.other.noise).any(), "traced on other noises than those judged"
     for compared in schedule_cells.compare(made):
         assert 0 < compared.traced < 1, "planned from another noise, the flow model gains"
         assert compared.best >= compared.traced
@@ -44,5 +45,6 @@ def test_the_page_is_what_the_rows_give(tmp_path):
     page = (RESULTS / "SCHEDULES.md").read_text()
     schedule_report.write(made, errors, tmp_path, page.splitlines()[2])
     assert (tmp_path / "SCHEDULES.md").read_text() == page
-    assert all(name in page for name in CHOSEN_BY)
+    left_out = {name for name in schedules.MAKERS if schedule_cells.is_check(name)} | set(schedules.TOO_SLOW)
+    assert all(name in page for name in schedules.MAKERS if name not in left_out)
     assert all(math.isfinite(row.error) for row in made)

@@ -229,6 +229,34 @@ class TestDrawing:
         )
 
 
+class TestSolverError:
+    """What the run's own error is, in words below the overview."""
+
+    def words(self, *errors: float, steps: int = 8, solver: str = "heun", plot: str = "overview") -> str:
+        trace = make_trace(steps, len(errors), solver)
+        last = trace._measured[-1]
+        each = torch.tensor([errors]).expand(steps, -1) / steps
+        trace._measured[-1] = replace(last, errors=each)
+        title, runs = trace_runs.label_runs([trace])
+        figure = drawing.draw(runs, title, plot, "step", 1120, 800, "light")
+        return next((text.get_text() for text in figure.texts if "solver error" in text.get_text()), "")
+
+    def test_a_large_one_tells_how_many_steps_are_enough_or_what_twice_as_many_give(self):
+        assert self.words(0.02) == "solver error: about 2 % of the contrast, with 13 steps below 1 %"
+        assert self.words(0.2) == "solver error: about 20 % of the contrast, with 16 steps about 7 %"
+        assert self.words(0.2, solver="euler").endswith("with 16 steps about 10 %")
+        assert self.words(3.0) == "solver error: above 100 % of the contrast, with 16 steps above 100 %"
+
+    def test_a_small_one_says_that_more_steps_change_nothing(self):
+        assert self.words(0.004).startswith("solver error: below 1 % of the contrast; more steps change nothing")
+
+    def test_the_batchs_mean_as_far_as_it_is_known(self):
+        assert "about 4 %" in self.words(0.03, 0.05, math.nan)
+
+    def test_nothing_where_it_is_unknown_or_one_quantity_is_plotted(self):
+        assert not self.words(math.nan) and not self.words(0.2, plot="rho-hat")
+
+
 class TestLabels:
     def test_made_from_what_differs(self):
         title, runs = trace_runs.label_runs([make_trace(8), make_trace(8, mode="off")])

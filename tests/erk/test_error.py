@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import statistics
 
 import pytest
 import torch
@@ -43,6 +44,36 @@ def test_never_far_below_the_truth_and_near_it(process, name, mode):
         assert found > truth / 4, (steps, truth, found)
         if mode == "off" and solver.order < 3:
             assert found < max(4 * truth, 0.004), (steps, truth, found)
+
+
+def one_of_two(process, width=0.1):
+    """Two pictures, the negative of one another, of so many numbers that the first steps decide between them."""
+    picture = torch.ones(1, 1, 32, 32)
+    picture[..., 16:] = -1
+
+    def denoise(x, sigma):
+        sigma, x64 = sigma.reshape(-1, 1, 1, 1).double(), x.double()
+        alpha = 1 - sigma if process.is_flow else torch.ones_like(sigma)
+        variance = (width * alpha) ** 2 + sigma**2
+        mean = picture * torch.tanh((x64 * picture).sum((1, 2, 3), keepdim=True) * alpha / variance)
+        return (mean + width**2 * alpha / variance * (x64 - alpha * mean)).to(x.dtype)
+
+    return denoise
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["euler", "abm"])
+@pytest.mark.parametrize("steps", [8, 16])
+def test_what_the_model_has_long_answered_is_forgotten(process, name, steps):
+    """The picture is settled by the first steps, and every later level takes its share of what they did wrong.
+
+    On flow models the first of them goes from s at infinity to 45 or 20, where no parabola in s follows D.
+    """
+    trace = erk.Trace()
+    model, x = one_of_two(process), start((8, 1, 32, 32), process)
+    run(model, x, schedule(process, steps), name, process, mode="off", trace=trace)
+    early = sum(statistics.fmean(step.error) for step in trace.steps[: steps // 2])
+    assert early < (0.04 if process.is_flow else 0.006), "of the contrast; the true error is 0.08 and 0.02 at most"
 
 
 @BOTH
@@ -115,7 +146,6 @@ class TestWhereNothingCanBeTold:
             )  # fmt: skip
         assert len(trace) == 6
         assert all(math.isnan(error) for error in trace.error)
-        assert all(math.isfinite(error) for error in trace.steps[0].error)
 
 
 def test_a_partial_run_is_judged_at_its_own_end():

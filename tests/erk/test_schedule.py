@@ -12,8 +12,10 @@ import torch
 from problems import PROCESSES, mixture, run, schedule, start
 
 import erk
+from erk.schedule import planner
 from erk.schedule.given import given_levels
-from erk.trace import KEPT
+from erk.schedule.trajectory import Path, Trajectory, scaled
+from erk.trace import KEPT, Prediction
 
 BOTH = pytest.mark.parametrize("process", PROCESSES, ids=lambda p: p.name)
 SHAPE = (8, 1, 8, 8)
@@ -131,6 +133,79 @@ def test_planning_stays_on_the_host(process):
     expected = erk.plan_schedule(trace, 8)
     with torch.device("meta"):
         assert erk.plan_schedule(trace, 8).sigmas == expected.sigmas
+
+
+@BOTH
+def test_a_plan_that_promises_little_is_not_kept(process, monkeypatch):
+    trace = traced(process, sigmas=torch.linspace(1 if process.is_flow else 14.6, 0.03, 16))
+    assert erk.plan_schedule(trace, 15).is_better
+    monkeypatch.setattr(planner, "TRACED_SHARE", 0.95)  # so near the traced schedule that little changes
+    plan = erk.plan_schedule(trace, 15)
+    assert not plan.is_better and plan.sigmas == plan.given_sigmas
+
+
+def test_a_sample_of_hardly_any_contrast_does_not_rule_the_plan():
+    """Of all samples' contrast its errors are as small a part as they look."""
+    trace = traced(erk.FLOW)
+    alone = erk.plan_schedule(trace, 8).sigmas
+    sooner = [one.denoised[:1] for one in trace.predictions]
+    sooner = [*sooner[4:], *sooner[-1:] * 4]  # a path of its own
+    trace.predictions = [
+        one._replace(denoised=torch.cat([one.denoised, 0.03 * (value - 0.999 * sooner[-1])]))
+        for one, value in zip(trace.predictions, sooner, strict=True)
+    ]
+    assert erk.plan_schedule(trace, 8).sigmas == pytest.approx(alone, rel=0.1)
+
+
+@BOTH
+def test_of_gaussian_data_the_share_of_an_error_that_is_left_is_known(process):
+    """S/sqrt(S^2 + s^2), as far as the last traced level."""
+    trace, scale = erk.Trace(keep=True), 0.7
+    sigmas = schedule(process, 60)
+
+    def denoise(x, sigma):
+        alpha = 1 - sigma if process.is_flow else torch.ones_like(sigma)
+        share = scale**2 * alpha / ((scale * alpha) ** 2 + sigma**2)
+        return share.reshape(-1, 1, 1, 1) * x
+
+    run(denoise, start(SHAPE, process), sigmas, "heun", process, mode="off", trace=trace)
+    path = Path.of(trace, process)
+    s = torch.linspace(math.log(6.0), math.log(float(path.s[-1])), 12, dtype=torch.float64).exp()
+    expected = ((scale**2 + path.s[-1] ** 2) / (scale**2 + s**2)).sqrt()
+    assert Trajectory([path], s)._left.tolist() == pytest.approx(expected.tolist(), rel=0.12)
+
+
+@BOTH
+def test_what_a_step_misses_is_what_such_steps_miss(process):
+    """Where D depends on the level alone, the errors of abm's and of dpmpp_2m's second order can be worked out."""
+    levels = torch.cat([schedule(process, 400)[1:-1].double(), torch.tensor([1e-3], dtype=torch.float64)])
+    trace = erk.Trace(keep=True)
+    trace.predictions = [Prediction(float(sigma), answer(sigma)[None]) for sigma in levels]
+    path = Path.of(trace, process)
+    past, start_, end = (float(levels[i]) for i in (120, 180, 230))
+    s = torch.tensor([scaled(process, sigma) for sigma in (past, start_, end)], dtype=torch.float64)
+    trajectory = Trajectory([path], s)
+    found = trajectory.missed(torch.tensor(0), torch.tensor(1), torch.tensor(2)) / trajectory._left[2] ** 2
+
+    fine = torch.linspace(math.log(start_), math.log(end), 4001, dtype=torch.float64).exp()
+    inverse = 1 / torch.tensor([scaled(process, float(sigma)) for sigma in fine], dtype=torch.float64)
+    value = torch.stack([answer(sigma) for sigma in fine])
+    exact = ((value[1:] + value[:-1]) / 2 * inverse.diff()[:, None]).sum(0)
+    squares = []
+    for place in (lambda sigma: scaled(process, float(sigma)), lambda sigma: math.log(float(sigma))):
+        at = torch.tensor([place(sigma) for sigma in fine], dtype=torch.float64)
+        slope = (answer(torch.tensor(start_)) - answer(torch.tensor(past))) / (place(start_) - place(past))
+        line = answer(torch.tensor(start_)) + (at - place(start_))[:, None] * slope
+        if place(start_) != scaled(process, start_):  # dpmpp_2m takes the middle of its step for the whole
+            line = line[-1:].add(line[:1]).div(2).expand(len(fine), -1)
+        step = ((line[1:] + line[:-1]) / 2 * inverse.diff()[:, None]).sum(0)
+        squares.append(float(((exact - step) * s[2]).square().mean() / answer(levels[-1]).var(correction=0)))
+    assert float(found) == pytest.approx(sum(squares) / 2, rel=0.03)
+
+
+def answer(sigma):
+    """A D that depends on the level alone, [3]."""
+    return torch.stack([torch.sin(3 * sigma), torch.exp(-sigma), sigma.sqrt() + 1]).double()
 
 
 class TestWhatIsKept:

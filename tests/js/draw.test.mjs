@@ -51,6 +51,19 @@ test("a run that is not finished leaves room for the remaining steps", () => {
     assert.equal(layout(run(), null, 400, 200).progress, "4 steps");
 });
 
+test("beside the number of steps stands the solver's error, where there is room and it is known", () => {
+    const told = (error, width = 400) => {
+        const shown = run();
+        shown.steps.at(-1).error = error;
+        return layout(shown, null, width, 200).progress;
+    };
+    assert.equal(told(0.021), "4 steps · solver error about 2 %");
+    assert.equal(told(0.003), "4 steps · solver error below 1 %");
+    assert.equal(told(1.5), "4 steps · solver error above 100 %");
+    assert.equal(told(null), "4 steps");
+    assert.equal(told(0.021, 260), "4 steps");
+});
+
 test("corrected and plain steps differ in shape, and a step without an estimate has its own mark", () => {
     const svg = toSVG(layout(run(), null, 400, 200));
     assert.match(svg, /<path class="missing" data-step="0"/);

@@ -35,7 +35,7 @@ test("steps are collected into a run in the order of their numbers, whatever the
     assert.deepEqual(current.steps.map((step) => step.step), [0, 1, 2, 3]);
     assert.deepEqual(current.steps[3], {
         step: 3, sigma: 7, sigmaNext: 6, stiffness: 0.1 * 3, spread: null, hStiffness: 0.01 * 3, hSpread: null,
-        correction: 0.5, active: true, believed: null, noise: null, noiseRatio: null, held: {},
+        correction: 0.5, active: true, believed: null, noise: null, noiseRatio: null, held: {}, error: null,
     });
     assert.deepEqual([current.solverName, current.solver], ["heun", "Heun"]);
     assert.ok(isComplete(current));

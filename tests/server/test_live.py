@@ -51,7 +51,7 @@ def sent(monkeypatch):
     return messages
 
 
-def assert_tells(messages: list[dict[str, Any]], trace: dict[str, Any]) -> None:
+def assert_tells(messages: list[dict[str, Any]], trace: dict[str, Any], traced: bool = True) -> None:
     """One message for each step of a trace's dict, in order, with its numbers."""
     assert len({message["run"] for message in messages}) == 1
     assert [message["step"] for message in messages] == [step["index"] for step in trace["steps"]]
@@ -74,6 +74,9 @@ def assert_tells(messages: list[dict[str, Any]], trace: dict[str, Any]) -> None:
         assert message["settings"] == {
             name: trace["run"][name] for name in erk.SETTINGS if trace["run"][name] is not None
         }
+    known = [error for error in trace["error"] if error is not None and traced]
+    assert messages[-1]["error"] == (pytest.approx(statistics.median(known)) if known else None)
+    assert all(message["error"] is None for message in messages[:-1])
 
 
 class TestMessages:
@@ -97,7 +100,7 @@ class TestMessages:
         untraced, trace = list(sent), erk.Trace()
         sent.clear()
         run(solver, mode, trace=trace)
-        assert_tells(untraced, trace.as_dict())
+        assert_tells(untraced, trace.as_dict(), traced=False)  # the error is estimated only for a trace
         assert untraced[0]["run"] != sent[0]["run"], "each run has an id of its own"
 
     @ALL
