@@ -152,8 +152,8 @@ function title(run, view, width, named) {
     return texts.find((text) => widthOf(text) <= room) ?? (named ? view.sign : "");
 }
 
-/** Least width of a chart that tells the error beside the number of steps. */
-const WITH_ERROR = 340;
+/** Room for the solver's name and mode, which the error must leave. */
+const NAMED = 110;
 
 /**
  * @param {Run} run
@@ -163,8 +163,8 @@ function progress(run, width) {
     const made = run.steps.length ? run.steps[run.steps.length - 1].step + 1 : 0;
     if (isComplete(run)) {
         const error = run.steps.at(-1)?.error ?? null;
-        const told = error === null || width < WITH_ERROR ? "" : ` · ${tell("solver error %s", percent(error))}`;
-        return counted(run.total) + told;
+        const told = `${counted(run.total)} · ${tell("solver error %s", percent(error ?? 0))}`;
+        return error !== null && widthOf(told) <= width - NAMED ? told : counted(run.total);
     }
     return run.stopped ? tell("stopped at %s/%s", made, run.total) : tell("step %s/%s", made, run.total);
 }
