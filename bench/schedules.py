@@ -176,7 +176,7 @@ def main() -> int:
         for case in cases([name for name in options.only if name not in done]):
             for row in planned(case):
                 writer.write(row)
-            for row in estimated(case) if case.name not in PHOTOGRAPHS else ():  # those are slow
+            for row in estimated(case):
                 errors_writer.write(row)
     made, errors = rows.read(path, Row), rows.read(errors_path, ErrorRow)
     for file in schedule_report.write(made, errors, folder, environment.sentence(record)):

@@ -64,6 +64,7 @@ def estimate_groups() -> dict[str, Callable[[str], bool]]:
         "suite": lambda name: name in NAMES,
         "suite with CFG": lambda name: name in NAMES and problem(name).cfg > 1,
         "held out, data sets of another project": lambda name: name in DATA_SETS,
+        "network of photographs": lambda name: name in PHOTOGRAPHS,
         "held out, networks of galaxies": lambda name: name in GALAXIES,
     }
 

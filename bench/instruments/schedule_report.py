@@ -178,7 +178,8 @@ def _estimates(errors: Sequence[ErrorRow]) -> list[str]:
         f"schedules a kind of model. False: called smaller than {SMALL:.0%} where {LARGE:.0%} or more is true. Runs "
         "whose true error is below 0.01 % are left out.",
         "",
-        "The suite helped to choose how it is estimated.",
+        "The suite helped to choose how it is estimated, and so did the demo model: its mosaics, which are not here, "
+        "and the network of photographs.",
         "",
         "![estimate and truth](schedules_error.png)",
         "",
