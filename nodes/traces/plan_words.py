@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ... import erk
 from .words import SMALL, percent
 
-COUNTS: tuple[int, ...] = (4, 6, 8, 10, 12, 16, 20, 25, 30, 40)
+_COUNTS: tuple[int, ...] = (4, 6, 8, 10, 12, 16, 20, 25, 30, 40)
 
 
 def as_levels(sigmas: Sequence[float]) -> str:
@@ -33,11 +33,11 @@ def summary(plan: erk.Plan) -> str:
 
 def advice(planner: erk.Planner) -> str:
     """How many planned steps are enough, in one sentence."""
-    found = itertools.accumulate((planner.plan(count).predicted_error for count in COUNTS), min)
-    errors = dict(zip(COUNTS, found, strict=True))
+    found = itertools.accumulate((planner.plan(count).predicted_error for count in _COUNTS), min)
+    errors = dict(zip(_COUNTS, found, strict=True))
     enough = next((count for count, error in errors.items() if error < SMALL), None)
     if enough is None:
-        return f"At {COUNTS[-1]} steps it would still be {percent(errors[COUNTS[-1]])}."
-    few = max((count for count in COUNTS if count <= max(enough // 2, COUNTS[0])), default=COUNTS[0])
+        return f"At {_COUNTS[-1]} steps it would still be {percent(errors[_COUNTS[-1]])}."
+    few = max((count for count in _COUNTS if count <= max(enough // 2, _COUNTS[0])), default=_COUNTS[0])
     start = f"At {few} steps {percent(errors[few])}, at" if few < enough else "At"
     return f"{start} {enough} {percent(errors[enough])}: by this estimate more steps change nothing you can see."

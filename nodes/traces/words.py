@@ -34,7 +34,7 @@ def percent(error: float) -> str:
 
 def solver_error(run: TracedRun) -> str:
     """How wrong the picture still is, and with how many steps it would not be. Empty where that is unknown."""
-    error = _mean(run.trace.error)
+    error = _median(run.trace.error)
     if error is None:
         return ""
     if error < SMALL:
@@ -45,12 +45,12 @@ def solver_error(run: TracedRun) -> str:
 
 
 def _at(run: TracedRun, steps: int) -> float:
-    return _mean(run.trace.error_at(steps)) or 0.0
+    return _median(run.trace.error_at(steps)) or 0.0
 
 
-def _mean(errors: Sequence[float]) -> float | None:
+def _median(errors: Sequence[float]) -> float | None:
     finite = [error for error in errors if math.isfinite(error)]
-    return statistics.fmean(finite) if finite else None
+    return statistics.median(finite) if finite else None
 
 
 def steps_in_words(number: int) -> str:

@@ -250,7 +250,7 @@ class TestSolverError:
     def test_a_small_one_says_that_more_steps_change_nothing(self):
         assert self.words(0.004).startswith("solver error: below 1 % of the contrast; more steps change nothing")
 
-    def test_the_batchs_mean_as_far_as_it_is_known(self):
+    def test_the_batchs_median_as_far_as_it_is_known(self):
         assert "about 4 %" in self.words(0.03, 0.05, math.nan)
 
     def test_nothing_where_it_is_unknown_or_one_quantity_is_plotted(self):

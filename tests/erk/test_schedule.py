@@ -9,7 +9,7 @@ import time
 
 import pytest
 import torch
-from problems import PROCESSES, mixture, run, schedule, start
+from problems import PROCESSES, gaussian, mixture, run, schedule, start
 
 import erk
 from erk.schedule import planner
@@ -160,16 +160,8 @@ def test_a_sample_of_hardly_any_contrast_does_not_rule_the_plan():
 @BOTH
 def test_of_gaussian_data_the_share_of_an_error_that_is_left_is_known(process):
     """S/sqrt(S^2 + s^2), as far as the last traced level."""
-    trace, scale = erk.Trace(keep=True), 0.7
-    sigmas = schedule(process, 60)
-
-    def denoise(x, sigma):
-        alpha = 1 - sigma if process.is_flow else torch.ones_like(sigma)
-        share = scale**2 * alpha / ((scale * alpha) ** 2 + sigma**2)
-        return share.reshape(-1, 1, 1, 1) * x
-
-    run(denoise, start(SHAPE, process), sigmas, "heun", process, mode="off", trace=trace)
-    path = Path.of(trace, process)
+    scale = 0.7
+    path = Path.of(traced(process, 60, "heun", "off", model=gaussian(process, scale)), process)
     s = torch.linspace(math.log(6.0), math.log(float(path.s[-1])), 12, dtype=torch.float64).exp()
     expected = ((scale**2 + path.s[-1] ** 2) / (scale**2 + s**2)).sqrt()
     assert Trajectory([path], s)._left.tolist() == pytest.approx(expected.tolist(), rel=0.12)
