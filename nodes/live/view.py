@@ -145,8 +145,10 @@ def message(
     far the step's correction was trusted, 0 to 1. spread and h_spread are the least and the greatest value, if there is
     more than one sample. noise is the RMS of the noise that the step added, noise_ratio its variance over that of the
     plain step's noise, medians too. held counts the samples that were left uncorrected, by reason. error is the
-    run's own, over the picture's contrast: the median again, with the last step and if the run fills a trace.
+    run's own, over the picture's contrast: the median again, roughly. It is there with the last step of a run that
+    fills a trace and can tell.
     """
+    told = _median(error)
     return {
         "run": run,
         "prompt_id": origin.prompt,
@@ -172,7 +174,7 @@ def message(
         "noise": _median(step.noise),
         "noise_ratio": _median(step.noise_ratio),
         "held": dict(Counter(reason for reason in step.held if reason)),
-        "error": _median(error),
+        **({} if told is None else {"error": float(f"{told:.3g}")}),
     }
 
 
