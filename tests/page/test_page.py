@@ -67,9 +67,9 @@ SHOWN = {
 }
 
 
-def percent(error: float) -> str:
-    """As the chart tells an error between 1 % and 100 %."""
-    return f"about {100 * error:.0f} %" if error >= 0.01 else "below 1 %"
+def percents(error: float) -> set[str]:
+    """How the chart may tell an error below 100 %, which it knows to three digits."""
+    return {f"about {100 * error * more:.0f} %" if error >= 0.01 else "below 1 %" for more in (0.994, 1, 1.006)}
 
 
 def show(comfy: ComfyPage, view: str) -> None:
@@ -209,7 +209,8 @@ def test_example_workflow(comfy, workflow):
         assert chart["marks"] == list(enumerate(kinds)) or chart["marks"] == [list(mark) for mark in enumerate(kinds)]
         steps, *error = chart["progress"].split(" · ")
         assert steps == "16 steps" and trace["run"]["mode"] in chart["title"]
-        assert error in ([], [f"solver error {percent(statistics.median(trace['error']))}"]), "where there is room"
+        told = percents(statistics.median(trace["error"]))
+        assert not error or error[0].removeprefix("solver error ") in told, "where there is room"
         comfy.picture(f"{workflow.name}_{where}")
     messages = comfy.messages()
     assert [message["step"] for message in messages] == list(range(16))
