@@ -22,7 +22,10 @@ from .page import Row
 def main() -> int:
     parser = command.parser("noise", __doc__, SAMPLES, BUDGETS)
     parser.add_argument(
-        "--pictures", type=int, default=PICTURES, help="samples a run on networks; a quarter as many on photographs"
+        "--pictures",
+        type=int,
+        default=PICTURES,
+        help="samples a run on galaxy networks of 32 x 32 numbers; a quarter as many of larger pictures",
     )
     parser.add_argument("--problems", nargs="*", default=list(PROBLEMS), help="exact problems")
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS))

@@ -5,34 +5,36 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..instruments import crops, distances, edm, photo_network, rows
+from ..instruments import crops, data, distances, edm, network, photo_network, rows
 from ..instruments.comfy_model import Bench, comfy
-from ..instruments.noisy import DETERMINISTIC, OURS, steps_within, stock
+from ..instruments.noisy import DETERMINISTIC, ON_NETWORKS, OURS, steps_within, stock
 from ..instruments.problems import problem
 from ..instruments.score_network import Galaxies, load
 from ..networks import levels
 from ..photographs.judge import Judge as HeldOut
-from .page import Row
+from .page import DIGITS, Row, photographs_at
 
-SAMPLES, PICTURES = 500, 192
+SAMPLES, PICTURES = 1000, 768
+"""Of an exact problem or the network of digits; of a galaxy network with 32 x 32 numbers, whose distribution has long
+tails. A quarter as many of larger pictures."""
 BUDGETS = (6, 8, 12, 16, 24)
 OF_PICTURES = (8, 16)
-"""Those of them at which networks and photographs are sampled, which take long."""
+"""Those of them at which networks are sampled, which take long."""
 PROBLEMS = (
     "gaussian-round", "gaussian-rotated", "mixture-8x8", "digits-0.30", "spiral-0.10", "mixture-3x16x16",
-    "gratings", "gaussian-axis", "tree-0.10", "digits-0.10", "sphere-64", "even-colour",
+    "gratings", "tree-0.10", "digits-0.10", "even-colour",
+    "gaussian-patches", "patches-0.10", "flat-areas", "line-art", "tree-0.05", "spiral-0.05",
 )  # fmt: skip
-NETWORKS = ("HSC 32", "ZTF 32", "HSC 64")
-GUIDANCE = (3.0, 7.0)
+NETWORKS = ("HSC 32", "ZTF 32", "HSC 64", DIGITS)
+GUIDANCE = (1.0, 3.0, 7.0)
 SCHEDULES = {"eps": "karras", "flow": "simple"}
 LONG_RUN, LONG_RUN_END = 100, 0.01
 DIRECTIONS = 256
@@ -52,18 +54,18 @@ class Setting:
     judge: Judge
 
 
-def judge_by(data: Tensor) -> Judge:
+def judge_by(drawn: Tensor) -> Judge:
     """Distances to samples of the data."""
-    data = data.flatten(1).float()
-    variance = float(data.var(0).sum())
+    drawn = drawn.flatten(1).float()
+    variance = float(drawn.var(0).sum())
 
     def judge(samples: Tensor) -> tuple[float, float, float]:
         samples = samples.flatten(1).float()
         if not samples.isfinite().all():
             return (float("inf"),) * 3
         return (
-            distances.sliced_wasserstein(samples, data, DIRECTIONS),
-            distances.frechet(samples, data) if samples.shape[1] <= 256 else float("nan"),
+            distances.sliced_wasserstein(samples, drawn, DIRECTIONS),
+            distances.frechet(samples, drawn) if samples.shape[1] <= 256 else float("nan"),
             float(samples.var(0).sum()) / variance,
         )
 
@@ -77,18 +79,26 @@ def start_noise(shape: tuple[int, ...], count: int, seed: int = 771) -> Tensor:
 
 def exact(name: str, kind: str, samples: int) -> Setting:
     what = problem(name)
-    data = what.distribution.draw(4 * samples, torch.Generator().manual_seed(5))
+    drawn = what.distribution.draw(4 * samples, torch.Generator().manual_seed(5))
     bench = Bench(what, kind, start_noise(what.shape, samples))
-    return Setting(name, kind, bench, lambda steps: bench.sigmas(SCHEDULES[kind], steps), judge_by(data))
+    return Setting(name, kind, bench, lambda steps: bench.sigmas(SCHEDULES[kind], steps), judge_by(drawn))
 
 
-def network(name: str, kind: str, samples: int) -> Setting:
+def digits(kind: str, samples: int) -> Setting:
+    """This repository's network of digits, against the digits."""
+    bench = Bench(edm.Model(network.load()[0]), kind, start_noise((1, 8, 8), samples))
+    judge = judge_by(data.digit_images()[0])
+    return Setting(DIGITS, kind, bench, lambda steps: bench.sigmas(SCHEDULES[kind], steps), judge)
+
+
+def galaxies(name: str, kind: str, pictures: int) -> Setting:
     """Against a long ancestral run of the same network from the same level: these differ by where they start."""
     model = Galaxies(load(name))
+    samples = pictures // (model.shape[-1] // 32) ** 2
     long = Bench(model, kind, start_noise(model.shape, 2 * samples, seed=881))
-    data = long.sample("euler_ancestral", long_schedule(levels(long, 8)[0], long.flow))[0]
+    drawn = long.sample("euler_ancestral", long_schedule(levels(long, 8)[0], long.flow))[0]
     bench = Bench(model, kind, start_noise(model.shape, samples))
-    return Setting(name, kind, bench, lambda steps: levels(bench, steps), judge_by(data))
+    return Setting(name, kind, bench, lambda steps: levels(bench, steps), judge_by(drawn))
 
 
 def long_schedule(first: Tensor, flow: bool) -> Tensor:
@@ -108,24 +118,22 @@ def photographs(cfg: float, kind: str, samples: int) -> Setting:
         features, patches = held_out(pictures)
         return patches, features, float("nan")
 
-    return Setting(f"photographs, CFG {cfg:g}", kind, bench, lambda steps: bench.sigmas(SCHEDULES[kind], steps), judge)
+    return Setting(photographs_at(cfg), kind, bench, lambda steps: bench.sigmas(SCHEDULES[kind], steps), judge)
 
 
-def runs() -> list[tuple[str, str, dict[str, Any]]]:
-    """(sampler, mode, options)."""
-    ours = [(name, mode, {"mode": mode}) for name in OURS for mode in ("off", "calibrated")]
-    plain = [(name, "calibrated", {}) for name in DETERMINISTIC]
-    return [*ours, *plain, *((name, "stock", {}) for name in stock())]
+def runs(stock_samplers: Iterable[str]) -> list[tuple[str, str]]:
+    """(sampler, mode)."""
+    return [*((name, "calibrated") for name in (*OURS, *DETERMINISTIC)), *((name, "stock") for name in stock_samplers)]
 
 
-def _runs_on(setting: Setting, budgets: list[int]) -> Iterator[Row]:
+def _runs_on(setting: Setting, budgets: list[int], stock_samplers: Iterable[str]) -> Iterator[Row]:
     for budget in budgets:
-        for sampler, mode, options in runs():
+        for sampler, mode in runs(stock_samplers):
             steps = steps_within(sampler, budget)
             if steps < 2:
                 continue
             torch.manual_seed(3)  # for samplers that do not take ComfyUI's seed
-            samples, calls = setting.bench.sample(sampler, setting.sigmas(steps), options)
+            samples, calls = setting.bench.sample(sampler, setting.sigmas(steps))
             yield Row(setting.name, setting.kind, budget, sampler, mode, calls, *setting.judge(samples))
 
 
@@ -135,9 +143,14 @@ def _settings(options: argparse.Namespace) -> Iterator[tuple[str, str, Callable[
             yield name, kind, partial(exact, name, kind, options.samples)
     for kind in SCHEDULES:
         for name in options.networks:
-            yield name, kind, partial(network, name, kind, options.pictures)
+            made = (
+                partial(digits, kind, options.samples)
+                if name == DIGITS
+                else partial(galaxies, name, kind, options.pictures)
+            )
+            yield name, kind, made
         for cfg in options.guidance:
-            yield f"photographs, CFG {cfg:g}", kind, partial(photographs, cfg, kind, options.pictures // 4)
+            yield photographs_at(cfg), kind, partial(photographs, cfg, kind, options.pictures // 4)
 
 
 def measure(options: argparse.Namespace, path: Path) -> None:
@@ -148,7 +161,8 @@ def measure(options: argparse.Namespace, path: Path) -> None:
     for name, kind, make in _settings(options):
         if (name, kind) in done:
             continue
-        budgets = options.budgets if name in options.problems else [b for b in options.budgets if b in OF_PICTURES]
-        for row in _runs_on(make(), budgets):
+        exactly = name in options.problems
+        budgets = options.budgets if exactly else [b for b in options.budgets if b in OF_PICTURES]
+        for row in _runs_on(make(), budgets, stock() if exactly else ON_NETWORKS):
             writer.write(row)
         print(f"{name}, {kind}: {time.monotonic() - begin:.0f} s", file=sys.stderr)

@@ -11,11 +11,14 @@ from pathlib import Path
 from ..instruments import plots
 from ..instruments.tables import geometric_mean, number, ratio, table, write_page
 
+DIGITS = "digits network"
+
 TUNED = (
     "gaussian-round", "gaussian-rotated", "mixture-8x8", "digits-0.30", "spiral-0.10", "mixture-3x16x16", "gratings",
-    "HSC 32", "ZTF 32", "photographs, CFG 3", "photographs, CFG 7",
+    "tree-0.10", "digits-0.10", "even-colour",
+    "HSC 32", "ZTF 32", "HSC 64", "photographs, CFG 3", "photographs, CFG 7",
 )  # fmt: skip
-"""Helped to choose the rule or its constant; the others helped to choose nothing."""
+"""Helped to choose the rule or its constants; the others helped to choose nothing."""
 
 BASE = "euler_ancestral"
 OURS = {"erk_euler_ancestral": "euler_ancestral", "erk_dpmpp_2s_ancestral": "dpmpp_2s_ancestral"}
@@ -52,10 +55,14 @@ class Row:
 Cells = dict[tuple[str, str, int], dict[tuple[str, str], Row]]
 
 
+def photographs_at(cfg: float) -> str:
+    return "photographs" if cfg == 1 else f"photographs, CFG {cfg:g}"
+
+
 def family(problem: str) -> str:
-    if problem.startswith("photographs"):
+    if problem.startswith("photographs, CFG"):
         return "photographs, CFG"
-    if problem.split()[0] in ("HSC", "ZTF"):
+    if problem.split()[0] in ("HSC", "ZTF") or problem in (DIGITS, photographs_at(1)):
         return "networks, tuned" if problem in TUNED else "networks, held out"
     return "exact, tuned" if problem in TUNED else "exact, held out"
 
@@ -158,7 +165,7 @@ def _standings(cells: Cells) -> list[str]:
 def _cells(cells: Cells) -> list[str]:
     body = []
     for cell, rows in cells.items():
-        ours = [rows.get((name, mode)) for name in OURS for mode in ("off", "calibrated")]
+        ours = [rows.get(key) for name in OURS for key in ((OURS[name], "stock"), (name, "calibrated"))]
         best = next(row for row in stochastic(rows) if row.sampler not in OURS)
         plain = [row for (name, mode), row in rows.items() if mode == "calibrated" and name not in OURS]
         free = min(plain, key=lambda row: row.sliced)
@@ -166,7 +173,7 @@ def _cells(cells: Cells) -> list[str]:
         body.append(
             (f"{cell[0]}, {cell[1]}, {cell[2]}", *("" if r is None else f"{r.sliced:.3g}" for r in ours), *named)
         )
-    heads = ("problem, model, calls", "euler_ancestral off", "calibrated", "dpmpp_2s_ancestral off", "calibrated")
+    heads = ("problem, model, calls", "euler_ancestral", "calibrated", "dpmpp_2s_ancestral", "calibrated")
     return table((*heads, "best stock with noise", "best of ours without"), body, "lrrrrll")
 
 
@@ -174,9 +181,10 @@ def _gaussian(cells: Cells) -> list[str]:
     body = []
     for cell, rows in cells.items():
         if cell[0] == "gaussian-round":
-            values = (rows.get((name, mode)) for name in OURS for mode in ("off", "calibrated"))
+            values = (rows.get(key) for name in OURS for key in ((OURS[name], "stock"), (name, "calibrated")))
             body.append((f"{cell[1]}, {cell[2]} calls", *("" if r is None else f"{r.variance:.3f}" for r in values)))
-    return table(("", *(f"{name}, {mode}" for name in OURS for mode in ("off", "calibrated"))), body) if body else []
+    heads = ("", *(title for name in OURS for title in (OURS[name], f"{name}, calibrated")))
+    return table(heads, body) if body else []
 
 
 def page(made: Sequence[Row], sentence: str) -> list[str]:

@@ -62,7 +62,7 @@ def test_eta_0_is_the_plain_solver(name, plain, process, mode):
 def test_a_gaussian_of_one_variance_keeps_it(process, shape):
     """Within 3 % at 8 steps, where plain ancestral sampling has less than half of it.
 
-    On flow models 5 %: what a band of few numbers still misses cannot be added as noise in the long last step.
+    On flow models 4 %: what a band of few numbers still misses cannot be added as noise in the long last step.
     """
     trace, model = erk.Trace(), gaussian(process)
     sigmas = schedule(process, 8)
@@ -77,7 +77,7 @@ def test_a_gaussian_of_one_variance_keeps_it(process, shape):
         )  # fmt: skip
         variances[mode] = float(made.var()) / 0.7**2
     assert variances["off"] < 0.5
-    assert variances["calibrated"] == pytest.approx(1.0, abs=0.05 if process.is_flow else 0.03)
+    assert variances["calibrated"] == pytest.approx(1.0, abs=0.04 if process.is_flow else 0.03)
 
 
 @BOTH
@@ -172,6 +172,65 @@ def test_where_the_picture_is_known_estimates_that_are_too_large_do_not_add_up(p
     run("euler_ancestral", process, model=known, shape=shape, trace=trace)
     more = [statistics.fmean(step.noise_ratio) - 1.0 for step in trace.steps[:-1]]
     assert 0.0 < max(more) < 0.05
+
+
+def variance_in_directions(name, process, mode="calibrated", directions=4, columns=16, steps=8):
+    """Of samples where data is Gaussian in a few directions of the first columns, and 0 elsewhere. It should be 1.
+
+    Only these columns are sampled.
+    """
+    numbers, region = 16 * columns, torch.zeros(1, 1, 16, 16)
+    region[..., :columns] = 1
+    basis = torch.linalg.qr(torch.randn(numbers, directions, generator=torch.Generator().manual_seed(5)))[0]
+    variance = numbers / directions
+
+    def model(x, sigma):
+        alpha, level = process.alpha(float(sigma[0])), float(sigma[0])
+        share = alpha * variance / (alpha**2 * variance + level**2)
+        denoised = torch.zeros_like(x)
+        denoised[..., :columns] = (share * x[..., :columns].flatten(1) @ basis @ basis.T).view(-1, 1, 16, columns)
+        return denoised
+
+    made = run(name, process, mode, model, (2000, 1, 16, 16), steps, region=None if columns == 16 else region)
+    return float((made[..., :columns].flatten(1) @ basis).var()) / variance
+
+
+@BOTH
+def test_data_in_few_directions_gets_its_variance_back(process):
+    """There w is far smaller than what chance does to a mean of few eps^2. The change of D tells it.
+
+    By the mean of eps^2 alone, it is 0.71 of the variance in sigma-space and 0.82 on flow models.
+    """
+    assert variance_in_directions("euler_ancestral", process, "off") < 0.65
+    assert variance_in_directions("euler_ancestral", process) == pytest.approx(1.0, abs=0.16)
+
+
+@BOTH
+def test_so_does_a_narrow_region(process):
+    """The fewer numbers are sampled, the less their mean tells: 0.81 and 0.88 if it counted as that of all."""
+    assert variance_in_directions("euler_ancestral", process, columns=1) == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize(("process", "directions", "least"), [(PROCESSES[0], 64, 0.79), (PROCESSES[1], 16, 0.94)])
+def test_a_solver_with_stages_goes_on_for_what_is_likely(process, directions, least):
+    """By the mean of eps^2 alone, it is 0.77 in sigma-space and 0.925 on flow models."""
+    assert variance_in_directions("dpmpp_2s_ancestral", process, directions=directions, steps=5) > least
+
+
+@BOTH
+@NOISY
+def test_where_guidance_has_taken_the_variance_nothing_is_added(name, process):
+    """With CFG the mean of eps^2 is above 1, and so nothing is known of what is undecided, though D changes."""
+    trace = erk.Trace()
+    conditional, unconditional = gaussian(process, 0.3), gaussian(process, 0.7)
+
+    def guided(x, sigma):
+        negative = unconditional(x, sigma)
+        return negative + 4.0 * (conditional(x, sigma) - negative)
+
+    run(name, process, model=guided, shape=(16, 1, 32, 32), trace=trace)
+    assert max(trace.steps[1].correction) > 0
+    assert max(trace.steps[5].correction) == 0
 
 
 @BOTH

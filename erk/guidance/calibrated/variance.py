@@ -8,13 +8,16 @@ In the coordinates \bar x = x/alpha, s = sigma/alpha, with eps = (\bar x - D)/s,
 
         mean Delta^2 = w^2 s^2 (1 - r)/(1 - w (1 - r)),      r = (s/s_p)^2
 
-    The right side is convex in w. So in a band with several variances, the w that solves this is rather too large. The
-    rule takes at most three times that w, and 1 + sqrt(2/n) times as much in a band of n numbers, since a mean of few
-    squares is often too small. It leaves bands alone whose D no longer changes: blank areas, and repeated outputs.
+    The first is right on average, but in a band of n numbers chance alone moves it by sqrt(2/n), which is often more
+    than w. The second is steady, but the right side is convex in w: in a band with several variances, the w that solves
+    it is rather too large. So the likely w is that of Delta, held within half a standard deviation of 1 - mean eps^2.
+    Then all are scaled until their sum over the sample is at most half a standard deviation above what eps^2 says of
+    the whole. With guidance, that is often below 0. Then nothing is known, and nothing is added.
 
-    A band has few numbers, so the estimate is often too large or below 0. If the rule only set the latter to 0, all
-    bands together would get too much. So it scales the others until the sum over the sample is what all estimates say,
-    those below 0 too. With guidance, the sum itself is often below 0. Then nothing is known, and nothing is added.
+    Noise (item 3) also falls on blank areas of a band, so for noise w is read with more caution: 1 - mean eps^2, at
+    most 3 + 3 sqrt(2/n) times that of Delta. This leaves bands alone whose D no longer changes: blank areas, and
+    repeated outputs. Estimates below 0 count as 0, and the others are scaled until the sum over the sample is what all
+    estimates say.
 
 2.  Run the solver's own step on that scalar problem, down to s_d, from std(s) = sqrt(S^2 + s^2) to y. It misses the
     variance
@@ -27,8 +30,8 @@ In the coordinates \bar x = x/alpha, s = sigma/alpha, with eps = (\bar x - D)/s,
 
         gamma^2 <Delta, Delta> + 2 gamma (q + s_d <eps, Delta>),      q = E <D, Delta>
 
-    where q follows from the model and from the last step's gamma, so that no mean of the data enters. What is then left
-    of M is added as noise, times eta^2, since eta 0 means no noise.
+    where q follows from the model and from the last step's gamma, so that no mean of the data enters. This adds M of
+    the likely w. What is then left of M of the other w is added as noise, times eta^2, since eta 0 means no noise.
 
 4.  A solver with stages has seen inside its step how D changes on the ODE. There, what is missing is a multiple of
     that change. The step goes on by as much, at most once the change, and its noise stays as it is.
@@ -61,6 +64,9 @@ from .spectrum import Spectrum
 SLACK = 3.0
 """How far the undecided share may lie above what D's last change tells, in a band of many numbers."""
 
+CHANCE = 0.5
+"""By how many standard deviations the mean of eps^2 may be off, in a band or over a sample."""
+
 _TINY = 1e-20
 
 Tabulated = Callable[[Solver, NoiseProcess, float, float], Tensor]
@@ -92,7 +98,11 @@ class _Memory(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """A step's start, as coefficients and band means."""
+    """A step's start, as coefficients and band means.
+
+    undecided  w that noise is added for, [rows, bands]
+    likely     w that the step goes on for, [rows, bands]
+    """
 
     s: float
     down: float
@@ -101,6 +111,7 @@ class _Seen(NamedTuple):
     change: Tensor
     change_square: Tensor
     undecided: Tensor
+    likely: Tensor
 
 
 class VarianceRule:
@@ -114,8 +125,8 @@ class VarianceRule:
         self._spectrum = Spectrum(run.shape, run.device)
         self._past, seen = _Memory(None, Seen()) if run.earlier is None else run.earlier.memory
         self._repeats = Repeats(seen)
-        self._slack = SLACK * (1 + (2 / self._spectrum.sizes).sqrt())
         self._sampled = None if run.region is None else self._share_sampled(run.region)
+        self._chance, self._chance_of_sample = self._deviations(run.shape)
 
     @property
     def memory(self) -> _Memory:
@@ -144,11 +155,14 @@ class VarianceRule:
             return seen
         step = self._seen(made.start, s, s_down, denoised, past, repeated)
         if share is None:
-            of_stage = self._tabulated(missed_over_change, made.sigma, down, step)
+            of_stage = self._tabulated(missed_over_change, made.sigma, down, step.likely)
             change = self._forward(made.stages[0].denoised) - denoised
             return self._correction(seen, made, change * self._spectrum.spread(of_stage), None, repeated)
-        missing = step.s**2 * self._tabulated(missed_variance, made.sigma, down, step)
-        gamma, q, missing = self._gone_on(step, past, share, missing)
+        likely, missing = (
+            step.s**2 * self._tabulated(missed_variance, made.sigma, down, undecided)
+            for undecided in (step.likely, step.undecided)
+        )
+        gamma, q, missing = self._gone_on(step, past, share, likely, missing)
         self._past = self._past._replace(gain=(gamma, q))
         std = self._deviation(made, step, missing) if made.noise is not None else None
         return self._correction(seen, made, step.change * self._spectrum.spread(gamma), std, repeated)
@@ -163,6 +177,15 @@ class VarianceRule:
         """How much of each row is sampled, [rows, 1]: what means over a band are divided by."""
         ones = torch.ones(self._run.shape, device=self._run.device) * region
         return ones.reshape(len(self._spectrum.forward(ones)), -1).square().mean(1, keepdim=True)
+
+    def _deviations(self, shape: torch.Size) -> tuple[Tensor, Tensor]:
+        """Of the mean of eps^2, where eps is noise: in the bands, [rows, bands] or [bands], and over a sample, [B]."""
+        numbers = self._spectrum.sizes
+        of_sample = torch.full((shape[0],), float(math.prod(shape[1:])), device=numbers.device)
+        if self._sampled is not None:
+            numbers = numbers * self._sampled
+            of_sample = of_sample * self._spectrum.by_sample(self._sampled).mean(1)
+        return (2 / numbers).sqrt(), (2 / of_sample).sqrt()
 
     def _forward(self, x: Tensor) -> Tensor:
         region = self._run.region
@@ -185,23 +208,33 @@ class VarianceRule:
         # the root of left w^2 + left k w - k = 0
         k = square / s**2
         of_change = 2 * k / (left * k + ((left * k) ** 2 + 4 * left * k).sqrt()).clamp(min=_TINY)
-        most = (self._slack * of_change).clamp_(max=1.0)
-        told = (1.0 - self._mean(eps, eps)).clamp(-most, most).nan_to_num_(0.0)
-        undecided, whole = told.clamp(min=0.0), self._spectrum.mean_over_bands
-        kept = whole(told).clamp_(min=0.0) / whole(undecided).clamp_(min=_TINY)
-        by_sample = self._spectrum.by_sample(undecided)  # a view
-        by_sample.mul_(kept.masked_fill_(repeated, 0.0)[:, None])
-        return _Seen(s, s_down, eps, denoised, change, square, undecided)
+        told, whole = 1.0 - self._mean(eps, eps), self._spectrum.mean_over_bands
+        off = CHANCE * self._chance
+        likely = torch.minimum(torch.maximum(of_change, told - off), told + off).clamp_(0.0, 1.0).nan_to_num_(0.0)
+        self._keep_to(whole(told) + CHANCE * self._chance_of_sample, likely, repeated)
+        most = (SLACK * (1 + self._chance) * of_change).clamp_(max=1.0)
+        told = told.clamp(-most, most).nan_to_num_(0.0)
+        undecided = told.clamp(min=0.0)
+        self._keep_to(whole(told), undecided, repeated)
+        return _Seen(s, s_down, eps, denoised, change, square, undecided, likely)
+
+    def _keep_to(self, mean: Tensor, shares: Tensor, repeated: Tensor) -> None:
+        """Scale shares, [rows, bands], in place to at most this mean over a sample, [B]; 0 for repeated outputs."""
+        kept = mean / self._spectrum.mean_over_bands(shares).clamp(min=_TINY)
+        kept = kept.nan_to_num_(0.0).clamp_(0.0, 1.0).masked_fill_(repeated, 0.0)
+        self._spectrum.by_sample(shares).mul_(kept[:, None])  # a view
 
     # What is missing
 
-    def _tabulated(self, function: Tabulated, sigma: float, sigma_down: float, step: _Seen) -> Tensor:
+    def _tabulated(self, function: Tabulated, sigma: float, sigma_down: float, undecided: Tensor) -> Tensor:
         """A function of w, [rows, bands]."""
         table = function(self._run.solver, self._run.process, sigma, sigma_down)
-        return interpolate(table.to(step.undecided.device, non_blocking=True), 2.0 * step.undecided - 1.0)
+        return interpolate(table.to(undecided.device, non_blocking=True), 2.0 * undecided - 1.0)
 
-    def _gone_on(self, step: _Seen, past: _Past, share: float, missing: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """gamma, q, and the variance that is still missing then."""
+    def _gone_on(
+        self, step: _Seen, past: _Past, share: float, likely: Tensor, missing: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """gamma for the variance that is likely missing, q, and what is still missing then."""
         q = step.change_square
         if past.gain is not None:
             gamma_past, q_past = past.gain
@@ -209,8 +242,8 @@ class VarianceRule:
         if past.share is not None:
             q = q + self._drift_of_mean(step, past.s, past.share)
         both = q + step.down * self._mean(step.eps, step.change)
-        root = (both.square() + step.change_square * missing).clamp_(min=0.0).sqrt()
-        gamma = (missing / (both + root).clamp(min=_TINY)).clamp_(0.0, share)
+        root = (both.square() + step.change_square * likely).clamp_(min=0.0).sqrt()
+        gamma = (likely / (both + root).clamp(min=_TINY)).clamp_(0.0, share)
         added = step.change_square * gamma**2 + 2 * gamma * both
         return gamma, q, (missing - added).clamp_(min=0.0)
 
