@@ -27,11 +27,6 @@ STOCK = (
 )
 """At their defaults. Those for a GPU are the same functions, and CFG++ samples another distribution."""
 
-ON_NETWORKS = (
-    "euler_ancestral", "dpmpp_2s_ancestral", "dpmpp_2m_sde", "dpmpp_3m_sde", "er_sde", "seeds_2", "sa_solver",
-)  # fmt: skip
-"""Those of them that also run on networks, which take long."""
-
 OURS = ("erk_euler_ancestral", "erk_dpmpp_2s_ancestral")
 DETERMINISTIC = ("erk_abm", "erk_deis", "erk_dpmpp_2s")
 """This pack's samplers without noise, for comparison, in mode calibrated."""

@@ -2,9 +2,9 @@
 
 On exact problems (bench/instruments/problems.py) against samples of the data; on score networks that others trained
 (bench/instruments/score_network.py) against samples of a long run of the same network; and on this repository's
-conditional network of photographs under CFG, against held-out crops. Every sampler of ComfyUI that adds noise at its
-defaults, this pack's two with mode off and calibrated, and some of its samplers without noise, at equal model calls.
-Writes noise.csv, NOISE.md and the plot into bench/results/.
+networks of digits and of photographs, these also under CFG, against digits and held-out crops. Every sampler of ComfyUI
+that adds noise at its defaults (on networks some of them), this pack's two in mode calibrated, and some of its samplers
+without noise, at equal model calls. Writes noise.csv, NOISE.md and the plot into bench/results/.
 """
 
 from __future__ import annotations
