@@ -158,10 +158,8 @@ class VarianceRule:
             of_stage = self._tabulated(missed_over_change, made.sigma, down, step.likely)
             change = self._forward(made.stages[0].denoised) - denoised
             return self._correction(seen, made, change * self._spectrum.spread(of_stage), None, repeated)
-        likely, missing = (
-            step.s**2 * self._tabulated(missed_variance, made.sigma, down, undecided)
-            for undecided in (step.likely, step.undecided)
-        )
+        both = torch.stack([step.likely, step.undecided])
+        likely, missing = step.s**2 * self._tabulated(missed_variance, made.sigma, down, both)
         gamma, q, missing = self._gone_on(step, past, share, likely, missing)
         self._past = self._past._replace(gain=(gamma, q))
         std = self._deviation(made, step, missing) if made.noise is not None else None
@@ -210,7 +208,7 @@ class VarianceRule:
         of_change = 2 * k / (left * k + ((left * k) ** 2 + 4 * left * k).sqrt()).clamp(min=_TINY)
         told, whole = 1.0 - self._mean(eps, eps), self._spectrum.mean_over_bands
         off = CHANCE * self._chance
-        likely = torch.minimum(torch.maximum(of_change, told - off), told + off).clamp_(0.0, 1.0).nan_to_num_(0.0)
+        likely = of_change.clamp(told - off, told + off).clamp_(0.0, 1.0).nan_to_num_(0.0)
         self._keep_to(whole(told) + CHANCE * self._chance_of_sample, likely, repeated)
         most = (SLACK * (1 + self._chance) * of_change).clamp_(max=1.0)
         told = told.clamp(-most, most).nan_to_num_(0.0)
@@ -227,7 +225,7 @@ class VarianceRule:
     # What is missing
 
     def _tabulated(self, function: Tabulated, sigma: float, sigma_down: float, undecided: Tensor) -> Tensor:
-        """A function of w, [rows, bands]."""
+        """A function of w, any shape."""
         table = function(self._run.solver, self._run.process, sigma, sigma_down)
         return interpolate(table.to(undecided.device, non_blocking=True), 2.0 * undecided - 1.0)
 
