@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..evaluation import Denoise, Evaluation, add_scaled
-from ..norms import norm, per_sample
+from ..norms import inner, norm, per_sample
 from .base import History, Step
 from .multistep import Multistep, data_weights, distinct, drift_weights
 
@@ -33,7 +33,8 @@ class ABM(Multistep):
 
     With strong CFG and long steps, a corrector would feed the model's steep response back into the state, until
     values explode. So the corrector is damped according to how fast it converges. What the predictor adds to a
-    straight line is bounded. Both are done for each sample.
+    straight line is bounded. And where D swings to and fro from step to step, changes of D are followed less: see
+    :func:`_steadiness`. All of this is done for each sample.
     """
 
     name: ClassVar[str] = "abm"
@@ -47,58 +48,96 @@ class ABM(Multistep):
         if sigma == start.sigma:
             return Evaluation(start.x, sigma, add_scaled(evaluated.d, start.x - evaluated.x, 1.0 / sigma))
         points = distinct((evaluated, *history)[: self.max_order])
-        move = _combined(points, self._weights(points, start, sigma)).sub_(evaluated.x)
+        move, steadiness = self._move(points, start, sigma)
         # D has been evaluated at the predicted state. |move|/|step| is the convergence rate of Picard's iteration: the
         # share of this move that the next one would undo, once in the state and once in the D that is kept with it.
         step = norm(start.d)  # divided by the step's length
         share = step / torch.add(step, norm(move), alpha=2.0 / abs(sigma - start.sigma))  # 1/(1 + 2 |move|/|step|)
-        move.mul_(per_sample(share.nan_to_num(1.0), move))
-        return Evaluation(evaluated.x + move, sigma, add_scaled(evaluated.d, move, 1.0 / sigma))
+        share = share.nan_to_num(1.0)
+        if steadiness is not None:
+            share.mul_(_larger(steadiness, start.steadiness))
+        move.mul_(per_sample(share, move))
+        return Evaluation(evaluated.x + move, sigma, add_scaled(evaluated.d, move, 1.0 / sigma), steadiness)
+
+    def _move(self, points: Sequence[Evaluation], start: Evaluation, sigma: float) -> tuple[Tensor, Tensor | None]:
+        """From the newest point's state to where the step from ``start`` ends with all points, and the steadiness."""
+        newest, changes = _changes(points, sigma > start.sigma)
+        of_newest, *of_changes = self._weights(points, start.sigma, sigma)
+        own = 1.0 if sigma > start.sigma else sigma / start.sigma
+        move = add_scaled(own * start.x.to(newest.dtype), newest, of_newest).sub_(points[0].x)
+        del newest
+        for change, weight in zip(changes, of_changes, strict=True):
+            add_scaled(move, change, weight, out=move)
+        return move, _steadiness(changes)
 
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
         points = distinct((current, *history)[: self.max_order])
         if sigma_next in (0.0, current.sigma) or len(points) < 2:
             return Step(current.euler(sigma_next))
-        lower, limit = self._weights(points[:2], current, sigma_next), abs(sigma_next - current.sigma)
-        x_next = _combined(points, lower)
+        changes, steadiness = _changes(points, sigma_next > current.sigma)[1], current.steadiness
+        x_next = add_scaled(current.x, current.d, sigma_next - current.sigma)
+        lower, limit = self._weights(points[:2], current.sigma, sigma_next), abs(sigma_next - current.sigma)
+        if steadiness is None:
+            add_scaled(x_next, changes[0], lower[1], out=x_next)
+        else:
+            share = per_sample(_larger(steadiness, points[1].steadiness), x_next)
+            x_next.addcmul_(changes[0], share.to(x_next.dtype), value=lower[1])
         for order in range(3, len(points) + 1):
-            higher, limit = self._weights(points[:order], current, sigma_next), CURVATURE * limit
-            added = [
-                (x - of_x, d - of_d)
-                for (x, d), (of_x, of_d) in itertools.zip_longest(higher, lower, fillvalue=(0.0, 0.0))
-            ]
-            term = _combined(points, added)
+            higher, limit = self._weights(points[:order], current.sigma, sigma_next), CURVATURE * limit
+            first, *others = (more - less for more, less in itertools.zip_longest(higher[1:], lower[1:], fillvalue=0.0))
+            term = first * changes[0]
+            for change, weight in zip(changes[1:], others, strict=False):
+                add_scaled(term, change, weight, out=term)
             share = (norm(current.d) / norm(term)).clamp(max=1.0 / limit).nan_to_num(1.0 / limit)
+            if steadiness is not None:
+                share.mul_(steadiness ** (order - 1))  # the term is a difference of changes of D
             # x_next + term, with the term's norm at most limit |step|
             x_next.addcmul_(term, per_sample(share, term), value=limit)
             lower = higher
         return Step(x_next)
 
-    def _weights(self, points: Sequence[Evaluation], start: Evaluation, sigma_next: float) -> list[tuple[float, float]]:
-        """Weights of each point's x and d in the step from ``start``, with D interpolated through all points.
+    def _weights(self, points: Sequence[Evaluation], sigma: float, sigma_next: float) -> tuple[float, ...]:
+        """Weights in a step, with an interpolation through all points: of the newest value, and of the changes.
 
-        ``start`` is one of the points.
+        The values and their changes are those of :func:`_changes`.
         """
         sigmas = tuple(point.sigma for point in points)
-        if sigma_next > start.sigma:
-            # On an ascending step, x_next = (t/s) x - ... would be the difference of two numbers that are t/s times as
-            # large as x itself.
-            of_d = drift_weights(sigmas, start.sigma, sigma_next)
-            return [(1.0 if point is start else 0.0, weight) for point, weight in zip(points, of_d, strict=True)]
-        # sigma_next/sigma x + sum of weight D, with D = x - sigma d.
-        of_data = data_weights(self.process, sigmas, start.sigma, sigma_next)
-        own = sigma_next / start.sigma
-        return [
-            (w + (own if point is start else 0.0), -w * point.sigma) for point, w in zip(points, of_data, strict=True)
-        ]
+        of_values = (
+            drift_weights(sigmas, sigma, sigma_next)
+            if sigma_next > sigma
+            else data_weights(self.process, sigmas, sigma, sigma_next)
+        )
+        # sum w_j v_j = (w_0 + w_1 + ...) v_0 - (w_1 + w_2 + ...) (v_0 - v_1) - (w_2 + ...) (v_1 - v_2) - ...
+        *of_changes, of_newest = itertools.accumulate(reversed(of_values))
+        return (of_newest, *(-weight for weight in reversed(of_changes)))
 
 
-def _combined(points: Sequence[Evaluation], weights: Sequence[tuple[float, float]]) -> Tensor:
-    """The weighted sum of the first points' x and d, in the dtype of d."""
-    (of_x, of_d), *others = weights
-    total = of_x * points[0].x.to(points[0].d.dtype)
-    add_scaled(total, points[0].d, of_d, out=total)
-    for point, (of_x, of_d) in zip(points[1:], others, strict=False):
-        add_scaled(total, point.x, of_x, out=total)
-        add_scaled(total, point.d, of_d, out=total)
-    return total
+def _changes(points: Sequence[Evaluation], ascending: bool) -> tuple[Tensor, list[Tensor]]:
+    """The newest value of what is interpolated, and its changes from each older point to the next, newest first.
+
+    It is D, or on an ascending step d. There, x_next = (t/s) x - ... would be the difference of two numbers that are
+    t/s times as large as x itself.
+    """
+    newest, *older = (point.d.clone() if ascending else point.denoised for point in points)
+    for k in reversed(range(len(older))):
+        torch.sub(older[k - 1] if k else newest, older[k], out=older[k])
+    return newest, older
+
+
+def _steadiness(changes: Sequence[Tensor]) -> Tensor | None:
+    """1 + the cosine between the last two changes, between 0 and 1, [B]; None: there is only one.
+
+    With strong CFG, D falls steeply where x rises, and methods of high order swing from step to step. A single turn
+    may be a jump, as where guidance begins or ends. So it costs the curve, but the line and the corrector only lose
+    their share where D turns twice in a row.
+    """
+    if len(changes) < 2:
+        return None
+    last, before = changes[:2]
+    cosine = inner(last, before) / (norm(last) * norm(before))
+    return cosine.add_(1.0).clamp_(0.0, 1.0).nan_to_num_(1.0)
+
+
+def _larger(steadiness: Tensor, earlier: Tensor | None) -> Tensor:
+    """This evaluation's, or the earlier one's if that is larger."""
+    return steadiness if earlier is None else torch.maximum(steadiness, earlier)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections import deque
@@ -175,6 +176,81 @@ def test_abm_does_not_extrapolate_a_curve_over_a_long_step():
     )
     step = (points[0].euler(7.0) - x).flatten(1).norm(dim=1)
     assert ((curve - line).flatten(1).norm(dim=1) / step).tolist() == pytest.approx([0.1, 0.1], rel=1e-5)
+
+
+def swinging(last: float) -> list[Evaluation]:
+    """Three evaluations, newest first. D's last change is ``last`` times the one before."""
+    x = start((2, 1, 4, 4), erk.SIGMA_SPACE)
+    return [Evaluation.at(x, sigma, bend * x) for sigma, bend in ((4.0, 0.1 + 0.1 * last), (5.0, 0.1), (6.0, 0.0))]
+
+
+@pytest.mark.parametrize(("last", "expected"), [(0.7, 1.0), (0.0, 1.0), (-0.5, 0.0), (-2.0, 0.0)])
+def test_abm_sees_where_d_turns_back(last, expected):
+    newest, *history = swinging(last)
+    assert ABM().accept(newest, history).steadiness.tolist() == pytest.approx([expected] * 2, abs=1e-5)
+    assert ABM().accept(newest, history[:1]).steadiness is None, "two evaluations make one change"
+
+
+def test_abm_takes_the_cosine_of_ds_changes():
+    """At 120 degrees to the change before, in one sample; at 60 degrees in the other."""
+    newest, *history = swinging(0.0)
+    way = history[0].denoised - history[1].denoised
+    across = torch.stack([way[0].roll(1, -1), way[1].roll(1, -1)])
+    across -= way * ((across * way).flatten(1).sum(1) / (way * way).flatten(1).sum(1)).view(-1, 1, 1, 1)
+    across *= (way.flatten(1).norm(dim=1) / across.flatten(1).norm(dim=1)).view(-1, 1, 1, 1)
+    cosine = torch.tensor([-0.5, 0.5]).view(-1, 1, 1, 1)
+    newest = Evaluation.at(newest.x, newest.sigma, history[0].denoised + cosine * way + 0.75**0.5 * across)
+    assert ABM().accept(newest, history).steadiness.tolist() == pytest.approx([0.5, 1.0], abs=1e-4)
+
+
+@pytest.mark.parametrize(("earlier", "moved"), [(None, 0.0), (0.0, 0.0), (0.4, 0.4), (1.0, 1.0)])
+def test_abms_corrector_and_line_are_left_out_where_d_turns_twice(earlier, moved):
+    """A single turn may be a jump. Then the corrector is what takes the mean of both sides."""
+    newest, last, first = swinging(-1.0)
+    last = last._replace(steadiness=None if earlier is None else torch.full((2,), earlier))
+    turned = ABM().accept(newest, [last, first])
+    whole = ABM().accept(newest, [last._replace(steadiness=torch.ones(2)), first])
+    assert (whole.x - newest.x).abs().min() > 0
+    assert torch.allclose(turned.x - newest.x, moved * (whole.x - newest.x), atol=1e-5)
+    euler = turned.euler(3.0)
+    line = ABM(max_order=2).step(lambda x, sigma: None, turned._replace(steadiness=None), 3.0, [last, first]).x_next
+    reached = ABM().step(lambda x, sigma: None, turned, 3.0, [last, first]).x_next
+    assert (line - euler).flatten(1).norm(dim=1).min() > 0.1
+    assert torch.allclose(reached - euler, moved * (line - euler), atol=1e-5), "and no curve"
+
+
+@pytest.mark.parametrize("order", [3, 4])
+def test_abms_curve_loses_more_than_its_line(order):
+    """Its j-th difference of D is followed by steadiness^j."""
+    x = start((2, 1, 4, 4), erk.SIGMA_SPACE)
+    bends = ((4.0, 0.10), (5.0, 0.06), (6.0, 0.031), (7.0, 0.0))
+    points = [Evaluation.at(x, sigma, bend * x) for sigma, bend in bends][:order]
+    ends = [
+        ABM(max_order=most).step(lambda x, sigma: None, points[0], 3.5, points[1:]).x_next
+        for most in range(2, order + 1)
+    ]
+    steady = [points[0]._replace(steadiness=torch.tensor([1.0, 0.5])), *points[1:]]
+    reached = ABM(max_order=order).step(lambda x, sigma: None, steady[0], 3.5, steady[1:]).x_next
+    euler, share = points[0].euler(3.5), torch.tensor([1.0, 0.5]).view(2, 1, 1, 1)
+    terms = [b - a for a, b in itertools.pairwise([euler, *ends])]
+    expected = euler + sum(share ** (j + 1) * term for j, term in enumerate(terms))
+    assert terms[-1].abs().max() > 1e-3
+    assert torch.allclose(reached, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("steepness", "steps", "most"), [(4.0, 16, 0.05), (6.0, 24, 0.1), (8.0, 16, 100.0)])
+def test_abm_does_not_swing_where_d_falls_with_x(steepness, steps, most):
+    """D = -J x/(1 + sigma), as strong CFG does. The solution goes to 0; it ended at 0.1, 3.2 and 2,000.
+
+    Beside it is a sample that answers as data does. It must not notice.
+    """
+    x = start((2, 3, 8, 8), erk.SIGMA_SPACE)
+    slope = torch.tensor([-steepness, 0.5]).view(2, 1, 1, 1)
+    sigmas = schedule(erk.SIGMA_SPACE, steps)
+    ends = run(lambda x, sigma: slope * x / (1 + sigma.view(-1, 1, 1, 1)), x, sigmas, "abm", erk.SIGMA_SPACE, "off")
+    alone = run(lambda x, sigma: 0.5 * x / (1 + sigma.view(-1, 1, 1, 1)), x[1:], sigmas, "abm", erk.SIGMA_SPACE, "off")
+    assert ends[0].abs().mean() < most
+    assert torch.allclose(ends[1:], alone, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["off", "calibrated"])

@@ -123,28 +123,35 @@ def _euler(model, x, sigmas, is_flow, w_stiff, w_con, order, weights):
 def _abm(model, x, sigmas, is_flow, w_stiff, w_con, order, weights):
     """Predict, evaluate, correct with damping, and repeat.
 
-    D is a polynomial in sigma/alpha. Its curvature may add at most a tenth of a step.
+    D is a polynomial in sigma/alpha. Its curvature may add at most a tenth of a step. Where D turns back, the curve is
+    followed less at once, the line and the corrector only if it did so at the evaluation before, too.
     """
-    past, accepted = [], None
+    past, accepted, steady, followed = [], None, None, 1.0
     for i, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
         denoised = x - sigma * _drift(model, x, sigma)
         past = [(sigma, denoised), *past][:order]
         before = accepted
+        if len(past) > 2:
+            last, earlier = past[0][1] - past[1][1], past[1][1] - past[2][1]
+            steady_before = steady
+            steady = min(1.0, 1.0 + float((last * earlier).sum() / (last.norm() * earlier.norm())))
+            followed = steady if steady_before is None else max(steady, steady_before)
         if i > 0:
             move = _abm_step(before[0], sigmas[i - 1], sigma, past, is_flow) - x
             euler_step = (sigma - sigmas[i - 1]) * before[1]
-            x = x + move / (1 + 2 * _ratio(move, euler_step))
+            x = x + followed * move / (1 + 2 * _ratio(move, euler_step))
         d = (x - denoised) / sigma
         if sigma_next == 0:
             return denoised
         accepted = (x, d)
-        x_next = _abm_step(x, sigma, sigma_next, past[:2], is_flow)
+        straight = x + (sigma_next - sigma) * d
+        x_next = straight + followed * (_abm_step(x, sigma, sigma_next, past[:2], is_flow) - straight)
         for terms in range(3, len(past) + 1):
             more = _abm_step(x, sigma, sigma_next, past[:terms], is_flow) - _abm_step(
                 x, sigma, sigma_next, past[: terms - 1], is_flow
             )
             bound = 0.1 ** (terms - 2) / _ratio(more, (sigma_next - sigma) * d)
-            x_next = x_next + torch.minimum(bound, torch.ones_like(bound)) * more
+            x_next = x_next + torch.minimum(bound, torch.ones_like(bound)) * steady ** (terms - 1) * more
         x = (
             x_next
             if i == 0
