@@ -13,6 +13,9 @@ from ..norms import inner, norm, per_sample
 from .base import History, Step
 from .multistep import Multistep, data_weights, distinct, drift_weights
 
+DAMPING = 2.0
+"""How often Picard's next iteration would undo its share of the corrector's move: in the state, and in its D."""
+
 CURVATURE = 0.1
 """Largest share of a step that D's curvature may add to the prediction.
 
@@ -52,8 +55,8 @@ class ABM(Multistep):
         # D has been evaluated at the predicted state. |move|/|step| is the convergence rate of Picard's iteration: the
         # share of this move that the next one would undo, once in the state and once in the D that is kept with it.
         step = norm(start.d)  # divided by the step's length
-        share = step / torch.add(step, norm(move), alpha=2.0 / abs(sigma - start.sigma))  # 1/(1 + 2 |move|/|step|)
-        share = share.nan_to_num(1.0)
+        share = step / torch.add(step, norm(move), alpha=DAMPING / abs(sigma - start.sigma))
+        share = share.nan_to_num(1.0)  # 1/(1 + 2 |move|/|step|)
         if steadiness is not None:
             share.mul_(_larger(steadiness, start.steadiness))
         move.mul_(per_sample(share, move))
