@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from torch import Tensor
 
@@ -104,19 +105,24 @@ def _as_others(agreement: Callable[..., Tensor]) -> Any:
 @contextlib.contextmanager
 def without(changes: dict[str, Any]) -> Iterator[None]:
     """A context in which some names of the calibrated rule have other values."""
-    before: list[tuple[Any, str, Any]] = []
-    for path, value in changes.items():
-        module, *holders, name = path.split(".")
-        owner = functools.reduce(getattr, holders, _module(module))
-        before.append((owner, name, getattr(owner, name)))
-        setattr(owner, name, value)
-    _module("local_model").missed_by_step.cache_clear()
+    tables = _module("local_model").missed_by_step
+    tables.cache_clear()
     try:
-        yield
+        with replaced("erk.guidance.calibrated", changes):
+            yield
     finally:
-        for owner, name, value in before:
-            setattr(owner, name, value)
-        _module("local_model").missed_by_step.cache_clear()
+        tables.cache_clear()
+
+
+@contextlib.contextmanager
+def replaced(package: str, changes: dict[str, Any]) -> Iterator[None]:
+    """A context in which names in one of the pack's packages, ``module.owner.name``, have other values."""
+    with contextlib.ExitStack() as stack:
+        for path, value in changes.items():
+            module, *holders, name = path.split(".")
+            owner = functools.reduce(getattr, holders, pack_module(f"{package}.{module}"))
+            stack.enter_context(mock.patch.object(owner, name, value))
+        yield
 
 
 def measure(options: argparse.Namespace, path: Path) -> None:
@@ -172,14 +178,25 @@ def report(made: list[Row], sentence: str) -> str:
 
 def main() -> int:
     parser = command.parser("ablation", __doc__, budgets=BUDGETS, only=[*LIKE_THE_MODEL, *UNLIKE_IT])
+    return write(parser, "ablation", Row, measure, report)
+
+
+def write(
+    parser: argparse.ArgumentParser,
+    name: str,
+    row: type,
+    measure: Callable[[argparse.Namespace, Path], None],
+    report: Callable[[list[Any], str], str],
+) -> int:
+    """Rows into NAME.csv, unless --report is given, and the page that they make. Returns the exit status."""
     options = parser.parse_args()
     folder = command.begin(options)
-    csv, written = folder / "ablation.csv", folder / "ABLATION.md"
+    csv, written = folder / f"{name}.csv", folder / f"{name.upper()}.md"
     record = csv.with_suffix(".json")
     if not options.report:
         environment.record(record, command.text(parser, options))
         measure(options, csv)
-    written.write_text(report(rows.need(csv, Row), environment.sentence(record)))
+    written.write_text(report(rows.need(csv, row), environment.sentence(record)))
     print(csv, written, sep="\n")
     return 0
 

@@ -7,22 +7,18 @@ noises that did not help to choose any of them. This writes abm.csv and ABM.md i
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor
 
-from devtools.inprocess import pack_module
-
-from .ablation import FLOOR, LIKE_THE_MODEL, UNLIKE_IT
+from .ablation import FLOOR, LIKE_THE_MODEL, UNLIKE_IT, replaced, write
 from .accuracy import Cell
-from .instruments import command, crops, edm, environment, photo_network, rows
+from .instruments import command, crops, edm, photo_network, rows
 from .instruments.comfy_model import Bench
 from .instruments.problems import problem
 from .instruments.tables import geometric_mean, number, page, table
@@ -58,27 +54,14 @@ class Row:
 
 
 def variants() -> dict[str, tuple[str, dict[str, Any]]]:
-    """For each mechanism, what happens without it, and the new values of the names in erk/solvers/abm.py."""
+    """For each mechanism, what happens without it, and the new values of the names in erk/solvers."""
     return {
         "none": ("the solver as it is", {}),
-        "steadiness": ("D's changes are followed although D swings", {"_steadiness": lambda changes: None}),
-        "damping": ("the corrector's move is not damped by how fast it converges", {"DAMPING": 0.0}),
-        "the curve's bound": ("what the curve adds to the line is not bounded", {"CURVATURE": 1e9}),
-        "the corrector": ("the predictor alone", {"ABM.accept": lambda self, evaluated, history: evaluated}),
+        "steadiness": ("D's changes are followed although D swings", {"abm._steadiness": lambda changes: None}),
+        "damping": ("the corrector's move is not damped by how fast it converges", {"abm.DAMPING": 0.0}),
+        "the curve's bound": ("what the curve adds to the line is not bounded", {"abm.CURVATURE": 1e9}),
+        "the corrector": ("the predictor alone", {"abm.ABM.accept": lambda self, evaluated, history: evaluated}),
     }
-
-
-@contextlib.contextmanager
-def without(changes: dict[str, Any]) -> Iterator[None]:
-    """A context in which some names of the solver's module have other values."""
-    with contextlib.ExitStack() as stack:
-        for path, value in changes.items():
-            *holders, name = path.split(".")
-            owner = pack_module("erk.solvers.abm")
-            for holder in holders:
-                owner = getattr(owner, holder)
-            stack.enter_context(mock.patch.object(owner, name, value))
-        yield
 
 
 def measure(options: argparse.Namespace, path: Path) -> None:
@@ -93,7 +76,7 @@ def measure(options: argparse.Namespace, path: Path) -> None:
                 for budget in options.budgets:
                     cell = Cell(what, bench, schedule, budget)
                     for mechanism, (_, changes) in variants().items():
-                        with without(changes):
+                        with replaced("erk.solvers", changes):
                             error = float(cell.errors("erk_abm", "off").mean())
                         writer.write(Row(mechanism, group, name, kind, schedule, budget, error, scale))
                 print(f"{name} {kind}", file=sys.stderr)
@@ -120,7 +103,7 @@ def _photographs(budgets: list[int]) -> Iterator[Row]:
                 for budget in budgets:
                     runs = {PEER: ("", {}), **variants()}
                     for mechanism, (_, changes) in runs.items():
-                        with without(changes):
+                        with replaced("erk.solvers", changes):
                             found = sample(PEER if mechanism == PEER else "erk_abm", budget)
                         error = float((found - end).square().flatten(1).mean(1).sqrt().mean())
                         yield Row(
@@ -172,17 +155,7 @@ def report(made: list[Row], sentence: str) -> str:
 
 
 def main() -> int:
-    parser = command.parser("abm", __doc__, budgets=BUDGETS)
-    options = parser.parse_args()
-    folder = command.begin(options)
-    csv, written = folder / "abm.csv", folder / "ABM.md"
-    record = csv.with_suffix(".json")
-    if not options.report:
-        environment.record(record, command.text(parser, options))
-        measure(options, csv)
-    written.write_text(report(rows.need(csv, Row), environment.sentence(record)))
-    print(csv, written, sep="\n")
-    return 0
+    return write(command.parser("abm", __doc__, budgets=BUDGETS), "abm", Row, measure, report)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.abm import PEER, Row, report, variants, without
+from bench.ablation import replaced
+from bench.abm import PEER, Row, report, variants
 from bench.accuracy import Cell
 from bench.instruments import environment, rows
 from bench.instruments.comfy_model import Bench
@@ -23,7 +24,7 @@ def cell():
 @pytest.mark.parametrize("mechanism", [name for name in variants() if name != "none"])
 def test_each_mechanism_makes_a_difference(cell, mechanism):
     before = cell.errors("erk_abm", "off")
-    with without(variants()[mechanism][1]):
+    with replaced("erk.solvers", variants()[mechanism][1]):
         assert not torch.allclose(cell.errors("erk_abm", "off"), before, rtol=1e-3)
     assert torch.equal(cell.errors("erk_abm", "off"), before)
 
