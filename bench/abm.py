@@ -1,12 +1,14 @@
 """What each mechanism of the solver abm contributes: python -m bench.abm.
 
-Each is switched off alone, in mode off, on exact problems and on the network of photographs at strengths of CFG and on
-noises that did not help to choose any of them. This writes abm.csv and ABM.md into bench/results/.
+Each is switched off alone, in mode off, on exact problems, and on the network of photographs and the demo model's
+mosaics at strengths of CFG, pictures and noises that did not help to choose any of them. This writes abm.csv and ABM.md
+into bench/results/.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from devtools.inprocess import pack_module
+
 from .ablation import FLOOR, LIKE_THE_MODEL, UNLIKE_IT, replaced, write
 from .accuracy import Cell
 from .instruments import command, crops, edm, photo_network, rows
@@ -24,12 +28,19 @@ from .instruments.problems import problem
 from .instruments.tables import geometric_mean, number, page, table
 
 SCHEDULES = {"eps": ("karras", "beta", "simple"), "flow": ("simple", "beta")}
-GUIDANCE = (1.0, 5.0, 10.0)
 BUDGETS = (8, 12, 16, 24)
-PICTURES, LONG_RUN = 24, 200
+PHOTOGRAPHS, MOSAICS, SIDE = 24, 12, 64
+"""How many pictures of each, and the sides of a mosaic. arcs helped to choose, so no mosaic shows them."""
+GUIDANCE = {"photographs": (1.0, 5.0, 10.0), "mosaics": (8.0,)}
+LONG_RUN = 200
 PEER = "dpmpp_2m"
-INTERVALS = ("digits-interval", "line-art-interval")
-GROUPS = {"like the model": LIKE_THE_MODEL, "unlike it": UNLIKE_IT, "intervals": INTERVALS}
+UNEVEN = "uneven steps"
+GROUPS = {
+    "like the model": LIKE_THE_MODEL,
+    UNEVEN: LIKE_THE_MODEL,
+    "unlike it": UNLIKE_IT,
+    "intervals": ("digits-interval", "line-art-interval"),
+}
 
 
 @dataclass(frozen=True)
@@ -49,8 +60,14 @@ class Row:
     scale: float
 
     @property
-    def cell(self) -> tuple[str, str, str, int]:
-        return self.problem, self.kind, self.schedule, self.budget
+    def cell(self) -> tuple[str, str, str, str, int]:
+        return self.group, self.problem, self.kind, self.schedule, self.budget
+
+
+def uneven(sigmas: Tensor) -> Tensor:
+    """A schedule with two levels more, close below its middle one: a long step follows three short ones."""
+    middle = len(sigmas) // 2
+    return torch.cat([sigmas[: middle + 1], sigmas[middle] * torch.tensor([0.97, 0.94]), sigmas[middle + 1 :]])
 
 
 def variants() -> dict[str, tuple[str, dict[str, Any]]]:
@@ -58,6 +75,10 @@ def variants() -> dict[str, tuple[str, dict[str, Any]]]:
     return {
         "none": ("the solver as it is", {}),
         "steadiness": ("D's changes are followed although D swings", {"abm._steadiness": lambda changes: None}),
+        "persistence": (
+            "a D that has collapsed counts like any other",
+            {"abm._persistence": lambda newest, last: newest.new_ones(len(newest))},
+        ),
         "damping": ("the corrector's move is not damped by how fast it converges", {"abm.DAMPING": 0.0}),
         "the curve's bound": ("what the curve adds to the line is not bounded", {"abm.CURVATURE": 1e9}),
         "the corrector": ("the predictor alone", {"abm.ABM.accept": lambda self, evaluated, history: evaluated}),
@@ -67,49 +88,59 @@ def variants() -> dict[str, tuple[str, dict[str, Any]]]:
 def measure(options: argparse.Namespace, path: Path) -> None:
     """Measure all rows. Each is written as soon as it is made."""
     writer = rows.Writer(path, Row)
-    for group, names in GROUPS.items():
-        for name in names:
-            what = problem(name)
-            scale = float(what.distribution.deviation)
-            for kind, (schedule, *_) in SCHEDULES.items():
-                bench = Bench(what, kind, what.noise()[:16])
-                for budget in options.budgets:
-                    cell = Cell(what, bench, schedule, budget)
-                    for mechanism, (_, changes) in variants().items():
-                        with replaced("erk.solvers", changes):
-                            error = float(cell.errors("erk_abm", "off").mean())
-                        writer.write(Row(mechanism, group, name, kind, schedule, budget, error, scale))
-                print(f"{name} {kind}", file=sys.stderr)
-    for row in _photographs(options.budgets):
+    problems = ((group, name) for group, names in GROUPS.items() for name in names)
+    for (group, name), kind in itertools.product(problems, SCHEDULES):
+        what = problem(name)
+        scale, schedule = float(what.distribution.deviation), SCHEDULES[kind][0]
+        bench = Bench(what, kind, what.noise()[:16])
+        for budget in options.budgets:
+            end = Cell(what, bench, schedule, budget).reference
+            sigmas = uneven(bench.sigmas(schedule, budget - 2)) if group == UNEVEN else bench.sigmas(schedule, budget)
+            for mechanism, (_, changes) in variants().items():
+                with replaced("erk.solvers", changes):
+                    found, _ = bench.sample("erk_abm", sigmas, {"mode": "off"})
+                error = float(end.distance(found).mean())
+                writer.write(Row(mechanism, group, name, kind, schedule, budget, error, scale))
+        print(f"{group}, {name}, {kind}", file=sys.stderr)
+    for row in _under_guidance(options.budgets):
         writer.write(row)
 
 
-def _photographs(budgets: list[int]) -> Iterator[Row]:
+def _subject(name: str) -> tuple[edm.Denoiser, Tensor, Tensor]:
+    """Its denoiser, the pictures' classes and their noise."""
+    if name == "photographs":
+        shape, known = (PHOTOGRAPHS, 3, crops.SIZE, crops.SIZE), range(crops.CLASSES)
+        denoiser = photo_network.load()[0]
+    else:
+        pictures = pack_module("nodes.demo.pictures")
+        shape, known = (MOSAICS, 3, SIDE, SIDE), range(1, len(pictures.CLASSES))
+        denoiser = pictures.TileMixture().denoise
+    classes = torch.eye(known.stop)[[known[k % len(known)] for k in range(shape[0])]]
+    return denoiser, classes, torch.randn(shape, generator=torch.Generator().manual_seed(4242))
+
+
+def _under_guidance(budgets: list[int]) -> Iterator[Row]:
     """Against a long run along the same schedule."""
-    denoiser, _ = photo_network.load()
-    noise = torch.randn((PICTURES, 3, crops.SIZE, crops.SIZE), generator=torch.Generator().manual_seed(4242))
-    classes = torch.eye(crops.CLASSES)[torch.arange(PICTURES) % crops.CLASSES]
-    for kind, schedules in SCHEDULES.items():
-        for cfg in GUIDANCE:
+    for name, kind in itertools.product(GUIDANCE, SCHEDULES):
+        denoiser, classes, noise = _subject(name)
+        for cfg in GUIDANCE[name]:
             bench = Bench(edm.Model(denoiser, cfg, classes), kind, noise)
-            for schedule in schedules:
+            for schedule in SCHEDULES[kind]:
 
                 def sample(sampler: str, steps: int, bench: Bench = bench, schedule: str = schedule) -> Tensor:
                     options = {"mode": "off"} if sampler.startswith("erk_") else {}
                     return bench.sample(sampler, bench.sigmas(schedule, steps), options)[0]
 
                 end = sample("erk_deis", LONG_RUN)
-                scale = float(end.std())
+                scale, group = float(end.std()), f"{name}, CFG {cfg:g}"
                 for budget in budgets:
                     runs = {PEER: ("", {}), **variants()}
                     for mechanism, (_, changes) in runs.items():
                         with replaced("erk.solvers", changes):
                             found = sample(PEER if mechanism == PEER else "erk_abm", budget)
                         error = float((found - end).square().flatten(1).mean(1).sqrt().mean())
-                        yield Row(
-                            mechanism, f"CFG {cfg:g}", f"photographs {cfg:g}", kind, schedule, budget, error, scale
-                        )
-                print(f"photographs, CFG {cfg:g}, {kind}, {schedule}", file=sys.stderr)
+                        yield Row(mechanism, group, name, kind, schedule, budget, error, scale)
+                print(f"{group}, {kind}, {schedule}", file=sys.stderr)
 
 
 def report(made: list[Row], sentence: str) -> str:
@@ -117,7 +148,7 @@ def report(made: list[Row], sentence: str) -> str:
     whole = {row.cell: row for row in made if row.without == "none"}
     firsts = " and ".join(f"{kind} {schedule}" for kind, (schedule, *_) in SCHEDULES.items())
     schedules = "; ".join(f"{kind} {', '.join(names)}" for kind, names in SCHEDULES.items())
-    problems = "; ".join(f"{group}: {', '.join(names)}" for group, names in GROUPS.items())
+    problems = "; ".join(f"{group}: {', '.join(names)}" for group, names in GROUPS.items() if group != UNEVEN)
     lines = [
         "# What each mechanism of `abm` contributes",
         "",
@@ -127,12 +158,14 @@ def report(made: list[Row], sentence: str) -> str:
         f"geometric mean over {', '.join(map(str, sorted({row.budget for row in made})))} calls, and the largest. "
         "Above 1 the mechanism helps. A thousandth of the data's deviation is added to both errors.",
         "",
-        f"Exact problems are on one schedule, {firsts}. {problems}. All of them may have helped to choose the "
-        "constants.",
+        f"Exact problems are on one schedule, {firsts}. {problems}. {UNEVEN.capitalize()}: the problems like the "
+        "model, on a schedule with two levels more, close below the middle one. All of them may have helped to "
+        "choose the constants.",
         "",
-        f"The network of photographs: {PICTURES} pictures on noises that helped to choose nothing, against runs of "
-        f"{LONG_RUN} steps of `erk_deis` along the same schedule ({schedules}). Its answers at CFG 7 helped to choose "
-        "what `abm` does where D swings; those at CFG 5 and 10 did not.",
+        f"With CFG: {PHOTOGRAPHS} pictures of the network of photographs and {MOSAICS} mosaics of the demo model, "
+        f"{SIDE} x {SIDE}, on noises that helped to choose nothing, against runs of {LONG_RUN} steps of `erk_deis` "
+        f"along the same schedule ({schedules}). The network at CFG 7 helped to choose what `abm` does where D swings. "
+        "It and mosaics of other pictures (arcs) at CFG 8 helped to choose what it does where D collapses.",
         "",
     ]
     for kind in SCHEDULES:

@@ -22,6 +22,7 @@ import statistics
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -96,10 +97,20 @@ def measure_all(options: argparse.Namespace, path: Path) -> None:
         if not (plain and name == "FLUX 1024" if options.quick else plain or everything or name == "SDXL 1024"):
             continue
         x = torch.randn((batch, *LATENTS[name]), device=device).mul_(14.6).to(DTYPES[dtype])
-        for solver in erk.SOLVERS:
+        for solver in (*erk.SOLVERS, *erk.NOISY):
             for row in measure(solver, x, name, dtype, options.repeats):
                 writer.write(row)
         print(f"{name}, batch {batch}, {dtype}", file=sys.stderr)
+
+
+def modes_of(solver: str) -> tuple[str, ...]:
+    """The paper has no rule for a solver that adds noise."""
+    return tuple(mode for mode in erk.MODES[::-1] if mode != "paper" or solver in erk.SOLVERS)
+
+
+def stock(solver: str) -> tuple[str, dict[str, Any]]:
+    """ComfyUI's sampler to compare with, and its options. Those that add noise have the same name there."""
+    return (solver, {}) if solver in erk.NOISY else TWINS[counterpart(solver) or "euler"]
 
 
 def measure(solver: str, x: Tensor, latent: str, dtype: str, repeats: int) -> list[Row]:
@@ -109,11 +120,11 @@ def measure(solver: str, x: Tensor, latent: str, dtype: str, repeats: int) -> li
     def run(mode: str, steps: int = LONG, timed: bool = False) -> Zero:
         model = Zero(x, timed)
         sigmas = torch.cat([torch.linspace(14.6, 0.1, steps), torch.zeros(1)]).to(x.device)
-        name, options = TWINS[counterpart(solver) or "euler"] if mode == "stock" else (f"erk_{solver}", {"mode": mode})
+        name, options = stock(solver) if mode == "stock" else (f"erk_{solver}", {"mode": mode})
         getattr(k_diffusion, f"sample_{name}")(model, x, sigmas, disable=True, **options)
         return model
 
-    modes = ("stock", "off", "paper", "calibrated")
+    modes = ("stock", *modes_of(solver))
     calls = {mode: run(mode).calls for mode in modes}
     for mode in modes:
         run(mode, SHORT)  # this makes the schedule's tables, so that they are not counted as kernels later
@@ -153,7 +164,7 @@ def measure(solver: str, x: Tensor, latent: str, dtype: str, repeats: int) -> li
 def report(made: list[Row], sentence: str) -> str:
     """The rows as a page of Markdown."""
     medians = []
-    for solver, mode in itertools.product(erk.SOLVERS, ("off", "paper", "calibrated")):
+    for solver, mode in itertools.product((*erk.SOLVERS, *erk.NOISY), ("off", "paper", "calibrated")):
         here = [row for row in made if (row.solver, row.mode) == (solver, mode)]
         if not here:
             continue  # the solver is newer than the rows

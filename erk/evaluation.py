@@ -12,16 +12,18 @@ from torch import Tensor
 class Evaluation(NamedTuple):
     """A state and the ODE's drift there.
 
-    x           state, [B, ...]
-    sigma       noise level, a Python float
-    d           drift dx/dsigma = (x - D(x, sigma)) / sigma, [B, ...]  (Karras et al. 2022, eq. 1 and 3)
-    steadiness  from 0, where D turned back, to 1, where it went on, [B]; None: the solver does not ask
+    x            state, [B, ...]
+    sigma        noise level, a Python float
+    d            drift dx/dsigma = (x - D(x, sigma)) / sigma, [B, ...]  (Karras et al. 2022, eq. 1 and 3)
+    steadiness   from 0, where D turned back, to 1, where it went on, [B]; None: the solver does not ask
+    persistence  from 0, where D collapsed, to 1, where it kept its size, [B]; None: the solver does not ask
     """
 
     x: Tensor
     sigma: float
     d: Tensor
     steadiness: Tensor | None = None
+    persistence: Tensor | None = None
 
     @classmethod
     def at(cls, x: Tensor, sigma: float, denoised: Tensor, dtype: torch.dtype | None = None) -> Evaluation:

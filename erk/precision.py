@@ -52,5 +52,4 @@ def narrowed(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 def corrected(x: Tensor, correction: Tensor) -> Tensor:
     """x plus a correction. It reuses the correction's memory if that has at least x's precision."""
-    has_precision = torch.promote_types(x.dtype, correction.dtype) is correction.dtype
-    return correction.add_(x) if has_precision else x + correction
+    return correction.add_(x) if correction.dtype.itemsize >= x.dtype.itemsize else x + correction

@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +22,24 @@ CURVATURE = 0.1
 D's third derivative may add this share of that again.
 """
 
+TOLERANCE = 1.25
+"""|D| counts as having fallen where this times |D| is less than the |D| before."""
+
+
+class _Corrected(NamedTuple):
+    """What the corrector makes of a new evaluation.
+
+    move         from the predicted state to where the step ends with the new D, [B, ...]
+    sudden       from there on to backward Euler, as far as D has collapsed, [B, ...]; None: not the run's first step
+    steadiness   as in :class:`Evaluation`
+    persistence  as in :class:`Evaluation`
+    """
+
+    move: Tensor
+    sudden: Tensor | None
+    steadiness: Tensor | None
+    persistence: Tensor | None
+
 
 @dataclass(frozen=True)
 class ABM(Multistep):
@@ -36,8 +54,8 @@ class ABM(Multistep):
 
     With strong CFG and long steps, a corrector would feed the model's steep response back into the state, until
     values explode. So the corrector is damped according to how fast it converges. What the predictor adds to a
-    straight line is bounded. And where D swings to and fro from step to step, changes of D are followed less: see
-    :func:`_steadiness`. All of this is done for each sample.
+    straight line is bounded. And changes of D are followed less where D swings to and fro from step to step
+    (:func:`_steadiness`) or collapses (:func:`_persistence`). All of this is done for each sample.
     """
 
     name: ClassVar[str] = "abm"
@@ -49,9 +67,9 @@ class ABM(Multistep):
             return evaluated
         start, sigma = history[0], evaluated.sigma
         if sigma == start.sigma:
-            return Evaluation(start.x, sigma, add_scaled(evaluated.d, start.x - evaluated.x, 1.0 / sigma))
+            return start._replace(d=add_scaled(evaluated.d, start.x - evaluated.x, 1.0 / sigma))
         points = distinct((evaluated, *history)[: self.max_order])
-        move, steadiness = self._move(points, start, sigma)
+        move, sudden, steadiness, persistence = self._corrected(points, start, sigma)
         # D has been evaluated at the predicted state. |move|/|step| is the convergence rate of Picard's iteration: the
         # share of this move that the next one would undo, once in the state and once in the D that is kept with it.
         step = norm(start.d)  # divided by the step's length
@@ -60,18 +78,25 @@ class ABM(Multistep):
         if steadiness is not None:
             share.mul_(_larger(steadiness, start.steadiness))
         move.mul_(per_sample(share, move))
-        return Evaluation(evaluated.x + move, sigma, add_scaled(evaluated.d, move, 1.0 / sigma), steadiness)
+        if sudden is not None:
+            move.add_(sudden)
+        d = add_scaled(evaluated.d, move, 1.0 / sigma)
+        return Evaluation(evaluated.x + move, sigma, d, steadiness, persistence)
 
-    def _move(self, points: Sequence[Evaluation], start: Evaluation, sigma: float) -> tuple[Tensor, Tensor | None]:
-        """From the newest point's state to where the step from ``start`` ends with all points, and the steadiness."""
-        newest, changes = _changes(points, sigma > start.sigma)
+    def _corrected(self, points: Sequence[Evaluation], start: Evaluation, sigma: float) -> _Corrected:
+        ascending = sigma > start.sigma
+        newest, changes = _changes(points, ascending)
+        steadiness, persistence = _steadiness(changes), None if ascending else _persistence(newest, changes[0])
         of_newest, *of_changes = self._weights(points, start.sigma, sigma)
-        own = 1.0 if sigma > start.sigma else sigma / start.sigma
+        own = 1.0 if ascending else sigma / start.sigma
         move = add_scaled(own * start.x.to(newest.dtype), newest, of_newest).sub_(points[0].x)
         del newest
         for change, weight in zip(changes, of_changes, strict=True):
             add_scaled(move, change, weight, out=move)
-        return move, _steadiness(changes)
+        sudden = None
+        if persistence is not None and start.persistence is None:
+            sudden = changes[0].mul_(per_sample((persistence - 1.0) * of_changes[0], move))
+        return _Corrected(move, sudden, steadiness, persistence)
 
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
         points = distinct((current, *history)[: self.max_order])
@@ -80,11 +105,11 @@ class ABM(Multistep):
         changes, steadiness = _changes(points, sigma_next > current.sigma)[1], current.steadiness
         x_next = add_scaled(current.x, current.d, sigma_next - current.sigma)
         lower, limit = self._weights(points[:2], current.sigma, sigma_next), abs(sigma_next - current.sigma)
-        if steadiness is None:
+        followed = _followed(current, points[1])
+        if followed is None:
             add_scaled(x_next, changes[0], lower[1], out=x_next)
         else:
-            share = per_sample(_larger(steadiness, points[1].steadiness), x_next)
-            x_next.addcmul_(changes[0], share.to(x_next.dtype), value=lower[1])
+            x_next.addcmul_(changes[0], per_sample(followed, x_next).to(x_next.dtype), value=lower[1])
         for order in range(3, len(points) + 1):
             higher, limit = self._weights(points[:order], current.sigma, sigma_next), CURVATURE * limit
             first, *others = (more - less for more, less in itertools.zip_longest(higher[1:], lower[1:], fillvalue=0.0))
@@ -141,6 +166,29 @@ def _steadiness(changes: Sequence[Tensor]) -> Tensor | None:
     return cosine.add_(1.0).clamp_(0.0, 1.0).nan_to_num_(1.0)
 
 
-def _larger(steadiness: Tensor, earlier: Tensor | None) -> Tensor:
+def _persistence(newest: Tensor, last: Tensor) -> Tensor:
+    """How much of |D| is left after its last change, between 0 and 1, [B].
+
+    A mean of possible pictures, E[x_0 | x], gains contrast as x tells more: on average, its norm never falls. Strong
+    CFG drives D far beyond the data as long as the prompt is not met. Once it is, D collapses, and no line goes on
+    from there. A run's first D collapses as soon as x moves, so the next one holds for the whole first step. Later, D
+    may have jumped anywhere in a step, as where guidance ends. So a single fall costs the line only in the first step.
+    """
+    left = norm(newest) / norm(newest - last)
+    return left.mul_(TOLERANCE).clamp_(max=1.0).nan_to_num_(1.0)
+
+
+def _followed(current: Evaluation, earlier: Evaluation) -> Tensor | None:
+    """The share of D's last change that the line goes on for, [B]; None: all of it."""
+    share = None
+    if current.persistence is not None:
+        share = _larger(current.persistence, earlier.persistence) ** 3
+    if current.steadiness is not None:
+        steady = _larger(current.steadiness, earlier.steadiness)
+        share = steady if share is None else share.mul_(steady)
+    return share
+
+
+def _larger(now: Tensor, earlier: Tensor | None) -> Tensor:
     """This evaluation's, or the earlier one's if that is larger."""
-    return steadiness if earlier is None else torch.maximum(steadiness, earlier)
+    return now if earlier is None else torch.maximum(now, earlier)

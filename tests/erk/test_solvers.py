@@ -15,7 +15,7 @@ from problems import PROCESSES, Counted, bent, gaussian, gaussian_std, run, sche
 
 import erk
 from erk.evaluation import Evaluation
-from erk.solvers import ABM, DEIS, Step
+from erk.solvers import ABM, DEIS, Step, abm
 from erk.solvers.deis import adams_bashforth_vp
 from erk.solvers.multistep import data_weights
 
@@ -181,7 +181,7 @@ def test_abm_does_not_extrapolate_a_curve_over_a_long_step():
 def swinging(last: float) -> list[Evaluation]:
     """Three evaluations, newest first. D's last change is ``last`` times the one before."""
     x = start((2, 1, 4, 4), erk.SIGMA_SPACE)
-    return [Evaluation.at(x, sigma, bend * x) for sigma, bend in ((4.0, 0.1 + 0.1 * last), (5.0, 0.1), (6.0, 0.0))]
+    return [Evaluation.at(x, sigma, bend * x) for sigma, bend in ((4.0, 0.6 + 0.1 * last), (5.0, 0.6), (6.0, 0.5))]
 
 
 @pytest.mark.parametrize(("last", "expected"), [(0.7, 1.0), (0.0, 1.0), (-0.5, 0.0), (-2.0, 0.0)])
@@ -207,7 +207,8 @@ def test_abm_takes_the_cosine_of_ds_changes():
 def test_abms_corrector_and_line_are_left_out_where_d_turns_twice(earlier, moved):
     """A single turn may be a jump. Then the corrector is what takes the mean of both sides."""
     newest, last, first = swinging(-1.0)
-    last = last._replace(steadiness=None if earlier is None else torch.full((2,), earlier))
+    steadiness = None if earlier is None else torch.full((2,), earlier)
+    last = last._replace(steadiness=steadiness, persistence=torch.ones(2))
     turned = ABM().accept(newest, [last, first])
     whole = ABM().accept(newest, [last._replace(steadiness=torch.ones(2)), first])
     assert (whole.x - newest.x).abs().min() > 0
@@ -236,6 +237,48 @@ def test_abms_curve_loses_more_than_its_line(order):
     expected = euler + sum(share ** (j + 1) * term for j, term in enumerate(terms))
     assert terms[-1].abs().max() > 1e-3
     assert torch.allclose(reached, expected, atol=1e-5)
+
+
+def collapsing(*sizes: float) -> list[Evaluation]:
+    """Evaluations, newest first. The norms of D are in proportion to ``sizes``."""
+    x = start((2, 1, 4, 4), erk.SIGMA_SPACE)
+    return [Evaluation.at(x, 8.0 + 2.0 * i, 0.3 * size * x.roll(1, -1)) for i, size in enumerate(sizes)]
+
+
+@pytest.mark.parametrize(("left", "expected"), [(0.0, 0.0), (0.4, 0.5), (0.8, 1.0), (3.0, 1.0), (-0.4, 0.5)])
+def test_abm_sees_where_d_collapses(left, expected):
+    newest, last = collapsing(left, 1.0)
+    assert ABM().accept(newest, [last]).persistence.tolist() == pytest.approx([expected] * 2, abs=1e-4)
+    assert ABM().accept(newest, []).persistence is None, "one evaluation shows nothing"
+    assert ABM().accept(last, [newest]).persistence is None, "and on the way up nobody asks"
+
+
+@pytest.mark.parametrize(("left", "weight"), [(0.0, 0.0), (0.4, 0.5), (0.9, 1.0)])
+@pytest.mark.parametrize("max_order", [2, 3])
+def test_abms_first_step_goes_with_the_new_d_where_the_old_one_is_gone(left, weight, max_order, monkeypatch):
+    """From the implicit trapezoidal rule to backward Euler. Later steps keep to the first."""
+    monkeypatch.setattr(abm, "DAMPING", 0.0)
+    newest, last = collapsing(left, 1.0)
+    of_newest, of_last = data_weights(erk.SIGMA_SPACE, (8.0, 10.0), 10.0, 8.0)
+    for earlier, share in ((None, weight), (torch.ones(2), 1.0)):
+        accepted = ABM(max_order=max_order).accept(newest, [last._replace(persistence=earlier)])
+        moved = newest.denoised - share * of_last / (of_newest + of_last) * (newest.denoised - last.denoised)
+        assert torch.allclose(accepted.x, 0.8 * last.x + 0.2 * moved, atol=1e-4)
+        assert torch.allclose(accepted.denoised, newest.denoised, atol=1e-4)
+
+
+@pytest.mark.parametrize(("earlier", "counts"), [(None, 0.5), (0.2, 0.5), (0.8, 0.8), (1.0, 1.0)])
+def test_abms_line_does_not_go_on_from_a_collapse(earlier, counts):
+    """If D has kept its size in one of the last two steps, it may have jumped, and the line counts."""
+    newest, last, first = collapsing(0.4, 1.0, 1.0)
+    earlier = None if earlier is None else torch.full((2,), earlier)
+    seen = [newest._replace(persistence=torch.full((2,), 0.5)), last._replace(persistence=earlier), first]
+    euler = newest.euler(7.0)
+    solver = ABM(max_order=2)
+    line = solver.step(lambda x, sigma: None, newest, 7.0, [last]).x_next
+    reached = solver.step(lambda x, sigma: None, seen[0], 7.0, seen[1:]).x_next
+    assert (line - euler).flatten(1).norm(dim=1).min() > 0.1
+    assert torch.allclose(reached - euler, counts**3 * (line - euler), atol=1e-5)
 
 
 @pytest.mark.parametrize(("steepness", "steps", "most"), [(4.0, 16, 0.05), (6.0, 24, 0.1), (8.0, 16, 100.0)])

@@ -55,7 +55,8 @@ class Claim(NamedTuple):
         trust = agreement(product, claimed_square, found_square, self.last)
         if self.last:
             return Judgement(trust, None)
-        return Judgement(trust, claimed_square - 2 * product + found_square > self.bearable**2)
+        unexplained = torch.add(claimed_square + found_square, product, alpha=-2.0)  # |e - v|^2
+        return Judgement(trust, unexplained > self.bearable**2)
 
 
 def agreement(product: Tensor, claimed_square: Tensor, found_square: Tensor, last: bool) -> Tensor:
