@@ -8,7 +8,7 @@ from torch import Tensor
 
 def norm(x: Tensor) -> Tensor:
     """Euclidean norm of each sample, [B, ...] -> [B], accumulated in float32, or in float64 if x is float64."""
-    accumulated = torch.float64 if x.dtype is torch.float64 else torch.float32
+    accumulated = x.dtype if x.dtype.itemsize > 4 else torch.float32
     return torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=accumulated)
 
 
