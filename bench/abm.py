@@ -65,7 +65,7 @@ class Row:
 
 
 def uneven(sigmas: Tensor) -> Tensor:
-    """A schedule with two levels more, close below its middle one: a long step follows three short ones."""
+    """A schedule with two levels more, close below its middle one: a long step follows two short ones."""
     middle = len(sigmas) // 2
     return torch.cat([sigmas[: middle + 1], sigmas[middle] * torch.tensor([0.97, 0.94]), sigmas[middle + 1 :]])
 

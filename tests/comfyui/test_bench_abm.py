@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench.ablation import replaced
-from bench.abm import PEER, Row, report, variants
+from bench.abm import PEER, Row, report, uneven, variants
 from bench.accuracy import Cell
 from bench.instruments import environment, rows
 from bench.instruments.comfy_model import Bench
@@ -30,6 +30,11 @@ def test_each_mechanism_makes_a_difference(cells, mechanism):
     with replaced("erk.solvers", variants()[mechanism][1]):
         assert not torch.allclose(errors(), before, rtol=1e-3)
     assert torch.equal(errors(), before)
+
+
+def test_uneven_steps_are_two_short_ones_before_a_long_one():
+    levels = uneven(torch.tensor([8.0, 4.0, 2.0, 1.0, 0.0])).tolist()
+    assert levels == pytest.approx([8.0, 4.0, 2.0, 1.94, 1.88, 1.0, 0.0])
 
 
 def test_the_page_divides_by_the_solver_as_it_is():
