@@ -1,8 +1,8 @@
 """What each mechanism of mode calibrated contributes: python -m bench.ablation.
 
 Each mechanism is switched off alone, and the same cells are run again. The cells are problems of every kind from
-bench/instruments/problems.py, as sigma-space and flow models on their first schedule. This writes ablation.csv and
-ABLATION.md into bench/results/.
+bench/instruments/problems.py, as sigma-space and flow models on their first schedule, and the demo model's mosaics
+under CFG on a schedule whose last step is long. This writes ablation.csv and ABLATION.md into bench/results/.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import itertools
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -23,10 +24,11 @@ from torch import Tensor
 from devtools.inprocess import pack_module
 
 from .accuracy import Cell
-from .instruments import command, environment, rows
+from .instruments import command, edm, environment, rows
 from .instruments.comfy_model import Bench
 from .instruments.problems import problem
-from .instruments.stock import erk_samplers
+from .instruments.stock import erk_samplers, steps_within
+from .instruments.subjects import mosaics
 from .instruments.tables import geometric_mean, number, page, table
 
 LIKE_THE_MODEL = (
@@ -41,6 +43,9 @@ LIKE_THE_MODEL = (
 """Smooth data, which the rule is made for."""
 UNLIKE_IT = ("flat-areas", "even-colour-bf16", "line-art-0.02", "line-art-cfg-7.5", "sphere-64", "digits-negative")
 """Blank areas, rounding, hard edges, strong guidance, a manifold. The rule must not do harm there."""
+MOSAICS = {"mosaics, CFG 3": 3.0, "mosaics, CFG 8": 8.0}
+"""A right prediction that jumps from one picture to another, and that CFG has driven far from the data."""
+LONG_LAST_STEP = "linear_quadratic"
 KINDS = {"eps": "karras", "flow": "simple"}
 BUDGETS = (8, 16)
 FLOOR = 1e-3
@@ -82,6 +87,7 @@ def variants() -> dict[str, tuple[str, dict[str, Any]]]:
         "surprise": ("an error larger than the claim never lowers the trust", {"claim.SURPRISE": 0.0}),
         "the last step's own judgement": ("it uses the trust that the step before earned", as_before),
         "the last step's caution": ("its judgement counts as much as that of any other step", as_others),
+        "undecided pictures": ("the last step is corrected although D still changes", {"claim.UNDECIDED": math.inf}),
         "strayed runs": ("no run is ever given up", {"rule.STRAYED": math.inf}),
         "expanding modes": ("u below 0 counts as all noise", {"quotient.NOISE_FRACTION_EXPANDING": 1.0}),
     }
@@ -128,20 +134,53 @@ def replaced(package: str, changes: dict[str, Any]) -> Iterator[None]:
 def measure(options: argparse.Namespace, path: Path) -> None:
     """Measure all rows. Each is written as soon as it is made."""
     writer = rows.Writer(path, Row)
-    for name in options.only:
-        what = problem(name)
-        scale = float(what.distribution.deviation)
-        for kind, schedule in KINDS.items():
-            bench = Bench(what, kind, what.noise()[:16])
-            for budget in options.budgets:
-                cell = Cell(what, bench, schedule, budget)
-                for sampler in erk_samplers():
-                    off = float(cell.errors(sampler, "off").mean())
-                    for mechanism, (_, changes) in variants().items():
-                        with without(changes):
-                            error = float(cell.errors(sampler, "calibrated").mean())
-                        writer.write(Row(mechanism, name, kind, sampler, budget, off, error, scale))
-            print(f"{name} {kind}", file=sys.stderr)
+    for name, kind in itertools.product(options.only, KINDS):
+        if name in MOSAICS:
+            cells, scale = _mosaics(MOSAICS[name], kind)
+        else:
+            cells, scale = _exact(name, kind)
+        for budget, sampler in itertools.product(options.budgets, erk_samplers()):
+            errors = cells(budget)
+            off = errors(sampler, "off")
+            for mechanism, (_, changes) in variants().items():
+                with without(changes):
+                    error = errors(sampler, "calibrated")
+                writer.write(Row(mechanism, name, kind, sampler, budget, off, error, scale))
+        print(f"{name} {kind}", file=sys.stderr)
+
+
+Errors = Callable[[str, str], float]
+"""The mean error of a sampler in a mode."""
+
+
+def _exact(name: str, kind: str) -> tuple[Callable[[int], Errors], float]:
+    """Errors by number of calls, and the data's deviation."""
+    what = problem(name)
+    bench = Bench(what, kind, what.noise()[:16])
+
+    @functools.cache
+    def errors(budget: int) -> Errors:
+        cell = Cell(what, bench, KINDS[kind], budget)
+        return lambda sampler, mode: float(cell.errors(sampler, mode).mean())
+
+    return errors, float(what.distribution.deviation)
+
+
+def _mosaics(cfg: float, kind: str) -> tuple[Callable[[int], Errors], float]:
+    """The same, on the schedule with the long last step. The end is that of a long run on the usual one."""
+    denoiser, classes, noise = mosaics(count=12, side=64)
+    bench = Bench(edm.Model(denoiser, cfg, classes), kind, noise)
+    end = bench.sample("erk_deis", bench.sigmas(KINDS[kind], 200), {"mode": "off"})[0]
+
+    def errors(budget: int) -> Errors:
+        def error(sampler: str, mode: str) -> float:
+            sigmas = bench.sigmas(LONG_LAST_STEP, steps_within(sampler, budget))
+            found = bench.sample(sampler, sigmas, {"mode": mode})[0]
+            return float((found - end).square().flatten(1).mean(1).sqrt().mean())
+
+        return error
+
+    return errors, float(end.std())
 
 
 def report(made: list[Row], sentence: str) -> str:
@@ -156,7 +195,12 @@ def report(made: list[Row], sentence: str) -> str:
         f"cells above {WORSE:.2f}. Each line is the rule without one mechanism.",
         "",
     ]
-    for title, names in (("Data like the model", LIKE_THE_MODEL), ("Data unlike the model", UNLIKE_IT)):
+    groups = {
+        "Data like the model": LIKE_THE_MODEL,
+        "Data unlike the model": UNLIKE_IT,
+        f"A long last step: {LONG_LAST_STEP}": tuple(MOSAICS),
+    }
+    for title, names in groups.items():
         body = []
         for mechanism, (what, _) in variants().items():
             cells = [f"**{mechanism}**: {what}"]
@@ -177,7 +221,7 @@ def report(made: list[Row], sentence: str) -> str:
 
 
 def main() -> int:
-    parser = command.parser("ablation", __doc__, budgets=BUDGETS, only=[*LIKE_THE_MODEL, *UNLIKE_IT])
+    parser = command.parser("ablation", __doc__, budgets=BUDGETS, only=[*LIKE_THE_MODEL, *UNLIKE_IT, *MOSAICS])
     return write(parser, "ablation", Row, measure, report)
 
 

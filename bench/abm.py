@@ -18,19 +18,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from devtools.inprocess import pack_module
-
 from .ablation import FLOOR, LIKE_THE_MODEL, UNLIKE_IT, replaced, write
 from .accuracy import Cell
-from .instruments import command, crops, edm, photo_network, rows
+from .instruments import command, edm, rows
 from .instruments.comfy_model import Bench
 from .instruments.problems import problem
+from .instruments.subjects import mosaics, photographs
 from .instruments.tables import geometric_mean, number, page, table
 
 SCHEDULES = {"eps": ("karras", "beta", "simple"), "flow": ("simple", "beta")}
 BUDGETS = (8, 12, 16, 24)
 PHOTOGRAPHS, MOSAICS, SIDE = 24, 12, 64
 """How many pictures of each, and the sides of a mosaic. arcs helped to choose, so no mosaic shows them."""
+SUBJECTS = {"photographs": lambda: photographs(PHOTOGRAPHS), "mosaics": lambda: mosaics(MOSAICS, SIDE)}
 GUIDANCE = {"photographs": (1.0, 5.0, 10.0), "mosaics": (8.0,)}
 LONG_RUN = 200
 PEER = "dpmpp_2m"
@@ -106,23 +106,10 @@ def measure(options: argparse.Namespace, path: Path) -> None:
         writer.write(row)
 
 
-def _subject(name: str) -> tuple[edm.Denoiser, Tensor, Tensor]:
-    """Its denoiser, the pictures' classes and their noise."""
-    if name == "photographs":
-        shape, known = (PHOTOGRAPHS, 3, crops.SIZE, crops.SIZE), range(crops.CLASSES)
-        denoiser = photo_network.load()[0]
-    else:
-        pictures = pack_module("nodes.demo.pictures")
-        shape, known = (MOSAICS, 3, SIDE, SIDE), range(1, len(pictures.CLASSES))
-        denoiser = pictures.TileMixture().denoise
-    classes = torch.eye(known.stop)[[known[k % len(known)] for k in range(shape[0])]]
-    return denoiser, classes, torch.randn(shape, generator=torch.Generator().manual_seed(4242))
-
-
 def _under_guidance(budgets: list[int]) -> Iterator[Row]:
     """Against a long run along the same schedule."""
     for name, kind in itertools.product(GUIDANCE, SCHEDULES):
-        denoiser, classes, noise = _subject(name)
+        denoiser, classes, noise = SUBJECTS[name]()
         for cfg in GUIDANCE[name]:
             bench = Bench(edm.Model(denoiser, cfg, classes), kind, noise)
             for schedule in SCHEDULES[kind]:

@@ -38,7 +38,9 @@ def clipped(kind: str, scheduler: str, solver: str, steps: int, cfg: float, mode
 
 @pytest.mark.parametrize("cfg", CFGS)
 @pytest.mark.parametrize("kind", ["eps", "v", "flow"])
-@pytest.mark.parametrize("scheduler", ["karras", "normal", "simple", pytest.param("beta", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "scheduler", ["karras", "normal", "simple", "linear_quadratic", pytest.param("beta", marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize("steps", [8, pytest.param(12, marks=pytest.mark.long), 16])
 def test_the_default_solver_does_not_burst(kind, scheduler, steps, cfg):
     off, calibrated = (clipped(kind, scheduler, "abm", steps, cfg, mode) for mode in ("off", "calibrated"))
