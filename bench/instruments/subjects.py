@@ -1,4 +1,4 @@
-"""Things to sample under CFG that helped to choose no constant of the pack."""
+"""Things to sample under CFG: models, and noise that helped to choose no constant of the pack."""
 
 from __future__ import annotations
 
