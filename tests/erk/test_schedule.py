@@ -121,9 +121,9 @@ def test_the_prediction_of_the_traced_run_is_what_hindsight_found():
 def test_below_a_second_for_forty_levels_and_thirty_steps():
     torch.set_num_threads(1)
     trace = traced(erk.SIGMA_SPACE, 40, shape=(1, 4, 128, 128))
-    began = time.perf_counter()
+    began = time.process_time()
     erk.plan_schedule(trace, 30)
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
 
 
 @BOTH
