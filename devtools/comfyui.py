@@ -17,7 +17,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,13 +154,14 @@ def error_message(entry: dict[str, Any]) -> str:
 @contextlib.contextmanager
 def serve(
     port: int = 0, start_timeout: float = 180, prepare: Callable[[Path], None] | None = None, *,
-    base: Path | None = None, python: Path | None = None,
+    base: Path | None = None, python: Path | None = None, options: Sequence[str] = (),
 ) -> Iterator[Server]:  # fmt: skip
     """A ComfyUI on 127.0.0.1 with the pack, in its own folder. Both are removed at the end of the block.
 
     prepare  called with that folder before the start, to add models or more nodes
     base     a folder with its own custom_nodes; what is installed there is used, and the folder is kept
     python   an interpreter to use instead of the running one
+    options  more of ComfyUI's command line
     """
     port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="erk-guid-", ignore_cleanup_errors=True) as scratch:
@@ -173,7 +174,7 @@ def serve(
             str(python or sys.executable), str(comfyui_path() / "main.py"), "--listen", "127.0.0.1", "--port",
             str(port),
             "--base-directory", str(base), "--disable-api-nodes", "--disable-auto-launch",
-            "--database-url", "sqlite:///:memory:", "--preview-method", "auto",
+            "--database-url", "sqlite:///:memory:", "--preview-method", "auto", *options,
         ]  # fmt: skip
         if needs_cpu_flag():
             command.append("--cpu")

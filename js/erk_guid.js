@@ -11,7 +11,7 @@ import { redrawCharts, viewShown } from "./live/chart.js";
 import { download, numbersOf, pictureOf } from "./live/export.js";
 import { around, classOf, everyNode, findNode, isOurs } from "./live/graph.js";
 import { Runs } from "./live/runs.js";
-import { ChartOnNode, ChartUnderNode } from "./live/widget.js";
+import { ChartOnNode, ChartUnderNode, chartOutside } from "./live/widget.js";
 import { speak, tell } from "./live/words.js";
 import { followMode } from "./nodes/paper.js";
 import { growWithTraces } from "./nodes/slots.js";
@@ -38,7 +38,7 @@ let ready = false;
 const runs = new Runs();
 /** @type {WeakMap<GraphNode, ChartOnNode>} */
 const charts = new WeakMap();
-/** @type {Map<GraphNode, ChartUnderNode>} of the subgraph nodes on display */
+/** @type {Map<GraphNode, ChartOnNode | ChartUnderNode>} of subgraph nodes */
 const outerCharts = new Map();
 
 /** @param {GraphNode} node */
@@ -88,22 +88,22 @@ function chartOn(node) {
 function drawOnOuterNodes(id) {
     for (const outer of around(id)) {
         const node = findNode(root(), outer);
-        if (!node?.subgraph || node.graph !== app.canvas.graph) continue;
+        if (!node?.subgraph) continue;
         const shown = runs
             .of(workflowOnDisplay())
             .filter((one) => one.node.startsWith(`${outer}:`) && isShownOutside(one))
             .at(-1);
+        let chart = outerCharts.get(node);
         if (!shown) {
-            outerCharts.get(node)?.detach();
+            chart?.detach();
             outerCharts.delete(node);
             continue;
         }
-        let chart = outerCharts.get(node);
-        if (!chart) {
-            chart = new ChartUnderNode(node, app.canvas, () => outerCharts.delete(node));
+        if (!chart && node.graph === app.canvas.graph) {
+            chart = chartOutside(node, app.canvas, () => outerCharts.delete(node));
             outerCharts.set(node, chart);
         }
-        chart.show(shown);
+        chart?.show(shown);
     }
 }
 
@@ -144,9 +144,16 @@ function redrawAll() {
 
 /** Called when the page shows another graph of the workflow: the one inside a subgraph node, or the one around it. */
 function redrawOuterNodes() {
-    for (const chart of outerCharts.values()) chart.detach();
-    outerCharts.clear();
-    for (const shown of runs.of(workflowOnDisplay())) drawOnOuterNodes(shown.node);
+    const drawn = runs.of(workflowOnDisplay()).map((shown) => shown.node);
+    for (const [node, chart] of outerCharts) {
+        if (chart instanceof ChartUnderNode) {
+            chart.detach();
+            outerCharts.delete(node);
+        } else if (chart.chart.shown) {
+            drawn.push(chart.chart.shown.node);
+        }
+    }
+    for (const id of new Set(drawn)) drawOnOuterNodes(id);
 }
 
 /**

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
+
+NEWER_PAGE = ("1.58.1", "37912597537a731a8f421179618a736c24184c5bdbfa327f38b2fb7c291852d9")
+"""Version and checksum of ComfyUI's newest page. The pinned ComfyUI brings an older one."""
 
 # Imports that need ComfyUI are made where they are used, because the tests of erk do not need it.
 
@@ -16,6 +20,20 @@ def server():
     from devtools.comfyui import serve
 
     with serve() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def newer_page_server(tmp_path_factory):
+    """The same with ComfyUI's newest page."""
+    from bench.instruments.packages import Package
+    from devtools.comfyui import serve
+
+    page = Package("comfyui_frontend_package", *NEWER_PAGE)
+    folder = tmp_path_factory.mktemp("page")
+    with zipfile.ZipFile(page.wheel()) as wheel:
+        wheel.extractall(folder)
+    with serve(options=["--front-end-root", str(folder / page.name / "static")]) as running:
         yield running
 
 
@@ -46,11 +64,15 @@ def pack():
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: minutes, or hundreds of megabytes; runs with ERK_GUID_LONG=1")
+    config.addinivalue_line(
+        "markers", "both_pages: runs on ComfyUI's newest page, too; the others do with the long ones"
+    )
 
 
 def pytest_collection_modifyitems(items):
     if os.environ.get("ERK_GUID_LONG") != "1":
         skip = pytest.mark.skip(reason="long: set ERK_GUID_LONG=1")
         for item in items:
-            if "long" in item.keywords:
+            on_newer_page = "newer" in item.name and "both_pages" not in item.keywords
+            if "long" in item.keywords or on_newer_page:
                 item.add_marker(skip)

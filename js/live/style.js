@@ -22,7 +22,7 @@ export const TABS = 92;
 export const CSS = `
 .${CLASS} {
     --erk-curve: #0072b2;
-    --erk-active: #d55e00;
+    --erk-active: #cc5a00;
     --erk-threshold: #a4447a;
     --erk-limit: #b3261e;
     --erk-text: var(--input-text, #222);
@@ -37,7 +37,8 @@ export const CSS = `
     background: var(--erk-ground);
     user-select: none;
 }
-.dark-theme .${CLASS} {
+/* Older pages mark a dark theme by a class, newer ones by the root's color-scheme. */
+.dark-theme .${CLASS}, :root[style*="color-scheme: dark"] .${CLASS} {
     --erk-curve: #56b4e9;
     --erk-active: #e69f00;
     --erk-threshold: #cc79a7;

@@ -109,16 +109,33 @@ export class ChartOnNode extends Attached {
         this.dispose();
         node.removeWidget(this.widget);
         this.restoreHandlers();
-        // The page sets the sizes in a graph that is not shown when it shows that graph again.
-        if (node.graph === this.canvas.graph && !node.flags.collapsed) this.height.giveBack();
+        if (!node.flags.collapsed) this.height.giveBack();
         this.canvas.setDirty(true, true);
     }
 }
 
 /**
- * Below a subgraph node, for a sampler inside it. Such a node makes its list of widgets from its inputs and accepts no
- * others. So the chart is placed below the node and does not change its size. The node's graph must be on display.
+ * On a subgraph node, for a sampler inside it. The node's graph must be on display.
+ *
+ * @param {GraphNode} node
+ * @param {Canvas} canvas
+ * @param {(shown: Shown | null) => void} onRemoved called when the node itself is removed
  */
+export function chartOutside(node, canvas, onRemoved) {
+    return takesWidgets(node) ? new ChartOnNode(node, canvas, onRemoved) : new ChartUnderNode(node, canvas, onRemoved);
+}
+
+/**
+ * Whether the page's subgraph nodes take widgets: newer ones have a way of their own to add one. Older ones make their
+ * list of widgets from their inputs and accept no others.
+ *
+ * @param {any} node
+ */
+function takesWidgets(node) {
+    return node.addCustomWidget !== /** @type {any} */ (globalThis).LiteGraph?.LGraphNode?.prototype.addCustomWidget;
+}
+
+/** Below a subgraph node that takes no widgets. It does not change the node's size. */
 export class ChartUnderNode extends Attached {
     /**
      * @param {GraphNode} node

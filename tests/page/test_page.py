@@ -32,9 +32,10 @@ def browser():
         yield running
 
 
-@pytest.fixture(scope="module", params=["classic", "nodes2"])
-def comfy(request, browser, server):
-    page = ComfyPage(browser, server, request.param)
+@pytest.fixture(scope="module", params=["classic", "nodes2", "newer-classic", "newer-nodes2"])
+def comfy(request, browser):
+    newer, _, renderer = request.param.rpartition("-")
+    page = ComfyPage(browser, request.getfixturevalue("newer_page_server" if newer else "server"), renderer)
     yield page
     page.page.close()
 
@@ -274,6 +275,7 @@ def test_threshold_hover_and_the_previous_run(comfy):
     tip.wait_for(state="detached")
 
 
+@pytest.mark.both_pages
 @pytest.mark.parametrize("kind", ["KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced"])
 def test_stock_nodes(comfy, kind):
     """A node has a chart only after an erk_* sampler ran. It loses the chart when it runs another sampler."""
@@ -284,13 +286,14 @@ def test_stock_nodes(comfy, kind):
     assert [step for step, *_ in drawn_points(chart)] == list(range(6))
     assert sum(point["value"] is not None for point in chart["points"]) >= 5
     assert comfy.elements() == 1
-    height = comfy.run("() => app.rootGraph.getNodeById(2).size[1]")
+    height = comfy.height(2)
     comfy.set_widget(4 if kind.startswith("SamplerCustom") else 2, "sampler_name", "euler")
     comfy.queue()
     assert comfy.messages() == [] and comfy.chart(2) is None and comfy.elements() == 0
-    assert comfy.run("() => app.rootGraph.getNodeById(2).size[1]") < height - 100, "the node is as small as before"
+    assert comfy.height(2) < height - 100, "the node is as small as before"
 
 
+@pytest.mark.both_pages
 def test_saved_workflow_carries_nothing(comfy):
     comfy.load_prompt({**erk_ksampler(), **SHOWN})
     fresh = comfy.saved()["nodes"]
@@ -630,6 +633,7 @@ def enter(comfy: ComfyPage, outer: str | None) -> None:
     comfy.settle()
 
 
+@pytest.mark.both_pages
 def test_copying_collapsing_muting_and_converting(comfy):
     comfy.load_prompt(erk_ksampler())
     size = next(entry for entry in comfy.saved()["nodes"] if entry["id"] == 2)["size"]
@@ -780,8 +784,9 @@ def test_undo_and_redo(comfy):
     assert "erk_guid_live" not in json.dumps(comfy.saved()).lower()
 
 
+@pytest.mark.both_pages
 def test_in_a_subgraph(comfy):
-    """The chart is on the node inside, and below the subgraph node that a person sees outside."""
+    """The chart is on the node inside, and on the subgraph node that a person sees outside."""
     comfy.load_prompt({**erk_ksampler(), **SHOWN})
     outer = convert(comfy, 2)
 
@@ -797,58 +802,65 @@ def test_in_a_subgraph(comfy):
         "the visualizer outside is found across the boundary"
     )
 
-    def is_below() -> bool:
-        chart = comfy.chart_under(outer)
-        below = comfy.run(
+    def is_there() -> bool:
+        """Below the node, or in it where the page's subgraph nodes take widgets, and only once."""
+        chart = comfy.chart_outside(outer)
+        top, takes_widgets = comfy.run(
             """([id, y]) => {
                 const node = app.rootGraph.getNodeById(id), {scale, offset} = app.canvas.ds;
                 const top = app.canvas.canvas.getBoundingClientRect().y;
-                return (y - top) / scale - offset[1] - node.pos[1] - node.size[1];
+                return [
+                    (y - top) / scale - offset[1] - node.pos[1],
+                    node.addCustomWidget !== LiteGraph.LGraphNode.prototype.addCustomWidget,
+                ];
             }""",
             [outer, chart["box"][1]],
         )
+        height = comfy.height(outer)
         assert drawn_points(chart) == expected_points(trace) and len(chart["marks"]) == 6
-        return chart["visible"] and 0 < below < 50 and chart["box"][2] > 150 and chart["box"][3] > 150
+        assert comfy.visible_elements() == 2, "it and the visualizer's"
+        well = 0 < top < height - 150 if takes_widgets else 0 < top - comfy.size(int(outer))[1] < 50
+        return well and height < 500 and chart["visible"] and chart["box"][2] > 150 and chart["box"][3] > 150
 
     comfy.look_at(outer)
     comfy.picture("subgraph_outside")
-    assert is_below() and saved() == fresh and "erk_guid_live" not in json.dumps(comfy.saved()).lower()
+    assert is_there() and saved() == fresh and "erk_guid_live" not in json.dumps(comfy.saved()).lower()
 
     enter(comfy, outer)
-    assert comfy.chart_under(outer) is None
     comfy.look_at(inner)
     chart = comfy.chart(f"{outer}:{inner}")
     assert drawn_points(chart) == expected_points(trace) and chart["visible"]
     comfy.picture("subgraph")
     enter(comfy, None)
     comfy.look_at(outer)
-    assert comfy.chart(20)["visible"] and is_below()
+    assert comfy.chart(20)["visible"] and is_there()
 
     # The other renderer, and back.
     try:
         comfy.setting("Comfy.VueNodes.Enabled", comfy.renderer == "classic")
         comfy.look_at(outer)
-        assert is_below() and drawn_points(comfy.chart(20)) == expected_points(trace) and comfy.chart(20)["visible"]
+        assert is_there() and drawn_points(comfy.chart(20)) == expected_points(trace) and comfy.chart(20)["visible"]
         comfy.set_widget(int(outer), "seed", Seeds.next())
         trace = json.loads(comfy.queue()["21"]["text"][0])
-        assert is_below() and drawn_points(comfy.chart(20)) == expected_points(trace)
+        assert is_there() and drawn_points(comfy.chart(20)) == expected_points(trace)
         comfy.picture("subgraph_switched")
     finally:
         comfy.setting("Comfy.VueNodes.Enabled", comfy.renderer != "classic")
         comfy.settle()
-    assert is_below() and drawn_points(comfy.chart(20)) == expected_points(trace) and comfy.chart(20)["visible"]
+    assert is_there() and drawn_points(comfy.chart(20)) == expected_points(trace) and comfy.chart(20)["visible"]
 
     comfy.run("(id) => app.rootGraph.getNodeById(id).collapse()", outer)
     comfy.settle()
-    assert not comfy.chart_under(outer)["visible"]
+    assert not comfy.chart_outside(outer)["visible"]
     comfy.run("(id) => app.rootGraph.remove(app.rootGraph.getNodeById(id))", outer)
     comfy.settle()
-    assert comfy.chart_under(outer) is None and comfy.chart(20)
+    assert comfy.chart_outside(outer) is None and comfy.chart(20)
     comfy.setting(SETTING, "off")
     comfy.settle()
     assert comfy.elements() == 0
 
 
+@pytest.mark.both_pages
 def test_samplers_in_nested_subgraphs(comfy):
     """The newest run inside is shown outside, until the node that made it runs another sampler."""
     prompt = ksampler("erk_heun", steps=5)
@@ -861,9 +873,11 @@ def test_samplers_in_nested_subgraphs(comfy):
     comfy.queue()
     first, second = dict.fromkeys(message["node"] for message in comfy.messages())
     assert first.count(":") == 1 and second.count(":") == 2
-    assert len(comfy.chart_under(outer)["points"]) == 7
+    comfy.look_at(outer)
+    assert len(comfy.chart_outside(outer)["points"]) == 7
     enter(comfy, outer)
-    assert len(comfy.chart(first)["points"]) == 5 and len(comfy.chart_under(second.split(":")[1])["points"]) == 7
+    comfy.look_at(second.split(":")[1])
+    assert len(comfy.chart(first)["points"]) == 5 and len(comfy.chart_outside(second.split(":")[1])["points"]) == 7
     enter(comfy, None)
 
     def run_euler(path: str) -> None:
@@ -878,11 +892,19 @@ def test_samplers_in_nested_subgraphs(comfy):
         comfy.queue()
 
     run_euler(second)
-    assert comfy.messages() == [] and len(comfy.chart_under(outer)["points"]) == 5
+    assert comfy.messages() == [] and len(comfy.chart_outside(outer)["points"]) == 5
     run_euler(first)
-    assert comfy.chart_under(outer) is None and comfy.elements() == 0
+    assert comfy.chart_outside(outer) is None and comfy.elements() == 0
+    enter(comfy, outer)
+    comfy.look_at(second.split(":")[1])
+    assert comfy.chart_outside(second.split(":")[1]) is None
+    assert comfy.height(second.split(":")[1]) < 250, "as small as before"
+    enter(comfy, None)
+    comfy.look_at(outer)
+    assert comfy.height(outer) < 250
 
 
+@pytest.mark.both_pages
 def test_the_setting(comfy):
     comfy.load_prompt(
         {
@@ -914,6 +936,7 @@ def test_the_setting(comfy):
     assert comfy.elements() == 0, "graphs made from prompts have one id in common, and nothing else"
 
 
+@pytest.mark.both_pages
 def test_theme_zoom_and_width(comfy):
     comfy.load_prompt(erk_ksampler())
     comfy.queue()

@@ -125,9 +125,21 @@ class ComfyPage(Page):
             node,
         )
 
-    def chart_under(self, node: int | str) -> dict[str, Any] | None:
-        """What the chart below a subgraph node of the displayed graph has drawn, or None if there is none."""
-        return self._drawn('(id) => document.querySelector(`.erk-guid-live-under[data-under="${id}"]`)', node)
+    def chart_outside(self, node: int | str) -> dict[str, Any] | None:
+        """What the chart of a subgraph node of the displayed graph has drawn, or None if there is none."""
+        return self._drawn(
+            """(id) => document.querySelector(`.erk-guid-live-under[data-under="${id}"]`)
+                ?? app.canvas.graph.getNodeById(id)?.widgets?.find((one) => one.type === 'ERK_GUID_LIVE')?.element""",
+            node,
+        )
+
+    def height(self, node: int | str) -> float:
+        """Of a node of the displayed graph, as a person sees it. On newer pages its size says nothing of that."""
+        return self.run(
+            """(id) => document.querySelector(`[data-node-id="${id}"]`)?.offsetHeight
+                ?? app.canvas.graph.getNodeById(id).size[1]""",
+            node,
+        )
 
     def _drawn(self, find: str, argument: Any) -> dict[str, Any] | None:
         return self.run(
@@ -150,6 +162,10 @@ class ComfyPage(Page):
     def elements(self) -> int:
         """Charts anywhere in the document, as far as there is something drawn in them."""
         return self.page.locator(".erk-guid-live:has(svg)").count()
+
+    def visible_elements(self) -> int:
+        """Of them, those in the graph on display."""
+        return self.page.locator(".erk-guid-live:has(svg)").filter(visible=True).count()
 
     def note(self, node: int) -> str:
         """What a node of the root graph says below its chart, or where it will be."""
