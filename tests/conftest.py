@@ -73,6 +73,6 @@ def pytest_collection_modifyitems(items):
     if os.environ.get("ERK_GUID_LONG") != "1":
         skip = pytest.mark.skip(reason="long: set ERK_GUID_LONG=1")
         for item in items:
-            on_newer_page = "newer" in item.name and "both_pages" not in item.keywords
+            on_newer_page = "[newer-" in item.name and "both_pages" not in item.keywords
             if "long" in item.keywords or on_newer_page:
                 item.add_marker(skip)

@@ -829,7 +829,7 @@ def test_in_a_subgraph(comfy):
     enter(comfy, outer)
     comfy.look_at(inner)
     chart = comfy.chart(f"{outer}:{inner}")
-    assert drawn_points(chart) == expected_points(trace) and chart["visible"]
+    assert drawn_points(chart) == expected_points(trace) and chart["visible"] and comfy.visible_elements() == 1
     comfy.picture("subgraph")
     enter(comfy, None)
     comfy.look_at(outer)
