@@ -17,7 +17,7 @@ _WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOM
 # it is loaded, and cover its neighbour.
 _HEIGHTS = {
     "BasicScheduler": 120, "CFGGuider": 110, "CLIPLoader": 120, "CLIPTextEncode": 160, "CheckpointLoaderSimple": 130,
-    "ConditioningZeroOut": 40, "ConvergenceTestERKGuid": 960, "CreateVideo": 110, "DemoModelERKGuid": 280,
+    "ConditioningZeroOut": 40, "ConvergenceTestERKGuid": 728, "CreateVideo": 110, "DemoModelERKGuid": 280,
     "DualCLIPLoader": 150, "DualModelGuider": 150,
     "EmptyHunyuanLatentVideo": 150, "EmptyLatentImage": 120, "EmptySD3LatentImage": 120, "FluxGuidance": 70,
     "ImageStitch": 150, "KSampler": 480,
@@ -29,6 +29,9 @@ _HEIGHTS = {
     "SetLatentNoiseMask": 60, "SolidMask": 120, "StiffnessVisualizerERKGuid": 900, "UNETLoader": 90, "VAEDecode": 60,
     "VAEEncode": 60, "VAELoader": 90, "Wan22ImageToVideoLatent": 170,
 }  # fmt: skip
+_GROWS = {"ConvergenceTestERKGuid": 232}
+"""By how much a run makes a node taller in Nodes 2.0 of ComfyUI's newer pages, where a list does not shrink for
+pictures. The frame has room for it."""
 _TITLE = 30
 """Height of a node's title, which is above its position."""
 _GROUP_TITLE = 50
@@ -113,7 +116,7 @@ def _layout(workflow: Workflow) -> tuple[dict[str, tuple[list[int], list[int]]],
                 for node in column.nodes:
                     y += _TITLE
                     places[node.key] = ([x, y], [column.width, _node_height(node)])
-                    y += _node_height(node) + _BETWEEN
+                    y += _node_height(node) + _GROWS.get(node.type, 0) + _BETWEEN
                 x += column.width + _BETWEEN
                 bottom = max(bottom, y)
             right = x - _BETWEEN + _PADDING
