@@ -74,10 +74,13 @@ def variants() -> dict[str, tuple[str, dict[str, Any]]]:
     """For each mechanism, what happens without it, and the new values of the names in erk/solvers."""
     return {
         "none": ("the solver as it is", {}),
-        "steadiness": ("D's changes are followed although D swings", {"abm._steadiness": lambda changes: None}),
+        "steadiness": (
+            "D's changes are followed although D swings",
+            {"abm._steadiness": lambda changes, length, before: None},
+        ),
         "persistence": (
             "a D that has collapsed counts like any other",
-            {"abm._persistence": lambda newest, last: newest.new_ones(len(newest))},
+            {"abm._persistence": lambda size, before: torch.ones_like(size)},
         ),
         "damping": ("the corrector's move is not damped by how fast it converges", {"abm.DAMPING": 0.0}),
         "the curve's bound": ("what the curve adds to the line is not bounded", {"abm.CURVATURE": 1e9}),

@@ -1,7 +1,7 @@
 """What a step costs in addition to the stock sampler's step: python -m bench.overhead.
 
-The model is a denoiser that costs nothing, because it returns the same tensor at each call. So only the sampler's own
-work is left. ComfyUI's k-diffusion functions and this pack's are called in the same way, in turn.
+The model is a denoiser that costs next to nothing: it copies a tensor. So little but the sampler's own work is left.
+ComfyUI's k-diffusion functions and this pack's are called in the same way, in turn.
 
 - Time per step is measured from one step's model call to the next step's. It is the median over the steps of several
   runs, after a multistep solver's warm-up. It is given in milliseconds and in passes over the latent. One pass is the
@@ -32,7 +32,7 @@ from devtools.inprocess import load_pack
 from devtools.twins import TWINS, counterpart
 
 from .instruments import command, environment, rows
-from .instruments.cost import Zero, counted, memory, seconds, waits
+from .instruments.cost import Allocations, Zero, memory, seconds, waits
 from .instruments.tables import page, table
 
 LATENTS = {"SDXL 1024": (4, 128, 128), "FLUX 1024": (16, 128, 128), "Wan 480p": (16, 21, 60, 104)}
@@ -138,7 +138,11 @@ def measure(solver: str, x: Tensor, latent: str, dtype: str, repeats: int) -> li
     peaks = {mode: memory(lambda mode=mode: run(mode), x) for mode in modes}
     made = []
     for mode in modes[1:]:
-        kernels = [counted(lambda steps=steps, mode=mode: run(mode, steps)).kernels for steps in (LONG, SHORT)]
+        kernels = []
+        for steps in (LONG, SHORT):
+            with Allocations() as counts:
+                model = run(mode, steps)
+            kernels.append(counts.kernels - model.calls)
         over = times[mode] - times["stock"]
         made.append(
             Row(

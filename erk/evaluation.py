@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,15 +15,13 @@ class Evaluation(NamedTuple):
     x            state, [B, ...]
     sigma        noise level, a Python float
     d            drift dx/dsigma = (x - D(x, sigma)) / sigma, [B, ...]  (Karras et al. 2022, eq. 1 and 3)
-    steadiness   from 0, where D turned back, to 1, where it went on, [B]; None: the solver does not ask
-    persistence  from 0, where D collapsed, to 1, where it kept its size, [B]; None: the solver does not ask
+    course       what the solver has noted here, a tuple; None: nothing
     """
 
     x: Tensor
     sigma: float
     d: Tensor
-    steadiness: Tensor | None = None
-    persistence: Tensor | None = None
+    course: Any = None
 
     @classmethod
     def at(cls, x: Tensor, sigma: float, denoised: Tensor, dtype: torch.dtype | None = None) -> Evaluation:

@@ -10,7 +10,7 @@ from .solvers import Solver
 
 
 class History:
-    """The last evaluations, newest first. A state is freed as soon as it is not needed.
+    """The last evaluations, newest first. What is not needed any more is freed.
 
     points  the evaluations, as :data:`erk.solvers.History`; at first those of the run that this one continues
     paired  whether embedded pairs are used
@@ -39,9 +39,7 @@ class History:
         return tuple(point.sigma for point in self._points)[: self._solver.memory]
 
     def remember(self, point: Evaluation) -> None:
-        if not self._solver.past_states:  # only the pair needs a state, and only the newest one
-            if self._points:
-                self._points[0] = self._points[0].drift_only()
-            if not self._paired:
-                point = point.drift_only()
-        self._points.appendleft(point)
+        for i in range(len(self._points)):
+            self._points[i] = self._solver.kept(self._points[i], age=i + 2)
+        # the pair needs the newest one whole
+        self._points.appendleft(point if self._paired else self._solver.kept(point, age=1))

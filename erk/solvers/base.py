@@ -55,7 +55,6 @@ class Solver(ABC):
     name             the part after ``erk_`` in ComfyUI's list
     title            the name in plots and pages
     calls            model calls per step; the last step, to sigma 0, makes one
-    past_states      whether ``step`` and ``accept`` use the states of past evaluations, or only their drifts
     pair_looks_back  whether ``pair`` uses the newest past evaluation
     corrects         whether ``accept`` changes a state after it has been evaluated
     process          the noise process of the model
@@ -64,7 +63,6 @@ class Solver(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     calls: ClassVar[int]
-    past_states: ClassVar[bool] = True
     pair_looks_back: ClassVar[bool] = False
     corrects: ClassVar[bool] = False
     process: NoiseProcess = SIGMA_SPACE
@@ -83,6 +81,10 @@ class Solver(ABC):
     def adds_noise(self) -> bool:
         """Whether its runs add noise."""
         return False
+
+    def kept(self, past: Evaluation, age: int) -> Evaluation:
+        """What ``step`` and ``accept`` use of an evaluation that is ``age`` steps old, 1 for the last step's."""
+        return past
 
     def noise_steps(self, schedule: Sequence[float]) -> list[NoiseStep] | None:
         """How each step of the schedule adds noise; None: no step does.

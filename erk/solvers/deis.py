@@ -29,8 +29,10 @@ class DEIS(Multistep):
 
     name: ClassVar[str] = "deis"
     title: ClassVar[str] = "DEIS"
-    past_states: ClassVar[bool] = False
     coefficients: Coefficients = adams_bashforth_vp
+
+    def kept(self, past: Evaluation, age: int) -> Evaluation:
+        return past.drift_only()
 
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
         if sigma_next <= 0 or not history:

@@ -19,7 +19,6 @@ class Euler(Solver):
     name: ClassVar[str] = "euler"
     title: ClassVar[str] = "Euler"
     calls: ClassVar[int] = 1
-    past_states: ClassVar[bool] = False
     pair_looks_back: ClassVar[bool] = True
 
     @property
@@ -28,6 +27,9 @@ class Euler(Solver):
 
     def step(self, denoise: Denoise, current: Evaluation, sigma_next: float, history: History) -> Step:
         return Step(current.euler(sigma_next))
+
+    def kept(self, past: Evaluation, age: int) -> Evaluation:
+        return past.drift_only()
 
     def pair(self, current: Evaluation, step: Step, sigma_next: float, history: History) -> EmbeddedPair | None:
         return EmbeddedPair.of_last_two(current, history)

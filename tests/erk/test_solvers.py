@@ -12,6 +12,7 @@ from typing import ClassVar
 import pytest
 import torch
 from problems import PROCESSES, Counted, bent, gaussian, gaussian_std, run, schedule, start
+from torch import Tensor
 
 import erk
 from erk.evaluation import Evaluation
@@ -178,6 +179,13 @@ def test_abm_does_not_extrapolate_a_curve_over_a_long_step():
     assert ((curve - line).flatten(1).norm(dim=1) / step).tolist() == pytest.approx([0.1, 0.1], rel=1e-5)
 
 
+def noted(newer: Evaluation, older: Evaluation, **seen: Tensor | None) -> Evaluation:
+    """The newer evaluation with what a step notes of D's way from the older one."""
+    change = newer.denoised - older.denoised
+    length, size, speed = (a.flatten(1).norm(dim=1) for a in (change, newer.denoised, newer.d))
+    return newer._replace(course=abm.Course(size, speed, change, length, **seen))
+
+
 def swinging(last: float) -> list[Evaluation]:
     """Three evaluations, newest first. D's last change is ``last`` times the one before."""
     x = start((2, 1, 4, 4), erk.SIGMA_SPACE)
@@ -187,8 +195,8 @@ def swinging(last: float) -> list[Evaluation]:
 @pytest.mark.parametrize(("last", "expected"), [(0.7, 1.0), (0.0, 1.0), (-0.5, 0.0), (-2.0, 0.0)])
 def test_abm_sees_where_d_turns_back(last, expected):
     newest, *history = swinging(last)
-    assert ABM().accept(newest, history).steadiness.tolist() == pytest.approx([expected] * 2, abs=1e-5)
-    assert ABM().accept(newest, history[:1]).steadiness is None, "two evaluations make one change"
+    assert ABM().accept(newest, history).course.steadiness.tolist() == pytest.approx([expected] * 2, abs=1e-5)
+    assert ABM().accept(newest, history[:1]).course.steadiness is None, "two evaluations make one change"
 
 
 def test_abm_takes_the_cosine_of_ds_changes():
@@ -200,7 +208,7 @@ def test_abm_takes_the_cosine_of_ds_changes():
     across *= (way.flatten(1).norm(dim=1) / across.flatten(1).norm(dim=1)).view(-1, 1, 1, 1)
     cosine = torch.tensor([-0.5, 0.5]).view(-1, 1, 1, 1)
     newest = Evaluation.at(newest.x, newest.sigma, history[0].denoised + cosine * way + 0.75**0.5 * across)
-    assert ABM().accept(newest, history).steadiness.tolist() == pytest.approx([0.5, 1.0], abs=1e-4)
+    assert ABM().accept(newest, history).course.steadiness.tolist() == pytest.approx([0.5, 1.0], abs=1e-4)
 
 
 @pytest.mark.parametrize(("earlier", "moved"), [(None, 0.0), (0.0, 0.0), (0.4, 0.4), (1.0, 1.0)])
@@ -208,13 +216,14 @@ def test_abms_corrector_and_line_are_left_out_where_d_turns_twice(earlier, moved
     """A single turn may be a jump. Then the corrector is what takes the mean of both sides."""
     newest, last, first = swinging(-1.0)
     steadiness = None if earlier is None else torch.full((2,), earlier)
-    last = last._replace(steadiness=steadiness, persistence=torch.ones(2))
+    last, steady = (noted(last, first, steadiness=s, persistence=torch.ones(2)) for s in (steadiness, torch.ones(2)))
     turned = ABM().accept(newest, [last, first])
-    whole = ABM().accept(newest, [last._replace(steadiness=torch.ones(2)), first])
+    whole = ABM().accept(newest, [steady, first])
     assert (whole.x - newest.x).abs().min() > 0
     assert torch.allclose(turned.x - newest.x, moved * (whole.x - newest.x), atol=1e-5)
     euler = turned.euler(3.0)
-    line = ABM(max_order=2).step(lambda x, sigma: None, turned._replace(steadiness=None), 3.0, [last, first]).x_next
+    followed = turned._replace(course=turned.course._replace(steadiness=None))
+    line = ABM(max_order=2).step(lambda x, sigma: None, followed, 3.0, [last, first]).x_next
     reached = ABM().step(lambda x, sigma: None, turned, 3.0, [last, first]).x_next
     assert (line - euler).flatten(1).norm(dim=1).min() > 0.1
     assert torch.allclose(reached - euler, moved * (line - euler), atol=1e-5), "and no curve"
@@ -230,7 +239,7 @@ def test_abms_curve_loses_more_than_its_line(order):
         ABM(max_order=most).step(lambda x, sigma: None, points[0], 3.5, points[1:]).x_next
         for most in range(2, order + 1)
     ]
-    steady = [points[0]._replace(steadiness=torch.tensor([1.0, 0.5])), *points[1:]]
+    steady = [noted(*points[:2], steadiness=torch.tensor([1.0, 0.5])), *points[1:]]
     reached = ABM(max_order=order).step(lambda x, sigma: None, steady[0], 3.5, steady[1:]).x_next
     euler, share = points[0].euler(3.5), torch.tensor([1.0, 0.5]).view(2, 1, 1, 1)
     terms = [b - a for a, b in itertools.pairwise([euler, *ends])]
@@ -248,9 +257,9 @@ def collapsing(*sizes: float) -> list[Evaluation]:
 @pytest.mark.parametrize(("left", "expected"), [(0.0, 0.0), (0.4, 0.5), (0.8, 1.0), (3.0, 1.0), (-0.4, 0.5)])
 def test_abm_sees_where_d_collapses(left, expected):
     newest, last = collapsing(left, 1.0)
-    assert ABM().accept(newest, [last]).persistence.tolist() == pytest.approx([expected] * 2, abs=1e-4)
-    assert ABM().accept(newest, []).persistence is None, "one evaluation shows nothing"
-    assert ABM().accept(last, [newest]).persistence is None, "and on the way up nobody asks"
+    assert ABM().accept(newest, [last]).course.persistence.tolist() == pytest.approx([expected] * 2, abs=1e-4)
+    assert ABM().accept(newest, []).course is None, "one evaluation shows nothing"
+    assert ABM().accept(last, [newest]).course.persistence is None, "and on the way up nobody asks"
 
 
 @pytest.mark.parametrize(("left", "weight"), [(0.0, 0.0), (0.4, 0.5), (0.9, 1.0)])
@@ -260,8 +269,8 @@ def test_abms_first_step_goes_with_the_new_d_where_the_old_one_is_gone(left, wei
     monkeypatch.setattr(abm, "DAMPING", 0.0)
     newest, last = collapsing(left, 1.0)
     of_newest, of_last = data_weights(erk.SIGMA_SPACE, (8.0, 10.0), 10.0, 8.0)
-    for earlier, share in ((None, weight), (torch.ones(2), 1.0)):
-        accepted = ABM(max_order=max_order).accept(newest, [last._replace(persistence=earlier)])
+    for earlier, share in ((last, weight), (noted(last, last, persistence=torch.ones(2)), 1.0)):
+        accepted = ABM(max_order=max_order).accept(newest, [earlier])
         moved = newest.denoised - share * of_last / (of_newest + of_last) * (newest.denoised - last.denoised)
         assert torch.allclose(accepted.x, 0.8 * last.x + 0.2 * moved, atol=1e-4)
         assert torch.allclose(accepted.denoised, newest.denoised, atol=1e-4)
@@ -272,7 +281,7 @@ def test_abms_line_does_not_go_on_from_a_collapse(earlier, counts):
     """If D has kept its size in one of the last two steps, it may have jumped, and the line counts."""
     newest, last, first = collapsing(0.4, 1.0, 1.0)
     earlier = None if earlier is None else torch.full((2,), earlier)
-    seen = [newest._replace(persistence=torch.full((2,), 0.5)), last._replace(persistence=earlier), first]
+    seen = [noted(newest, last, persistence=torch.full((2,), 0.5)), noted(last, first, persistence=earlier), first]
     euler = newest.euler(7.0)
     solver = ABM(max_order=2)
     line = solver.step(lambda x, sigma: None, newest, 7.0, [last]).x_next

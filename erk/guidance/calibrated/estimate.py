@@ -40,11 +40,12 @@ def estimate(
     spectrum: Spectrum, process: NoiseProcess, eps_a: Tensor, eps_b: Tensor, quotients: Quotients, observed: bool
 ) -> Estimate:
     """Estimate u from the coefficients of the noise estimates at A and B."""
-    sums = [
-        torch.stack([(eps_a[piece] * eps_b[piece]).sum(-1), torch.linalg.vector_norm(eps_b[piece], dim=-1).square_()])
-        for piece in spectrum.pieces
-    ]
-    product, square = spectrum.band_means(torch.cat(sums, dim=1))
+    sums = eps_a.new_empty((2, *eps_a.shape[:-1]))
+    for piece in spectrum.pieces:
+        torch.sum(eps_a[piece] * eps_b[piece], dim=-1, out=sums[0, piece])
+        torch.linalg.vector_norm(eps_b[piece], dim=-1, out=sums[1, piece])
+    sums[1].square_()
+    product, square = spectrum.band_means(sums)
     data_std, valid = _scale(spectrum, process, product, square, quotients) if observed else (None, None)
     return Estimate(quotients, quotients.positions(product, square), data_std, valid)
 

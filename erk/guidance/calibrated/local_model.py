@@ -47,7 +47,7 @@ class ScalarProblems:
 
     def over_noise(self, difference: Tensor, sigma: float) -> Tensor:
         """A table: the difference divided by the noise estimate eps = sigma/std of the exact solution at sigma."""
-        return (difference * self.std(sigma) / sigma)[0].float()
+        return tabulated(difference * self.std(sigma) / sigma)
 
 
 @lru_cache(maxsize=1024)
@@ -77,13 +77,13 @@ def change_of_denoised(process: NoiseProcess, sigma: float, sigma_next: float, q
 def missed_variance(solver: Solver, process: NoiseProcess, sigma: float, sigma_down: float) -> Tensor:
     """The variance that a step to sigma_down misses, divided by the variance of the noise at sigma.
 
-    Both are of x/alpha. A table over 1 - u from 0 to 1, at the positions 2 (1 - u) - 1.
+    Both are of x/alpha. A table over 1 - u from 0 to 1, at the positions TABLE (1 - u).
     """
     signal = torch.linspace(0, 1, TABLE + 1, dtype=torch.float64, device="cpu")
     problems = ScalarProblems(process, sigma, (1 - signal).clamp(min=NOISE_FRACTION_MIN))
     reached = solver.step(problems.evaluate, problems.exact(sigma), sigma_down, ()).x_next
     missed = (problems.std(sigma_down) ** 2 - reached**2) / process.alpha(sigma_down) ** 2
-    return (missed * (process.alpha(sigma) / sigma) ** 2)[0].float()
+    return tabulated(missed * (process.alpha(sigma) / sigma) ** 2)
 
 
 @lru_cache(maxsize=1024)
@@ -97,13 +97,18 @@ def missed_over_change(solver: Solver, process: NoiseProcess, sigma: float, sigm
     start = problems.exact(sigma)
     step = solver.step(problems.evaluate, start, sigma_down, ())
     missed = (problems.std(sigma_down) - step.x_next) / process.alpha(sigma_down)
-    return (missed / (step.stages[0].denoised - start.denoised))[0].nan_to_num(0.0, 0.0, 0.0).clamp(0, 1).float()
+    return tabulated((missed / (step.stages[0].denoised - start.denoised)).nan_to_num(0.0, 0.0, 0.0).clamp(0, 1))
+
+
+def tabulated(values: Tensor) -> Tensor:
+    """[1, TABLE + 1] -> what :func:`interpolate` looks up, float32: the last value is there twice."""
+    return torch.cat([values[0], values[0, -1:]]).float()
 
 
 def interpolate(table: Tensor, positions: Tensor) -> Tensor:
-    """A function tabulated from -1 to 1, [TABLE + 1], at these positions. Linear interpolation; NaN counts as -1."""
-    # (1 - t) table[left] + t table[left + 1], where position = left + t is counted in grid intervals
-    position = positions.flatten().add(1.0).mul_(TABLE / 2).nan_to_num_(0.0)
-    left = position.int().clamp_(max=TABLE - 1)
+    """A tabulated function at positions from 0 to TABLE. Linear interpolation; NaN counts as 0."""
+    # (1 - t) table[left] + t table[left + 1], where position = left + t
+    position = positions.flatten().nan_to_num(0.0)
+    left = position.int()
     value, right = table.index_select(0, left), table[1:].index_select(0, left)
     return value.lerp_(right, position.sub_(left)).view(positions.shape)

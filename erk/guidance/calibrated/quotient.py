@@ -62,7 +62,7 @@ class Quotients(NamedTuple):
         return math.copysign(math.sqrt(abs(square)), square)
 
     def positions(self, product: Tensor, square: Tensor) -> Tensor:
-        """The position of q = product/square in a table: -1 where q is 1, and 1 where q is at its bound.
+        """The position of q = product/square in a table: 0 where q is 1, and TABLE where q is at its bound.
 
         Near either end, c may change like the square root of the distance. The arcsine makes positions dense there.
         u stays within its bounds. A q above 1 counts as 1.
@@ -72,11 +72,11 @@ class Quotients(NamedTuple):
         position = torch.lerp(square, product, share).div_(square)
         beyond, instead = (1.0 + share * (self.of(u) - 1.0) for u in (0.0, NOISE_FRACTION_EXPANDING))
         torch.threshold_(position, beyond - ROUNDING, instead)
-        # -(2/pi) arcsin(position)
-        return position.clamp_(-1.0, 1.0).asin_().mul_(-2.0 / math.pi)
+        # TABLE/2 - TABLE/pi arcsin(position). The product is rounded before the sum, so that 1 gives 0 exactly.
+        return position.clamp_(-1.0, 1.0).asin_().mul_(-TABLE / math.pi).add_(TABLE / 2)
 
     def grid(self) -> Tensor:
-        """u at positions from -1 to 1, [TABLE + 1] float64 on the host."""
+        """u at positions from 0 to TABLE, [TABLE + 1] float64 on the host."""
         position = torch.linspace(-1, 1, TABLE + 1, dtype=torch.float64, device="cpu")
         share = 2.0 / (1.0 - self.of(NOISE_FRACTION_MIN))
         return self.noise_fraction(1.0 - (torch.sin(position * (math.pi / 2)) + 1.0) / share).clamp(

@@ -59,6 +59,7 @@ from ...solvers import Solver
 from ..base import Correction, MadeStep, RunFacts
 from .estimate import is_readable
 from .local_model import interpolate, missed_over_change, missed_variance
+from .quotient import TABLE
 from .spectrum import Spectrum
 
 SLACK = 3.0
@@ -227,7 +228,7 @@ class VarianceRule:
     def _tabulated(self, function: Tabulated, sigma: float, sigma_down: float, undecided: Tensor) -> Tensor:
         """A function of w, any shape."""
         table = function(self._run.solver, self._run.process, sigma, sigma_down)
-        return interpolate(table.to(undecided.device, non_blocking=True), 2.0 * undecided - 1.0)
+        return interpolate(table.to(undecided.device, non_blocking=True), TABLE * undecided)
 
     def _gone_on(
         self, step: _Seen, past: _Past, share: float, likely: Tensor, missing: Tensor
