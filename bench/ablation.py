@@ -77,7 +77,9 @@ def variants() -> dict[str, tuple[str, dict[str, Any]]]:
 
     A name is ``module.owner.name``.
     """
-    rule, claim = _module("rule"), _module("claim")
+    rule, claim, plane, read = (
+        _module("rule"), _module("claim"), _module("spread").plane, _module("quotient").Quotients.read,
+    )  # fmt: skip
     believed = {"rule.CalibratedRule._trust": lambda self, x: x.new_ones(len(x))}
     as_before = {"rule.CalibratedRule._to_be_judged": _as_before(rule.CalibratedRule._to_be_judged)}
     as_others = {"claim.agreement": _as_others(claim.agreement)}
@@ -89,12 +91,26 @@ def variants() -> dict[str, tuple[str, dict[str, Any]]]:
         "the last step's caution": ("its judgement counts as much as that of any other step", as_others),
         "undecided pictures": ("the last step is corrected although D still changes", {"claim.UNDECIDED": math.inf}),
         "strayed runs": ("no run is ever given up", {"rule.STRAYED": math.inf}),
+        "spread": ("a band has one variance", {"local_model.plane": lambda *facts: _single(plane(*facts))}),
+        "chance": (
+            "a difference that may be chance is taken as one",
+            {"quotient.Quotients.read": lambda self, *sums: read(self, *sums[:-1], sums[-1] * math.inf)},
+        ),
+        "small parts": (
+            "what a step does to a part of a band is not bounded",
+            {"local_model.plane": lambda missed, quotients, most: plane(missed, quotients, math.inf)},
+        ),
         "expanding modes": ("u below 0 counts as all noise", {"quotient.NOISE_FRACTION_EXPANDING": 1.0}),
     }
 
 
 def _module(name: str) -> Any:
     return pack_module(f"erk.guidance.calibrated.{name}")
+
+
+def _single(plane: Tensor) -> Tensor:
+    """The plane's last row, for a single u, in all rows."""
+    return plane[:, :, -1:].expand_as(plane).contiguous()
 
 
 def _as_before(judged: Callable[..., Any]) -> Any:
@@ -111,13 +127,15 @@ def _as_others(agreement: Callable[..., Tensor]) -> Any:
 @contextlib.contextmanager
 def without(changes: dict[str, Any]) -> Iterator[None]:
     """A context in which some names of the calibrated rule have other values."""
-    tables = _module("local_model").missed_by_step
-    tables.cache_clear()
+    local = _module("local_model")
+    for planes in (local.missed_by_step, local.change_of_denoised):
+        planes.cache_clear()
     try:
         with replaced("erk.guidance.calibrated", changes):
             yield
     finally:
-        tables.cache_clear()
+        for planes in (local.missed_by_step, local.change_of_denoised):
+            planes.cache_clear()
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from .predictor import innermost, predictor
 AT_MOST = 2**29
 """How many bytes the kept runs may hold together; beyond that, the older ones are forgotten.
 
-A run of abm with order 3 holds eight latents: 8 MB for a picture of FLUX with 1024 x 1024 pixels, and 155 MB for 81
+A run of abm with order 3 holds nine latents: 9 MB for a picture of FLUX with 1024 x 1024 pixels, and 175 MB for 81
 frames of Wan at 1280 x 720.
 """
 

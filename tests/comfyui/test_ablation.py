@@ -19,7 +19,9 @@ def cell():
 
 
 # A cell of one small problem does not reach every bound.
-@pytest.mark.parametrize("mechanism", ["earned trust", "surprise", "the last step's own judgement", "expanding modes"])
+@pytest.mark.parametrize(
+    "mechanism", ["earned trust", "surprise", "the last step's own judgement", "spread", "chance", "expanding modes"]
+)
 def test_each_mechanism_makes_a_difference(cell, mechanism):
     before = cell.errors("erk_abm", "calibrated")
     with without(variants()[mechanism][1]):

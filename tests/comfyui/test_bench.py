@@ -95,7 +95,7 @@ class TestWhatAStepCosts:
     @pytest.mark.parametrize(
         ("solver", "most"),
         [
-            ("heun", 93), ("dpm_2", 95), ("dpmpp_2s", 96), ("deis", 77), ("abm", 119), ("euler", 76),
+            ("heun", 101), ("dpm_2", 103), ("dpmpp_2s", 104), ("deis", 92), ("abm", 134), ("euler", 91),
             ("euler_ancestral", 161), ("dpmpp_2s_ancestral", 133),
         ],
     )  # fmt: skip

@@ -24,25 +24,37 @@ every model's ODE is d\bar x/ds = eps, with the noise estimate eps = (x - alpha 
 
     This also holds for the last step to sigma = 0, where std is S.
 
-4.  Data is not Gaussian, and the model cannot know where it fails. But a claim can be judged one evaluation later,
+4.  A band has not one variance but many: places of a picture differ, and so do the frequencies of half an octave. Let
+    the means of a band be weighted by eps_B^2. Then q = <eps_A, eps_B>/<eps_B, eps_B> is the mean E q of its parts, and
+    <eps_A, eps_A>/<eps_B, eps_B> is E q^2. So the relations of item 2 give the mean of u exactly, the second one with
+    E q^2 for q^2, and the other of both means tells how widely u is spread. Let u be logit-normal with these two. Over
+    that distribution c(u) eps is fitted by least squares:
+
+        v = a eps_A + b eps_B
+
+    With a single u, that is c(u) eps. Blank places are spared: eps does not change there, and a + b is nearly 0. Where
+    the mean of 1 - q is less than its standard deviation by chance, nothing is claimed.
+
+5.  Data is not Gaussian, and the model cannot know where it fails. But a claim can be judged one evaluation later,
     without an extra model call. Interpolate D through what the step used *and* the new evaluation. This gives the
     step to one order more, and so what the unguided step really missed: e. For each sample, the next claim is
     trusted as far as this one proved right:
 
-        x_next += T v,        T = <e, v> / max(<v, v>, <e, e>/4), between 0 and 1
+        x_next += T v,        T = <e, v> / max(<v, v>, <e, e>/2), between 0 and 1
 
     Nothing is corrected before a claim has been judged. T is 0 where there was nothing to correct (the solver was
     already exact, or there was only the model's rounding). T is also 0 where the claim pointed the wrong way.
 
-5.  No later evaluation can judge what the last step adds. It is the remaining change of D: x_0 = D(x_0, 0), so the
+6.  No later evaluation can judge what the last step adds. It is the remaining change of D: x_0 = D(x_0, 0), so the
     step to 0 misses D(0) - D(sigma). The same model predicts how D should have changed over the step before.
     That prediction is judged instead: v is the predicted change and e the observed one. No later evaluation can tell
-    chance from a real effect, so T is at most cos(v, e)^1.5. T is 0 if |e - v| is more than half of |D|: then the
+    chance from a real effect, so T is multiplied by cos(v, e). T is 0 if |e - v| is more than half of |D|: then the
     picture is still being decided, and how it changed says nothing about what remains.
 
 Two kinds of step are left uncorrected, for each sample. In the first kind the model repeated its last output, or its
 last difference from the input, as step caches do. That is no evidence. The second kind are all steps after one whose
-error, minus the claim, was more than half of the noise that the step removed. Such a run has left its trajectory.
+error, minus what was believed of the claim, was more than half of the noise that the step removed. Such a run has left
+its trajectory.
 
 Solvers that add noise have a rule of their own: :mod:`.variance`. A latent that packs several has one rule for each of
 its parts: :mod:`.parts`.

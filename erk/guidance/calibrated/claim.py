@@ -1,4 +1,4 @@
-"""A claim about a step, and its judgement by the next evaluation (items 4 and 5 of the package's text)."""
+"""A claim about a step, and its judgement by the next evaluation (items 5 and 6 of the package's text)."""
 
 from __future__ import annotations
 
@@ -12,22 +12,16 @@ from ...noise_process import NoiseProcess
 from ...norms import inner
 from ...solvers.multistep import data_weights
 
-SURPRISE = 0.25
+SURPRISE = 0.5
 """Weight of <e, e> against <v, v>.
 
-An error of more than twice the claim is not what the model describes. Beyond that, trust falls again.
+An error that is much larger than the claim is not what the model describes. Beyond 1.4 times the claim, trust falls.
 """
 
 UNDECIDED = 0.5
 """How large a change of D may stay unexplained before the last step, as a share of D.
 
 Beyond it the picture is still being decided, and how it changed says nothing about what remains.
-"""
-
-CAUTION = 1.5
-"""Before the last step, T is at most this power of the cosine of v and e.
-
-1 has the smallest error on average, 2 leaves blank areas cleanest.
 """
 
 
@@ -66,9 +60,10 @@ class Claim(NamedTuple):
         product, found_square = inner(found, self.claimed), inner(found, found)
         claimed_square = inner(self.claimed, self.claimed)
         trust = agreement(product, claimed_square, found_square, self.last)
-        unexplained = torch.add(claimed_square + found_square, product, alpha=-2.0)  # |e - v|^2
         if self.last:
+            unexplained = torch.add(claimed_square + found_square, product, alpha=-2.0)  # |e - v|^2
             return Judgement(trust.masked_fill_(unexplained > UNDECIDED**2 * inner(denoised, denoised), 0.0), None)
+        unexplained = found_square + trust * torch.add(trust * claimed_square, product, alpha=-2.0)  # |e - T v|^2
         return Judgement(trust, unexplained > self.bearable**2)
 
 
@@ -76,8 +71,7 @@ def agreement(product: Tensor, claimed_square: Tensor, found_square: Tensor, las
     """T from <e, v>, <v, v> and <e, e>, any shape; 0 where it is not defined."""
     trust = product / torch.maximum(claimed_square, SURPRISE * found_square)
     if last:
-        cosine = product.clamp(min=0.0) / (claimed_square * found_square).sqrt()
-        trust = torch.minimum(trust, cosine**CAUTION)
+        trust = trust * product.clamp(min=0.0) / (claimed_square * found_square).sqrt()
     return trust.nan_to_num_(0.0, 0.0, 0.0).clamp_(0.0, 1.0)
 
 

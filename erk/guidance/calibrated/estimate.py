@@ -1,4 +1,4 @@
-"""The noise fraction u of each band, read from two noise estimates (item 2 of the package's text)."""
+"""The noise fraction u of each band, read from two noise estimates (items 2 and 4 of the package's text)."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ SIGNAL_TO_NOISE_MIN = 1e-3
 
 
 class Estimate(NamedTuple):
-    """The noise fraction of each band.
+    """How much of each band is noise.
 
-    quotients  those of the pair it was read from
-    positions  the positions of the bands' q, as in :meth:`Quotients.positions`, [rows, bands]
+    quotients  those of the pair that it was read from
+    eps        coefficients of the pair's noise estimates, at A and at B
+    places     where the bands are in a plane of claims, as :meth:`Quotients.read` says, [rows, bands, 2]
     data_std   S of the whole sample, [B]; NaN where u is not between 0 and 1; None if the run is not observed
     valid      share of the evidence whose u is between 0 and 1, [B]; None if the run is not observed
     """
 
     quotients: Quotients
-    positions: Tensor
+    eps: tuple[Tensor, Tensor]
+    places: Tensor
     data_std: Tensor | None
     valid: Tensor | None
 
@@ -40,26 +42,29 @@ def estimate(
     spectrum: Spectrum, process: NoiseProcess, eps_a: Tensor, eps_b: Tensor, quotients: Quotients, observed: bool
 ) -> Estimate:
     """Estimate u from the coefficients of the noise estimates at A and B."""
-    sums = eps_a.new_empty((2, *eps_a.shape[:-1]))
+    sums = eps_a.new_empty((3, *eps_a.shape[:-1]))
     for piece in spectrum.pieces:
         torch.sum(eps_a[piece] * eps_b[piece], dim=-1, out=sums[0, piece])
-        torch.linalg.vector_norm(eps_b[piece], dim=-1, out=sums[1, piece])
-    sums[1].square_()
-    product, square = spectrum.band_means(sums)
-    data_std, valid = _scale(spectrum, process, product, square, quotients) if observed else (None, None)
-    return Estimate(quotients, quotients.positions(product, square), data_std, valid)
+        torch.linalg.vector_norm(eps_a[piece], dim=-1, out=sums[1, piece])
+        torch.linalg.vector_norm(eps_b[piece], dim=-1, out=sums[2, piece])
+    sums[1:].square_()
+    means = spectrum.band_means(sums)
+    product, square_a, square_b = means
+    places = quotients.read(product, square_a, square_b, spectrum.sizes)
+    data_std, valid = _scale(spectrum, process, means, quotients) if observed else (None, None)
+    return Estimate(quotients, (eps_a, eps_b), places, data_std, valid)
 
 
-def _scale(
-    spectrum: Spectrum, process: NoiseProcess, product: Tensor, square: Tensor, quotients: Quotients
-) -> tuple[Tensor, Tensor]:
-    """S, and the share of the evidence that is possible, [B] each, from band means of eps_A eps_B and eps_B^2."""
-    of_bands = torch.stack([spectrum.by_sample(mean) for mean in (product, square)])
-    product, square = torch.cat([of_bands, of_bands.sum(-1, keepdim=True)], dim=-1)  # the whole sample's come last
+def _scale(spectrum: Spectrum, process: NoiseProcess, means: Tensor, quotients: Quotients) -> tuple[Tensor, Tensor]:
+    """S, and the share of the evidence that is possible, [B] each, from band means of eps_A eps_B and the squares."""
+    of_bands = torch.stack([spectrum.by_sample(mean) for mean in means])
+    of_bands = torch.cat([of_bands, of_bands.sum(-1, keepdim=True)], dim=-1)  # the whole sample's come last
     # (1 - u)/u = S^2/s^2. It is positive exactly where u is between 0 and 1, and NaN where it is not defined.
-    squared = quotients.signal_to_noise(product / square)
+    noise, signal = quotients.of_mean(*of_bands)
+    squared = signal / noise
     possible = squared > 0
     scale = quotients.sigma / process.alpha(quotients.sigma)
     data_std = scale * torch.where(possible, squared, math.nan)[:, -1].sqrt()
+    square = of_bands[2]
     valid = (possible[:, :-1] * square[:, :-1]).sum(1) / square[:, -1]
     return data_std, valid.nan_to_num_(0.0)

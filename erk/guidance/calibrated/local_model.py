@@ -8,6 +8,7 @@ on every band. It runs on the host, where float64 keeps enough digits in the dif
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -17,17 +18,31 @@ from torch import Tensor
 from ...evaluation import Evaluation
 from ...noise_process import NoiseProcess
 from ...solvers import Solver
-from .quotient import NOISE_FRACTION_MIN, TABLE, Quotients
+from .quotient import Quotients
+from .spread import logits, plane
+
+NOISE_FRACTION_MIN = 1e-3
+"""Smallest u that tables tell apart. Below it, eps hardly depends on S."""
+
+TABLE = 1024
+"""Grid intervals of a table over 1 - u."""
+
+PLANES = 256
+"""How many claims are kept, for the steps of several schedules."""
 
 
 class ScalarProblems:
-    """The local model for a grid of u at the noise level sigma."""
+    """The local model for a grid of (1 - u)/u = S^2/s^2 at the noise level sigma."""
 
-    def __init__(self, process: NoiseProcess, sigma: float, noise_fraction: Tensor) -> None:
-        # one sample: what a solver bounds sample by sample is bounded by the whole, as on a latent
-        u = noise_fraction[None]
+    def __init__(self, process: NoiseProcess, sigma: float, signal_to_noise: Tensor) -> None:
         self._process = process
-        self._variance = (sigma / process.alpha(sigma)) ** 2 * ((1 - u) / u)  # S^2
+        # one sample: what a solver bounds sample by sample is bounded by the whole, as on a latent
+        self._variance = (sigma / process.alpha(sigma)) ** 2 * signal_to_noise[None]  # S^2
+
+    @classmethod
+    def of_logits(cls, process: NoiseProcess, sigma: float) -> ScalarProblems:
+        """For the u that a plane of claims is made from. A smaller u counts as NOISE_FRACTION_MIN."""
+        return cls(process, sigma, torch.exp(-logits()).clamp(max=1 / NOISE_FRACTION_MIN - 1))
 
     def std(self, sigma: float) -> Tensor:
         """The exact solution sqrt(alpha^2 S^2 + sigma^2)."""
@@ -46,11 +61,11 @@ class ScalarProblems:
         return self._process.alpha(sigma) * self._variance / self.std(sigma)
 
     def over_noise(self, difference: Tensor, sigma: float) -> Tensor:
-        """A table: the difference divided by the noise estimate eps = sigma/std of the exact solution at sigma."""
-        return tabulated(difference * self.std(sigma) / sigma)
+        """The difference divided by the noise estimate eps = sigma/std of the exact solution at sigma, [u]."""
+        return (difference * self.std(sigma) / sigma)[0]
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=PLANES)
 def missed_by_step(
     solver: Solver,
     process: NoiseProcess,
@@ -59,18 +74,20 @@ def missed_by_step(
     levels: tuple[float, ...],
     quotients: Quotients,
 ) -> Tensor:
-    """c of a step whose history is exact evaluations at ``levels``, as a table over the positions of q."""
-    problems = ScalarProblems(process, quotients.sigma, quotients.grid())
+    """The claim about a step whose history is exact evaluations at ``levels``, as a :func:`.spread.plane`."""
+    problems = ScalarProblems.of_logits(process, quotients.sigma)
     history: Sequence[Evaluation] = [problems.exact(level) for level in levels]
     reached = solver.step(problems.evaluate, problems.exact(sigma), sigma_next, history).x_next
-    return problems.over_noise(problems.std(sigma_next) - reached, sigma)
+    missed = problems.over_noise(problems.std(sigma_next) - reached, sigma)
+    return plane(missed, quotients, abs(sigma_next - sigma))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=PLANES)
 def change_of_denoised(process: NoiseProcess, sigma: float, sigma_next: float, quotients: Quotients) -> Tensor:
-    """D(sigma_next) - D(sigma) on the exact solution, divided by eps at sigma, as a table over the positions of q."""
-    problems = ScalarProblems(process, quotients.sigma, quotients.grid())
-    return problems.over_noise(problems.denoised(sigma_next) - problems.denoised(sigma), sigma)
+    """D(sigma_next) - D(sigma) on the exact solution from sigma, as a :func:`.spread.plane`."""
+    problems = ScalarProblems.of_logits(process, quotients.sigma)
+    change = problems.over_noise(problems.denoised(sigma_next) - problems.denoised(sigma), sigma)
+    return plane(change, quotients, math.inf)
 
 
 @lru_cache(maxsize=1024)
@@ -79,8 +96,7 @@ def missed_variance(solver: Solver, process: NoiseProcess, sigma: float, sigma_d
 
     Both are of x/alpha. A table over 1 - u from 0 to 1, at the positions TABLE (1 - u).
     """
-    signal = torch.linspace(0, 1, TABLE + 1, dtype=torch.float64, device="cpu")
-    problems = ScalarProblems(process, sigma, (1 - signal).clamp(min=NOISE_FRACTION_MIN))
+    problems = ScalarProblems(process, sigma, _signal_to_noise())
     reached = solver.step(problems.evaluate, problems.exact(sigma), sigma_down, ()).x_next
     missed = (problems.std(sigma_down) ** 2 - reached**2) / process.alpha(sigma_down) ** 2
     return tabulated(missed * (process.alpha(sigma) / sigma) ** 2)
@@ -92,12 +108,17 @@ def missed_over_change(solver: Solver, process: NoiseProcess, sigma: float, sigm
 
     It is of x/alpha, and limited to 0 to 1. A table as that of :func:`missed_variance`.
     """
-    signal = torch.linspace(0, 1, TABLE + 1, dtype=torch.float64, device="cpu")
-    problems = ScalarProblems(process, sigma, (1 - signal).clamp(min=NOISE_FRACTION_MIN))
+    problems = ScalarProblems(process, sigma, _signal_to_noise())
     start = problems.exact(sigma)
     step = solver.step(problems.evaluate, start, sigma_down, ())
     missed = (problems.std(sigma_down) - step.x_next) / process.alpha(sigma_down)
     return tabulated((missed / (step.stages[0].denoised - start.denoised)).nan_to_num(0.0, 0.0, 0.0).clamp(0, 1))
+
+
+def _signal_to_noise() -> Tensor:
+    """(1 - u)/u over 1 - u from 0 to 1. A smaller u counts as NOISE_FRACTION_MIN."""
+    signal = torch.linspace(0, 1, TABLE + 1, dtype=torch.float64, device="cpu")
+    return 1 / (1 - signal).clamp(min=NOISE_FRACTION_MIN) - 1
 
 
 def tabulated(values: Tensor) -> Tensor:

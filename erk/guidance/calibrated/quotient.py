@@ -1,6 +1,6 @@
-"""What the quotient of two noise estimates says about u, the fraction of a band that is noise.
+"""What the quotient q of two noise estimates says about u, the fraction of a band that is noise.
 
-Item 2 of the package's text.
+Items 2 and 4 of the package's text.
 """
 
 from __future__ import annotations
@@ -14,71 +14,88 @@ from torch import Tensor
 from ...noise_process import NoiseProcess
 from ...precision import ROUNDING
 
-NOISE_FRACTION_MIN = 1e-3
-"""Smallest u. Below it, eps hardly depends on S, and an estimate would only reflect rounding errors."""
-
 NOISE_FRACTION_EXPANDING = 0.3
 """Used for u where the estimate is negative. There, solutions diverge between two modes of the data, which no
 Gaussian can describe. A wide Gaussian (S = 1.5 s) is close enough, and errs on the side of caution."""
 
-TABLE = 1024
-"""Grid intervals of the tabulated c.
+LOGIT_MAX = 14.0
+"""Largest logit u that is told from 1, where all is noise. There, 1 - u is a few roundings of float32."""
 
-The error of linear interpolation is 1e-5 of c, and 1e-3 where a flow model's first step makes c steepest.
-"""
+_ROUNDED = 8 * ROUNDING
+"""By how much the product of two sums may be off."""
 
 
 class Quotients(NamedTuple):
-    """What the quotient q of a pair of noise estimates says about u at A (item 2 of the package's text).
+    """What the quotients q of a pair of noise estimates say about u at A.
 
-    sigma  noise level of A
-    r      s_A/s_B
-    euler  whether A was reached from B by an Euler step
+    sigma        noise level of A
+    r            s_A/s_B
+    euler        whether A was reached from B by an Euler step
+    starts_at_a  whether the step that is to be corrected starts at A; if not, at B
     """
 
     sigma: float
     r: float
     euler: bool
+    starts_at_a: bool
 
     @classmethod
-    def of_levels(cls, process: NoiseProcess, sigma_a: float, sigma_b: float, *, euler: bool) -> Quotients:
+    def of_levels(
+        cls, process: NoiseProcess, sigma_a: float, sigma_b: float, *, euler: bool, starts_at_a: bool
+    ) -> Quotients:
         """For evaluations at these noise levels."""
-        return cls(sigma_a, (sigma_a * process.alpha(sigma_b)) / (process.alpha(sigma_a) * sigma_b), euler)
+        r = (sigma_a * process.alpha(sigma_b)) / (process.alpha(sigma_a) * sigma_b)
+        return cls(sigma_a, r, euler, starts_at_a)
 
-    def noise_fraction(self, q: Tensor) -> Tensor:
-        """u at A."""
-        return (q - self.r) / (1 - self.r) if self.euler else (q * q.abs() - self.r**2) / (1 - self.r**2)
-
-    def signal_to_noise(self, q: Tensor) -> Tensor:
-        """(1 - u)/u at A."""
-        q, r = (q, self.r) if self.euler else (q * q.abs(), self.r**2)
-        return (1 - q) / (q - r)
-
-    def of(self, noise_fraction: float) -> float:
-        """The q at which u has this value."""
+    def distance(self, logit: Tensor) -> Tensor:
+        """1 - q of a single u, computed so that nothing cancels where u is near 1."""
+        u, rest = torch.sigmoid(logit), torch.sigmoid(-logit)
         if self.euler:
-            return self.r + noise_fraction * (1 - self.r)
-        square = self.r**2 + noise_fraction * (1 - self.r**2)
-        return math.copysign(math.sqrt(abs(square)), square)
+            return rest * (1 - self.r)
+        return rest * (1 - self.r**2) / (1 + (self.r**2 + u * (1 - self.r**2)).sqrt())
 
-    def positions(self, product: Tensor, square: Tensor) -> Tensor:
-        """The position of q = product/square in a table: 0 where q is 1, and TABLE where q is at its bound.
+    def of_mean(self, product: Tensor, square_a: Tensor, square_b: Tensor) -> tuple[Tensor, Tensor]:
+        """u and 1 - u of the mean of u, times a positive number, from means of eps_A eps_B, eps_A^2 and eps_B^2."""
+        mean, r = (product, self.r) if self.euler else (square_a, self.r**2)
+        if r < 1:
+            return torch.sub(mean, square_b, alpha=r), square_b - mean
+        return square_b * r - mean, mean - square_b  # on a way up
 
-        Near either end, c may change like the square root of the distance. The arcsine makes positions dense there.
-        u stays within its bounds. A q above 1 counts as 1.
+    def read(self, product: Tensor, square_a: Tensor, square_b: Tensor, numbers: Tensor) -> Tensor:
+        """Where bands are in a :func:`.spread.plane`, [..., 2], from the same means.
+
+        First the logit of the mean of u, over LOGIT_MAX: that of NOISE_FRACTION_EXPANDING where u is below 0, and next
+        to 1 where u is 1 or may be 1 by chance. Then the spread, from 1 for a single u to -1 where u is either 0 or 1.
+        The second may lie outside these bounds.
+
+        numbers  how many the means are taken over
         """
-        share = 2.0 / (1.0 - self.of(NOISE_FRACTION_MIN))
-        # 1 + share (q - 1): it is 1 where q is 1, -1 at the bound, and NaN where product and square are 0.
-        position = torch.lerp(square, product, share).div_(square)
-        beyond, instead = (1.0 + share * (self.of(u) - 1.0) for u in (0.0, NOISE_FRACTION_EXPANDING))
-        torch.threshold_(position, beyond - ROUNDING, instead)
-        # TABLE/2 - TABLE/pi arcsin(position). The product is rounded before the sum, so that 1 gives 0 exactly.
-        return position.clamp_(-1.0, 1.0).asin_().mul_(-TABLE / math.pi).add_(TABLE / 2)
+        places = product.new_empty((*product.shape, 2))
+        both, distance = square_a * square_b, square_b - product
+        # the variance of q, times <B, B>^2, that rounding cannot explain
+        variance = torch.addcmul(both, product, product, value=-1.0 - _ROUNDED)
+        by_chance = distance.square().mul_(numbers) <= variance
+        mean, r = (product, self.r) if self.euler else (square_a, self.r**2)
+        u = torch.sub(mean, square_b, alpha=r)
+        if self.euler:  # the spread is Var q, over that of the widest distribution
+            widest = u * distance
+            torch.div(torch.sub(widest, variance, alpha=2.0), widest, out=places[..., 1])
+        else:  # it is sqrt(E q^2) - E q, over that of the widest
+            root, least = both.sqrt_(), torch.lerp(square_b, square_a, 1 / (1 + self.r))
+            of_single = torch.sub(least, root, alpha=1 + _ROUNDED)
+            torch.div((root + least).sub_(product, alpha=2 + _ROUNDED), of_single, out=places[..., 1])
+            end = square_b * (1 - self.r)
+            beyond = distance > end if self.r < 1 else distance < end  # E q is not between r and 1
+            places[..., 1].masked_fill_(beyond, 1.0)
+            u.masked_fill_(beyond, -math.inf if self.r < 1 else math.inf)
+        u.div_(square_b * (1 - r))
+        torch.threshold_(u, -4 * ROUNDING, NOISE_FRACTION_EXPANDING).masked_fill_(by_chance, 1.0)
+        torch.mul(u.logit_(math.exp(-LOGIT_MAX)), 1 / LOGIT_MAX, out=places[..., 0])
+        return places
 
-    def grid(self) -> Tensor:
-        """u at positions from 0 to TABLE, [TABLE + 1] float64 on the host."""
-        position = torch.linspace(-1, 1, TABLE + 1, dtype=torch.float64, device="cpu")
-        share = 2.0 / (1.0 - self.of(NOISE_FRACTION_MIN))
-        return self.noise_fraction(1.0 - (torch.sin(position * (math.pi / 2)) + 1.0) / share).clamp(
-            NOISE_FRACTION_MIN, 1.0
-        )
+    def spread_of(self, mean: Tensor, mean_distance: Tensor, variance: Tensor) -> Tensor:
+        """The same, of a distribution with this mean of u, mean of 1 - q and variance of q."""
+        if self.euler:
+            return variance / ((1 - self.r) ** 2 * mean * (1 - mean))
+        root = (self.r**2 + mean * (1 - self.r**2)).sqrt()
+        return variance * (1 + self.r) / ((root + 1 - mean_distance) * (root - self.r) * (1 - root))

@@ -14,9 +14,10 @@ from ...repeats import Repeats, Seen
 from ..base import Correction, MadeStep, RunFacts
 from .claim import Claim, error_so_far
 from .estimate import Estimate, estimate, is_readable
-from .local_model import change_of_denoised, interpolate, missed_by_step
+from .local_model import change_of_denoised, missed_by_step
 from .quotient import Quotients
 from .spectrum import Spectrum
+from .spread import look_up
 
 STRAYED = 0.5
 """How large an unexplained error may be, as a share of the noise that the step removes.
@@ -39,22 +40,18 @@ class _Start(NamedTuple):
     euler: bool
 
 
-class _Open(NamedTuple):
-    """Of the step that a run ended with: what its claim needs if one more step follows, in another run."""
-
-    sigma_next: float
-    found: Estimate
-
-
 class _Memory(NamedTuple):
-    """What a run that continues this one must know."""
+    """What a run that continues this one must know.
+
+    change   the predicted change of D, [B, ...], which is judged instead of the claim if only one more step follows
+    """
 
     trust: Tensor | None
     strayed: Tensor | None
     repeats: Seen
     past: _Start | None
     claim: Claim | None
-    open: _Open | None
+    change: Tensor | None
 
 
 class CalibratedRule:
@@ -69,15 +66,17 @@ class CalibratedRule:
         self.pairs = run.observed
         self._spectrum = Spectrum(run.shape, run.device)
         known = _Memory(None, None, Seen(), None, None, None) if run.earlier is None else run.earlier.memory
-        self.trust, self.strayed, seen, self._past, self._claim, self._open = known
+        self.trust, self.strayed, seen, self._past, self._claim, self._change = known
+        if self._past is not None:  # claims use its memory, and the earlier run may be continued again
+            self._past = self._past._replace(eps=self._past.eps.clone())
         self._repeats = Repeats(seen)
-        if run.earlier is not None and run.earlier.following == 0 and self._claim and self._open and self._past:
-            sigma_next, found = self._open
-            self._claim = self._about_the_last(self._past, sigma_next, self._claim.bearable, found)
+        change, self._change = self._change, None
+        if run.earlier is not None and run.earlier.following == 0 and self._claim and self._past and change is not None:
+            self._claim = self._about_the_last(self._past, change, self._claim.bearable)
 
     @property
     def memory(self) -> _Memory:
-        return _Memory(self.trust, self.strayed, self._repeats.seen, self._past, self._claim, self._open)
+        return _Memory(self.trust, self.strayed, self._repeats.seen, self._past, self._claim, self._change)
 
     def judge(self, evaluated: Evaluation) -> None:
         """Judge the last claim by the evaluation of the state that its step led to."""
@@ -102,10 +101,11 @@ class CalibratedRule:
         seen = Correction.of_pair(made.pair)
         if found is None:
             return seen
-        table = missed_by_step(
+        plane = missed_by_step(
             self._run.solver, self._run.process, made.sigma, made.sigma_next, made.levels, found.quotients
         )
-        claimed = self._latent(table, found, start.eps)
+        again = made.sigma_next > 0 and (made.following is None or made.following == 0)
+        claimed = self._latent(plane, found, keep=again)
         bearable = norm(self._spectrum.by_sample(start.eps)).mul_(STRAYED * abs(made.sigma_next - made.sigma))
         self._claim = self._to_be_judged(made, claimed, bearable, start, past, found)
         repeated = self._repeats.among(1 + len(made.stages))
@@ -134,10 +134,10 @@ class CalibratedRule:
         process, observed = self._run.process, self._run.observed
         if made.stages and is_readable(process, made.stages[0].sigma):
             stage = made.stages[0]
-            quotients = Quotients.of_levels(process, stage.sigma, made.sigma, euler=True)
+            quotients = Quotients.of_levels(process, stage.sigma, made.sigma, euler=True, starts_at_a=False)
             return estimate(self._spectrum, process, self._noise_estimate(stage), start.eps, quotients, observed)
         if past is not None and is_readable(process, made.sigma):
-            quotients = Quotients.of_levels(process, made.sigma, past.sigma, euler=past.euler)
+            quotients = Quotients.of_levels(process, made.sigma, past.sigma, euler=past.euler, starts_at_a=True)
             return estimate(self._spectrum, process, start.eps, past.eps, quotients, observed)
         return None
 
@@ -148,10 +148,17 @@ class CalibratedRule:
             eps = torch.add(evaluation.x.float(), eps.float(), alpha=process.alpha(evaluation.sigma))
         return self._spectrum.forward(eps if region is None else eps * region)
 
-    def _latent(self, table: Tensor, found: Estimate, eps: Tensor) -> Tensor:
-        """The tabulated function of u times eps, band by band, as a latent; 0 where it is not defined."""
-        values = interpolate(table.to(eps.device, non_blocking=True), found.positions)
-        latent = self._spectrum.inverse(eps * self._spectrum.spread(values), in_place=True).nan_to_num_(0.0, 0.0, 0.0)
+    def _latent(self, plane: Tensor, found: Estimate, keep: bool) -> Tensor:
+        """What a plane claims of the evidence, band by band, as a latent; 0 where it is not defined.
+
+        keep  whether the evidence is needed again; if not, the memory of what is not the step's start is used
+        """
+        factors = self._spectrum.spread(look_up(plane.to(found.places.device, non_blocking=True), found.places))
+        (other, start), (of_other, of_start) = found.eps, factors
+        if found.quotients.starts_at_a:
+            other, start, of_other, of_start = start, other, of_start, of_other
+        claimed = (other * of_other if keep else other.mul_(of_other)).addcmul_(start, of_start)
+        latent = self._spectrum.inverse(claimed, in_place=True).nan_to_num_(0.0, 0.0, 0.0)
         return latent if self._run.region is None else latent.mul_(self._run.region)
 
     def _to_be_judged(
@@ -161,18 +168,23 @@ class CalibratedRule:
         if made.sigma_next == 0:
             return None
         if made.following == 0:
-            return self._about_the_last(start, made.sigma_next, bearable, found)
+            return self._about_the_last(start, self._change_of_denoised(start, made.sigma_next, found), bearable)
         process = self._run.process
         known = [(stage.sigma, stage.denoised.float()) for stage in made.stages[::-1]]
         known += [(one.sigma, one.denoised) for one in (start, past) if one is not None]
         partial, weight = error_so_far(process, made.start.x, made.x_next, made.sigma, made.sigma_next, known)
-        self._open = _Open(made.sigma_next, found) if made.following is None else None
+        if made.following is None:  # the run ends above 0, and another may take the last step
+            self._change = self._change_of_denoised(start, made.sigma_next, found)
         return Claim(claimed, partial, weight, last=False, bearable=bearable)
 
-    def _about_the_last(self, start: _Start, sigma_next: float, bearable: Tensor, found: Estimate) -> Claim:
-        """The predicted change of D in the step before the last."""
-        table = change_of_denoised(self._run.process, start.sigma, sigma_next, found.quotients)
-        return Claim(self._latent(table, found, start.eps), -start.denoised, 1.0, last=True, bearable=bearable)
+    def _change_of_denoised(self, start: _Start, sigma_next: float, found: Estimate) -> Tensor:
+        """The predicted change of D in a step. It uses the memory of the evidence."""
+        plane = change_of_denoised(self._run.process, start.sigma, sigma_next, found.quotients)
+        return self._latent(plane, found, keep=False)
+
+    def _about_the_last(self, start: _Start, change: Tensor, bearable: Tensor) -> Claim:
+        """What is judged before the last step: the predicted change of D."""
+        return Claim(change, -start.denoised, 1.0, last=True, bearable=bearable)
 
     # How far it is trusted
 

@@ -58,8 +58,7 @@ from ...repeats import Repeats, Seen
 from ...solvers import Solver
 from ..base import Correction, MadeStep, RunFacts
 from .estimate import is_readable
-from .local_model import interpolate, missed_over_change, missed_variance
-from .quotient import TABLE
+from .local_model import TABLE, interpolate, missed_over_change, missed_variance
 from .spectrum import Spectrum
 
 SLACK = 3.0
