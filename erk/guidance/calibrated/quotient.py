@@ -55,18 +55,15 @@ class Quotients(NamedTuple):
         return rest * (1 - self.r**2) / (1 + (self.r**2 + u * (1 - self.r**2)).sqrt())
 
     def of_mean(self, product: Tensor, square_a: Tensor, square_b: Tensor) -> tuple[Tensor, Tensor]:
-        """u and 1 - u of the mean of u, times a positive number, from means of eps_A eps_B, eps_A^2 and eps_B^2."""
+        """u and 1 - u of the mean of u, times one number, from means of eps_A eps_B, eps_A^2 and eps_B^2."""
         mean, r = (product, self.r) if self.euler else (square_a, self.r**2)
-        if r < 1:
-            return torch.sub(mean, square_b, alpha=r), square_b - mean
-        return square_b * r - mean, mean - square_b  # on a way up
+        return torch.sub(mean, square_b, alpha=r), square_b - mean
 
     def read(self, product: Tensor, square_a: Tensor, square_b: Tensor, numbers: Tensor) -> Tensor:
         """Where bands are in a :func:`.spread.plane`, [..., 2], from the same means.
 
         First the logit of the mean of u, over LOGIT_MAX: that of NOISE_FRACTION_EXPANDING where u is below 0, and next
         to 1 where u is 1 or may be 1 by chance. Then the spread, from 1 for a single u to -1 where u is either 0 or 1.
-        The second may lie outside these bounds.
 
         numbers  how many the means are taken over
         """
@@ -88,6 +85,7 @@ class Quotients(NamedTuple):
             beyond = distance > end if self.r < 1 else distance < end  # E q is not between r and 1
             places[..., 1].masked_fill_(beyond, 1.0)
             u.masked_fill_(beyond, -math.inf if self.r < 1 else math.inf)
+        places[..., 1].clamp_(-1.0, 1.0)  # here, because grid_sample's border padding is missing on older MPS
         u.div_(square_b * (1 - r))
         torch.threshold_(u, -4 * ROUNDING, NOISE_FRACTION_EXPANDING).masked_fill_(by_chance, 1.0)
         torch.mul(u.logit_(math.exp(-LOGIT_MAX)), 1 / LOGIT_MAX, out=places[..., 0])

@@ -122,4 +122,4 @@ def look_up(image: Tensor, places: Tensor) -> Tensor:
 
     Bilinear interpolation.
     """
-    return torch.nn.functional.grid_sample(image, places[None], padding_mode="border", align_corners=True)[0]
+    return torch.nn.functional.grid_sample(image, places[None], align_corners=True)[0]
