@@ -33,7 +33,7 @@ def sampled(model, sampler, parts, mask=None):
     conditioning = [[text, {"attention_mask": torch.ones((1, 20), dtype=torch.int64)}]]
     nested = [comfy.nested_tensor.NestedTensor(one) for one in (noise, [torch.zeros(shape) for shape in parts])]
     return comfy.sample.sample_custom(
-        model, nested[0], 1.0, sampler, torch.tensor([1.0, 0.8, 0.5, 0.2, 0.0]), conditioning, conditioning, nested[1],
+        model, nested[0], 1.0, sampler, torch.linspace(1, 0, 9), conditioning, conditioning, nested[1],
         noise_mask=mask, disable_pbar=True, seed=0,
     ).unbind()  # fmt: skip
 

@@ -120,6 +120,6 @@ def _at_even_spreads(change: Tensor, spread: Tensor) -> Tensor:
 def look_up(image: Tensor, places: Tensor) -> Tensor:
     """The factors of eps_A and of eps_B in bands, [2, rows, bands], from their places as :meth:`Quotients.read` gives.
 
-    Bilinear interpolation.
+    Bilinear interpolation, by torch's own kernel on every device; grid_sample would take cuDNN's where there is one.
     """
-    return torch.nn.functional.grid_sample(image, places[None], align_corners=True)[0]
+    return torch.grid_sampler_2d(image, places[None], interpolation_mode=0, padding_mode=0, align_corners=True)[0]
