@@ -92,6 +92,7 @@ def variants() -> dict[str, tuple[str, dict[str, Any]]]:
         "undecided pictures": ("the last step is corrected although D still changes", {"claim.UNDECIDED": math.inf}),
         "strayed runs": ("no run is ever given up", {"rule.STRAYED": math.inf}),
         "spread": ("a band has one variance", {"local_model.plane": lambda *facts: _single(plane(*facts))}),
+        "scatter": ("all of q's variance is that of u, after multistep steps too", {"quotient.SCATTER_OF_U": 1.0}),
         "chance": (
             "a difference that may be chance is taken as one",
             {"quotient.Quotients.read": lambda self, *sums: read(self, *sums[:-1], sums[-1] * math.inf)},

@@ -17,7 +17,7 @@ from erk.evaluation import Evaluation
 from erk.guidance import Calibrated
 from erk.guidance.calibrated.claim import Claim, agreement
 from erk.guidance.calibrated.local_model import missed_by_step
-from erk.guidance.calibrated.quotient import LOGIT_MAX, NOISE_FRACTION_EXPANDING, Quotients
+from erk.guidance.calibrated.quotient import LOGIT_MAX, NOISE_FRACTION_EXPANDING, SCATTER_OF_U, Quotients
 from erk.guidance.calibrated.rule import CalibratedRule
 from erk.guidance.calibrated.spectrum import Spectrum
 from erk.guidance.calibrated.spread import logits, look_up, plane
@@ -152,7 +152,7 @@ class TestAgreement:
 
     @pytest.mark.parametrize(
         ("factor", "expected"),
-        [(1.0, 1.0), (0.3, 0.3), (0.0, 0.0), (-1.0, 0.0), (2.0, 1.0), (8.0, 0.25), (math.nan, 0.0)],
+        [(1.0, 1.0), (0.3, 0.3), (0.0, 0.0), (-1.0, 0.0), (2.0, 1.0), (8.0, 0.375), (math.nan, 0.0)],
     )
     @pytest.mark.parametrize("last", [False, True])
     def test_the_measured_error_is_a_multiple_of_the_claim(self, factor, expected, last):
@@ -433,9 +433,10 @@ def test_the_kept_region_is_kept(name, process):
 
 @SOLVERS
 def test_a_band_may_have_two_variances(name, monkeypatch):
-    """Half of each picture is texture and half is blank. The last step must not put noise into the blank half.
+    """Half of each picture is texture and half is blank.
 
-    A claim for one variance would take much less away from the error in the texture for the same noise.
+    A claim for one variance takes much less away from the error in the texture, and leaves a larger error in all. Half
+    of the scatter after multistep steps costs some noise in the blank half.
     """
     process, width = erk.FLOW, torch.full((1, 1, 16, 16), 0.01)
     width[..., :8] = 0.8
@@ -456,7 +457,9 @@ def test_a_band_may_have_two_variances(name, monkeypatch):
     monkeypatch.setattr(Quotients, "read", _without_spread(Quotients.read))
     single = errors("calibrated")
     assert calibrated[0] < 0.45 * off[0]
-    assert calibrated[0] < 0.75 * single[0] and calibrated[1] < 1.1 * single[1]
+    noise = 0.85 if erk.SOLVERS[name].calls == 2 else 1.7
+    assert calibrated[0] < 0.5 * single[0] and calibrated[1] < noise * single[1]
+    assert math.hypot(*calibrated) < math.hypot(*single)
 
 
 def _without_spread(read):
@@ -662,23 +665,33 @@ U = [0.001, 0.0011, 0.0015, 0.004, 0.02, 0.2, 0.5, 0.8, 0.97, 0.999, 0.9999, 1.0
 
 
 def means_of(quotients, u, weight=None):
-    """Means of eps_A eps_B, eps_A^2 and eps_B^2 over coefficients with these u, [..., u], float32."""
+    """Means of eps_A eps_B, eps_A^2 and eps_B^2 over coefficients with these u, [..., u], float32.
+
+    Beside u, what the solver's own step got wrong scatters q.
+    """
     u = torch.as_tensor(u, dtype=torch.float64)
     r = quotients.r
     q = r + u * (1 - r) if quotients.euler else (r**2 + u * (1 - r**2)).sqrt()
     weight = torch.ones_like(u) if weight is None else weight
-    return [(weight * value).mean(-1, keepdim=True).float() for value in (q, q**2, torch.ones_like(q))]
+    product, square, one = ((weight * value).mean(-1, keepdim=True) for value in (q, q**2, torch.ones_like(q)))
+    if quotients.multistep:
+        square = square + (1 / SCATTER_OF_U - 1) * (square - product**2 / one)
+    return [mean.float() for mean in (product, square, one)]
 
 
 R = pytest.mark.parametrize("r", [0.0, 0.2, 0.9, 0.999, 1.001, 4.0])
-RELATIONS = pytest.mark.parametrize("euler", [True, False])
+RELATIONS = pytest.mark.parametrize(
+    "relation",
+    [{"euler": True}, {"euler": False}, {"euler": False, "multistep": True}],
+    ids=["Euler step", "one solution", "multistep"],
+)
 
 
 @R
 @RELATIONS
-def test_one_fraction_of_noise_is_found(r, euler):
+def test_one_fraction_of_noise_is_found(r, relation):
     """From a band's means to its place, over the whole range, for both relations."""
-    quotients = Quotients(1.0, r, euler, True)
+    quotients = Quotients(1.0, r, starts_at_a=True, **relation)
     for u in U[:-1]:
         place = quotients.read(*means_of(quotients, [[u]]), torch.ones(1))[0, 0]
         rounding = 1.2e-6 / abs(1 - r)  # float32's precision for q so close to r and to 1
@@ -691,9 +704,9 @@ def test_one_fraction_of_noise_is_found(r, euler):
 @pytest.mark.parametrize("r", [0.0, 0.2, 0.9, 4.0])
 @RELATIONS
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_the_widest_spread_is_1(r, euler, share):
+def test_the_widest_spread_is_1(r, relation, share):
     """Where u is either 0 or 1, and a spread in between where it is nearer to its mean."""
-    quotients, u = Quotients(1.0, r, euler, True), (torch.arange(1000) < 1000 * share).double()
+    quotients, u = Quotients(1.0, r, starts_at_a=True, **relation), (torch.arange(1000) < 1000 * share).double()
     found = [
         quotients.read(*means_of(quotients, (share + width * (u - share))[None]), torch.full((1,), 1e9))
         for width in (1.0, 0.5, 0.0)
@@ -706,10 +719,10 @@ def test_the_widest_spread_is_1(r, euler, share):
 
 
 @RELATIONS
-def test_what_cannot_be_is_left_alone_or_counts_as_expanding(euler):
+def test_what_cannot_be_is_left_alone_or_counts_as_expanding(relation):
     """u of 1 and above: nothing is claimed. u below 0 is an expanding mode, which has no spread."""
     for r in (0.3, 3.0):
-        quotients = Quotients(1.0, r, euler, True)
+        quotients = Quotients(1.0, r, starts_at_a=True, **relation)
 
         def place(q, square=None, quotients=quotients):
             q = torch.tensor([[q]])
@@ -725,7 +738,7 @@ def test_what_cannot_be_is_left_alone_or_counts_as_expanding(euler):
         for q in (beyond, -5.0 if r < 1 else 5.0):
             assert float(place(q)[0]) == pytest.approx(expanding, abs=1e-5) and float(place(q)[1]) > 1 - 1e-4
     # the mean of q is beyond r, though that of q^2 is not
-    quotients = Quotients(1.0, 0.3, euler, True)
+    quotients = Quotients(1.0, 0.3, starts_at_a=True, **relation)
     place = quotients.read(*torch.tensor([[[-0.5]], [[0.5]], [[1.0]]]), torch.full((1,), 1e9))[0, 0]
     assert float(place[0]) == pytest.approx(expanding, abs=1e-5) and float(place[1]) >= 1
 
@@ -740,9 +753,9 @@ def test_a_difference_that_may_be_chance_claims_nothing():
 
 @pytest.mark.parametrize("starts_at_a", [True, False])
 @RELATIONS
-def test_a_plane_holds_the_best_line_for_a_spread(starts_at_a, euler):
+def test_a_plane_holds_the_best_line_for_a_spread(starts_at_a, relation):
     """Compared with least squares over 200,000 draws of a logit-normal u."""
-    quotients = Quotients(1.0, 0.4, euler, starts_at_a)
+    quotients = Quotients(1.0, 0.4, starts_at_a=starts_at_a, **relation)
     image = plane(torch.exp(-((logits() / 3) ** 2)) - 0.2, quotients, math.inf)
     for centre, width in ((0.3, 1.0), (-2.0, 2.0), (3.0, 4.0)):
         draws = torch.randn(200_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

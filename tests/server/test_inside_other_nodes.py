@@ -213,6 +213,7 @@ SITUATIONS = {
     "higher_level": Situation(
         "the model is asked for a higher noise level, by up to 10 %", "Detail Daemon, negative",
         around=("ProbeLyingSigma", {"amount": -0.1, "bump": True}),
+        losses=(("flow", "heun", 8), ("flow", "dpmpp_2s", 8)),
     ),
     "lower_between": Situation(
         "the model is asked for a level lower by 5 %, between two levels", "Lying Sigma Sampler",

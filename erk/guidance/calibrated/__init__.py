@@ -33,14 +33,15 @@ every model's ODE is d\bar x/ds = eps, with the noise estimate eps = (x - alpha 
         v = a eps_A + b eps_B
 
     With a single u, that is c(u) eps. Blank places are spared: eps does not change there, and a + b is nearly 0. Where
-    the mean of 1 - q is less than its standard deviation by chance, nothing is claimed.
+    the mean of 1 - q is less than its standard deviation by chance, nothing is claimed. Where A was reached by a
+    multistep step, its own error scatters q as well, so half of q's variance counts (E q is not touched by that).
 
 5.  Data is not Gaussian, and the model cannot know where it fails. But a claim can be judged one evaluation later,
     without an extra model call. Interpolate D through what the step used *and* the new evaluation. This gives the
     step to one order more, and so what the unguided step really missed: e. For each sample, the next claim is
     trusted as far as this one proved right:
 
-        x_next += T v,        T = <e, v> / max(<v, v>, <e, e>/2), between 0 and 1
+        x_next += T v,        T = <e, v> / max(<v, v>, <e, e>/3), between 0 and 1
 
     Nothing is corrected before a claim has been judged. T is 0 where there was nothing to correct (the solver was
     already exact, or there was only the model's rounding). T is also 0 where the claim pointed the wrong way.

@@ -12,10 +12,10 @@ from ...noise_process import NoiseProcess
 from ...norms import inner
 from ...solvers.multistep import data_weights
 
-SURPRISE = 0.5
+SURPRISE = 1 / 3
 """Weight of <e, e> against <v, v>.
 
-An error that is much larger than the claim is not what the model describes. Beyond 1.4 times the claim, trust falls.
+An error that is much larger than the claim is not what the model describes. Beyond 1.7 times the claim, trust falls.
 """
 
 UNDECIDED = 0.5

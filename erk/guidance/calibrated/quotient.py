@@ -21,6 +21,13 @@ Gaussian can describe. A wide Gaussian (S = 1.5 s) is close enough, and errs on 
 LOGIT_MAX = 14.0
 """Largest logit u that is told from 1, where all is noise. There, 1 - u is a few roundings of float32."""
 
+SCATTER_OF_U = 0.5
+"""How much of the variance of q is that of u where A was reached by a multistep step.
+
+There, A also has what extrapolation got wrong, which turns eps_A away from eps_B. With 1, u is taken for too large and
+too widely spread where that is much. With 0, no spread is seen.
+"""
+
 _ROUNDED = 8 * ROUNDING
 """By how much the product of two sums may be off."""
 
@@ -32,20 +39,29 @@ class Quotients(NamedTuple):
     r            s_A/s_B
     euler        whether A was reached from B by an Euler step
     starts_at_a  whether the step that is to be corrected starts at A; if not, at B
+    multistep    whether A was reached from B by a multistep step
     """
 
     sigma: float
     r: float
     euler: bool
     starts_at_a: bool
+    multistep: bool = False
 
     @classmethod
     def of_levels(
-        cls, process: NoiseProcess, sigma_a: float, sigma_b: float, *, euler: bool, starts_at_a: bool
+        cls,
+        process: NoiseProcess,
+        sigma_a: float,
+        sigma_b: float,
+        *,
+        euler: bool,
+        starts_at_a: bool,
+        multistep: bool = False,
     ) -> Quotients:
         """For evaluations at these noise levels."""
         r = (sigma_a * process.alpha(sigma_b)) / (process.alpha(sigma_a) * sigma_b)
-        return cls(sigma_a, r, euler, starts_at_a)
+        return cls(sigma_a, r, euler, starts_at_a, multistep)
 
     def distance(self, logit: Tensor) -> Tensor:
         """1 - q of a single u, computed so that nothing cancels where u is near 1."""
@@ -57,6 +73,8 @@ class Quotients(NamedTuple):
     def of_mean(self, product: Tensor, square_a: Tensor, square_b: Tensor) -> tuple[Tensor, Tensor]:
         """u and 1 - u of the mean of u, times one number, from means of eps_A eps_B, eps_A^2 and eps_B^2."""
         mean, r = (product, self.r) if self.euler else (square_a, self.r**2)
+        if self.multistep:
+            mean = torch.lerp(product.square().div_(square_b), square_a, SCATTER_OF_U)
         return torch.sub(mean, square_b, alpha=r), square_b - mean
 
     def read(self, product: Tensor, square_a: Tensor, square_b: Tensor, numbers: Tensor) -> Tensor:
@@ -72,6 +90,8 @@ class Quotients(NamedTuple):
         # the variance of q, times <B, B>^2, that rounding cannot explain
         variance = torch.addcmul(both, product, product, value=-1.0 - _ROUNDED)
         by_chance = distance.square().mul_(numbers) <= variance
+        if self.multistep:
+            square_a = both.sub_(variance.clamp_(min=0.0), alpha=1 - SCATTER_OF_U) / square_b
         mean, r = (product, self.r) if self.euler else (square_a, self.r**2)
         u = torch.sub(mean, square_b, alpha=r)
         if self.euler:  # the spread is Var q, over that of the widest distribution

@@ -137,7 +137,10 @@ class CalibratedRule:
             quotients = Quotients.of_levels(process, stage.sigma, made.sigma, euler=True, starts_at_a=False)
             return estimate(self._spectrum, process, self._noise_estimate(stage), start.eps, quotients, observed)
         if past is not None and is_readable(process, made.sigma):
-            quotients = Quotients.of_levels(process, made.sigma, past.sigma, euler=past.euler, starts_at_a=True)
+            multistep = self._run.solver.calls == 1 and not past.euler
+            quotients = Quotients.of_levels(
+                process, made.sigma, past.sigma, euler=past.euler, starts_at_a=True, multistep=multistep
+            )
             return estimate(self._spectrum, process, start.eps, past.eps, quotients, observed)
         return None
 
