@@ -95,7 +95,7 @@ class TestWhatAStepCosts:
     @pytest.mark.parametrize(
         ("solver", "most"),
         [
-            ("heun", 102), ("dpm_2", 104), ("dpmpp_2s", 105), ("deis", 93), ("abm", 135), ("euler", 92),
+            ("heun", 102), ("dpm_2", 104), ("dpmpp_2s", 105), ("deis", 96), ("abm", 138), ("euler", 95),
             ("euler_ancestral", 161), ("dpmpp_2s_ancestral", 133),
         ],
     )  # fmt: skip
