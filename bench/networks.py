@@ -152,8 +152,8 @@ def write_report(made: list[Row], with_sheet: bool, path: Path, sentence: str) -
         f"the network has no answer. So their first level, and no other, is set to {HIGHEST:.4f}, which is sigma/alpha "
         "140. This holds for every sampler and for the converged solution.",
         "",
-        "HSC 32 helped to choose how far the rule trusts itself at the last step. The other two networks did not help "
-        "to choose anything.",
+        "HSC 32 helped to choose how far the rule trusts itself, and how it reads the pair of a multistep step. The "
+        "other two networks did not help to choose anything.",
         "",
         f"{comparison.explain(made)} This estimate comes from halving the steps of the Runge-Kutta method. It assumes "
         "order 2, because these networks have kinks.",
