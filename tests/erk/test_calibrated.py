@@ -177,7 +177,7 @@ class TestAgreement:
         assert (self.trust(zero, zero) == 0).all() and (self.trust(zero + 1, zero) == 0).all()
 
 
-@pytest.mark.parametrize(("unexplained", "trusted"), [(0.4, True), (0.6, False)])
+@pytest.mark.parametrize(("unexplained", "trusted"), [(0.15, True), (0.25, False)])
 @pytest.mark.parametrize("region", [False, True])
 def test_a_picture_that_is_still_being_decided_has_no_correction_in_its_last_step(unexplained, trusted, region):
     claimed, other = (torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
@@ -455,9 +455,10 @@ def test_a_band_may_have_two_variances(name, monkeypatch):
 
     off, calibrated = errors("off"), errors("calibrated")
     monkeypatch.setattr(Quotients, "read", _without_spread(Quotients.read))
+    monkeypatch.setattr("erk.guidance.calibrated.claim.UNDECIDED", math.inf)  # its last step is judged worse, too
     single = errors("calibrated")
     assert calibrated[0] < 0.45 * off[0]
-    noise = 0.85 if erk.SOLVERS[name].calls == 2 else 1.7
+    noise = 0.85 if erk.SOLVERS[name].calls == 2 else 1.45
     assert calibrated[0] < 0.5 * single[0] and calibrated[1] < noise * single[1]
     assert math.hypot(*calibrated) < math.hypot(*single)
 
@@ -763,6 +764,8 @@ def test_a_plane_holds_the_best_line_for_a_spread(starts_at_a, relation):
         q, c = 1 - quotients.distance(logit), torch.exp(-((logit.clamp(-14, 14) / 3) ** 2)) - 0.2
         wanted = c * q if starts_at_a else c
         expected = torch.linalg.lstsq(torch.stack([q, torch.ones_like(q)], 1), wanted[:, None]).solution[:, 0]
+        if quotients.multistep:  # q scatters more, so the slope is less; the line still passes through the means
+            expected += (1 - SCATTER_OF_U) * expected[0] * torch.tensor([-1.0, float(q.mean())])
         means = means_of(quotients, torch.sigmoid(logit)[None])
         found = look_up(image, quotients.read(*means, torch.full((1,), 1e9)))[:, 0, 0]
         assert found.tolist() == pytest.approx(expected.tolist(), abs=0.04), (centre, width)

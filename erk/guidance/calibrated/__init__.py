@@ -34,7 +34,8 @@ every model's ODE is d\bar x/ds = eps, with the noise estimate eps = (x - alpha 
 
     With a single u, that is c(u) eps. Blank places are spared: eps does not change there, and a + b is nearly 0. Where
     the mean of 1 - q is less than its standard deviation by chance, nothing is claimed. Where A was reached by a
-    multistep step, its own error scatters q as well, so half of q's variance counts (E q is not touched by that).
+    multistep step, its own error scatters q as well. So half of q's variance counts there, and the slope of the fit is
+    half as steep (E q is not touched by that).
 
 5.  Data is not Gaussian, and the model cannot know where it fails. But a claim can be judged one evaluation later,
     without an extra model call. Interpolate D through what the step used *and* the new evaluation. This gives the
@@ -49,7 +50,7 @@ every model's ODE is d\bar x/ds = eps, with the noise estimate eps = (x - alpha 
 6.  No later evaluation can judge what the last step adds. It is the remaining change of D: x_0 = D(x_0, 0), so the
     step to 0 misses D(0) - D(sigma). The same model predicts how D should have changed over the step before.
     That prediction is judged instead: v is the predicted change and e the observed one. No later evaluation can tell
-    chance from a real effect, so T is multiplied by cos(v, e). T is 0 if |e - v| is more than half of |D|: then the
+    chance from a real effect, so T is multiplied by cos(v, e). T is 0 if |e - v| is more than a fifth of |D|: then the
     picture is still being decided, and how it changed says nothing about what remains.
 
 Two kinds of step are left uncorrected, for each sample. In the first kind the model repeated its last output, or its

@@ -25,7 +25,7 @@ SCATTER_OF_U = 0.5
 """How much of the variance of q is that of u where A was reached by a multistep step.
 
 There, A also has what extrapolation got wrong, which turns eps_A away from eps_B. With 1, u is taken for too large and
-too widely spread where that is much. With 0, no spread is seen.
+too widely spread where that is much, and a claim relies too much on how eps has changed. With 0, no spread is seen.
 """
 
 _ROUNDED = 8 * ROUNDING
@@ -63,6 +63,11 @@ class Quotients(NamedTuple):
         r = (sigma_a * process.alpha(sigma_b)) / (process.alpha(sigma_a) * sigma_b)
         return cls(sigma_a, r, euler, starts_at_a, multistep)
 
+    @property
+    def share_of_u(self) -> float:
+        """How much of the variance of q is that of u."""
+        return SCATTER_OF_U if self.multistep else 1.0
+
     def distance(self, logit: Tensor) -> Tensor:
         """1 - q of a single u, computed so that nothing cancels where u is near 1."""
         u, rest = torch.sigmoid(logit), torch.sigmoid(-logit)
@@ -74,7 +79,7 @@ class Quotients(NamedTuple):
         """u and 1 - u of the mean of u, times one number, from means of eps_A eps_B, eps_A^2 and eps_B^2."""
         mean, r = (product, self.r) if self.euler else (square_a, self.r**2)
         if self.multistep:
-            mean = torch.lerp(product.square().div_(square_b), square_a, SCATTER_OF_U)
+            mean = torch.lerp(product.square().div_(square_b), square_a, self.share_of_u)
         return torch.sub(mean, square_b, alpha=r), square_b - mean
 
     def read(self, product: Tensor, square_a: Tensor, square_b: Tensor, numbers: Tensor) -> Tensor:
@@ -91,7 +96,7 @@ class Quotients(NamedTuple):
         variance = torch.addcmul(both, product, product, value=-1.0 - _ROUNDED)
         by_chance = distance.square().mul_(numbers) <= variance
         if self.multistep:
-            square_a = both.sub_(variance.clamp_(min=0.0), alpha=1 - SCATTER_OF_U) / square_b
+            square_a = both.sub_(variance.clamp_(min=0.0), alpha=1 - self.share_of_u) / square_b
         mean, r = (product, self.r) if self.euler else (square_a, self.r**2)
         u = torch.sub(mean, square_b, alpha=r)
         if self.euler:  # the spread is Var q, over that of the widest distribution

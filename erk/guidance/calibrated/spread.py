@@ -99,6 +99,7 @@ def _fitted(missed: Tensor, quotients: Quotients, most: float) -> tuple[Tensor, 
     off = distance - mean_distance[..., None]
     variance = mixtures.average(off.square())
     slope = (mixtures.average(off.mul_(over_b)) / variance).nan_to_num_(0.0, 0.0, 0.0)
+    slope.mul_(quotients.share_of_u)  # what else scatters q tells nothing of what is missed
     factors = torch.stack([-slope, mean + slope * (1 - mean_distance)])
     return factors, quotients.spread_of(torch.sigmoid(mixtures.mean)[:, None], mean_distance, variance)
 
