@@ -50,7 +50,7 @@ every model's ODE is d\bar x/ds = eps, with the noise estimate eps = (x - alpha 
 6.  No later evaluation can judge what the last step adds. It is the remaining change of D: x_0 = D(x_0, 0), so the
     step to 0 misses D(0) - D(sigma). The same model predicts how D should have changed over the step before.
     That prediction is judged instead: v is the predicted change and e the observed one. No later evaluation can tell
-    chance from a real effect, so T is multiplied by cos(v, e). T is 0 if |e - v| is more than a fifth of |D|: then the
+    chance from a real effect, so T is multiplied by cos(v, e). T is 0 if |e - v| is more than half of |D|: then the
     picture is still being decided, and how it changed says nothing about what remains.
 
 Two kinds of step are left uncorrected, for each sample. In the first kind the model repeated its last output, or its

@@ -18,7 +18,7 @@ SURPRISE = 1 / 3
 An error that is much larger than the claim is not what the model describes. Beyond 1.7 times the claim, trust falls.
 """
 
-UNDECIDED = 0.2
+UNDECIDED = 0.5
 """How large a change of D may stay unexplained before the last step, as a share of D.
 
 Beyond it the picture is still being decided, and how it changed says nothing about what remains.
