@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import torch
 from torch import Tensor
 
 from devtools.inprocess import pack_module
@@ -77,25 +78,24 @@ def variants() -> dict[str, tuple[str, dict[str, Any]]]:
 
     A name is ``module.owner.name``.
     """
-    rule, claim, plane, read = (
-        _module("rule"), _module("claim"), _module("spread").plane, _module("quotient").Quotients.read,
-    )  # fmt: skip
-    believed = {"rule.CalibratedRule._trust": lambda self, x: x.new_ones(len(x))}
-    as_before = {"rule.CalibratedRule._to_be_judged": _as_before(rule.CalibratedRule._to_be_judged)}
+    rule, claim, plane = _module("rule"), _module("claim"), _module("spread").plane
+    believed = {"rule.CalibratedRule._trust": lambda self, size: torch.ones_like(size)}
+    as_before = {"rule.CalibratedRule.correct": _as_before(rule.CalibratedRule.correct)}
     as_others = {"claim.agreement": _as_others(claim.agreement)}
     return {
         "none": ("the rule as it is", {}),
         "earned trust": ("every claim is believed", believed),
         "surprise": ("an error larger than the claim never lowers the trust", {"claim.SURPRISE": 0.0}),
+        "small claims": ("however small a claim was, it earns trust for the next", {"rule.GROWTH": math.inf}),
         "the last step's own judgement": ("it uses the trust that the step before earned", as_before),
         "the last step's caution": ("its judgement counts as much as that of any other step", as_others),
         "undecided pictures": ("the last step is corrected although D still changes", {"claim.UNDECIDED": math.inf}),
-        "strayed runs": ("no run is ever given up", {"rule.STRAYED": math.inf}),
+        "strayed runs": ("no run is ever given up", {"rule.STRAYED": 1e9}),
         "spread": ("a band has one variance", {"local_model.plane": lambda *facts: _single(plane(*facts))}),
         "scatter": ("all of q's variance is that of u, after multistep steps too", {"quotient.SCATTER_OF_U": 1.0}),
         "chance": (
-            "a difference that may be chance is taken as one",
-            {"quotient.Quotients.read": lambda self, *sums: read(self, *sums[:-1], sums[-1] * math.inf)},
+            "before the last step too, a difference that may be chance is taken as one",
+            {"quotient.CHANCE": 0.0},
         ),
         "small parts": (
             "what a step does to a part of a band is not bounded",
@@ -114,10 +114,10 @@ def _single(plane: Tensor) -> Tensor:
     return plane[:, :, -1:].expand_as(plane).contiguous()
 
 
-def _as_before(judged: Callable[..., Any]) -> Any:
+def _as_before(correct: Callable[..., Any]) -> Any:
     """The step before the last one is judged by its own claim, as any other step is."""
-    return lambda self, made, *rest: judged(
-        self, made if made.following != 0 else replace(made, following=made.sigma_next / 2), *rest
+    return lambda self, made: correct(
+        self, made if made.following != 0 else replace(made, following=made.sigma_next / 2)
     )
 
 

@@ -95,7 +95,7 @@ class TestWhatAStepCosts:
     @pytest.mark.parametrize(
         ("solver", "most"),
         [
-            ("heun", 102), ("dpm_2", 104), ("dpmpp_2s", 105), ("deis", 96), ("abm", 138), ("euler", 95),
+            ("heun", 104), ("dpm_2", 106), ("dpmpp_2s", 107), ("deis", 97), ("abm", 139), ("euler", 96),
             ("euler_ancestral", 161), ("dpmpp_2s_ancestral", 133),
         ],
     )  # fmt: skip

@@ -15,6 +15,7 @@ from problems import PROCESSES, Counted, bent, gaussian, gaussian_std, mixture, 
 import erk
 from erk.evaluation import Evaluation
 from erk.guidance import Calibrated
+from erk.guidance.base import RunFacts
 from erk.guidance.calibrated.claim import Claim, agreement
 from erk.guidance.calibrated.local_model import missed_by_step
 from erk.guidance.calibrated.quotient import LOGIT_MAX, NOISE_FRACTION_EXPANDING, SCATTER_OF_U, Quotients
@@ -62,8 +63,8 @@ def solve(solver, mode, model, x, sigmas, process, **options):
 @pytest.fixture
 def trusting(monkeypatch):
     """The rule without its judgement: every claim is believed from the start."""
-    monkeypatch.setattr(CalibratedRule, "_trust", lambda self, x: x.new_ones(len(x)))
-    monkeypatch.setattr("erk.guidance.calibrated.rule.STRAYED", math.inf)
+    monkeypatch.setattr(CalibratedRule, "_trust", lambda self, size: torch.ones_like(size))
+    monkeypatch.setattr("erk.guidance.calibrated.rule.STRAYED", 1e9)
 
 
 CORRECTED = pytest.mark.parametrize("name", [name for name, solver in erk.SOLVERS.items() if not solver.corrects])
@@ -177,19 +178,21 @@ class TestAgreement:
         assert (self.trust(zero, zero) == 0).all() and (self.trust(zero + 1, zero) == 0).all()
 
 
-@pytest.mark.parametrize(("unexplained", "trusted"), [(0.4, True), (0.6, False)])
+@pytest.mark.parametrize(("unexplained", "trust"), [(0.0, 1.0), (0.25, 0.75), (0.4, 0.36), (0.6, 0.0)])
 @pytest.mark.parametrize("region", [False, True])
-def test_a_picture_that_is_still_being_decided_has_no_correction_in_its_last_step(unexplained, trusted, region):
+def test_a_picture_that_is_still_being_decided_has_no_correction_in_its_last_step(unexplained, trust, region):
     claimed, other = (torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
     mask = torch.ones(1, 1, 64, 64)
     denoised = other + 0.0  # what it changed by besides the claim is a share of itself
     if region:
         mask[..., 32:] = 0
         denoised[..., 32:] = 100.0  # outside the sampled region
-    claim = Claim(claimed * mask, claimed + unexplained * other - denoised, 1.0, True, torch.zeros(1))
+    claimed = claimed * mask
+    partial = claimed + unexplained * other - denoised
+    claim = Claim(claimed, inner(claimed, claimed), None, None, partial, 1.0)
     judgement = claim.judged(Evaluation.at(other, 1.0, denoised), mask if region else None)
     assert judgement.strayed is None
-    assert (float(judgement.trust) > 0.75) == trusted and (float(judgement.trust) == 0) != trusted
+    assert float(judgement.trust) == pytest.approx(trust / math.hypot(1.0, unexplained), abs=0.02)  # and the cosine
 
 
 @pytest.mark.parametrize("factor", [-100.0, -1.0, 0.0, 1.0, 100.0])
@@ -198,7 +201,8 @@ def test_only_what_is_believed_of_a_claim_counts_when_a_run_strays(factor, size,
     """A claim that is not believed ends no run, however wrong it is. One that is right explains the error."""
     error = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     error *= size / error.norm()
-    claim = Claim(factor * error, error, 0.0, False, torch.ones(1))
+    claimed = factor * error
+    claim = Claim(claimed, inner(claimed, claimed), torch.ones(1), None, error, 0.0)
     judgement = claim.judged(Evaluation.at(error, 1.0, error), None)
     assert bool(judgement.strayed) == (strayed and factor != 1.0 and factor != 100.0)
     assert float(judgement.trust) == pytest.approx({1.0: 1.0, 100.0: 0.01}.get(factor, 0.0), abs=1e-5)
@@ -453,6 +457,7 @@ def test_a_band_may_have_two_variances(name, monkeypatch):
         off = run(model, x, sigmas, name, process, mode) - exact
         return [float(off[..., columns].square().mean().sqrt()) for columns in (slice(0, 4), slice(12, 16))]
 
+    monkeypatch.setattr("erk.guidance.calibrated.claim.UNDECIDED", math.inf)  # a worse claim is trusted less, too
     off, calibrated = errors("off"), errors("calibrated")
     monkeypatch.setattr(Quotients, "read", _without_spread(Quotients.read))
     single = errors("calibrated")
@@ -693,7 +698,7 @@ def test_one_fraction_of_noise_is_found(r, relation):
     """From a band's means to its place, over the whole range, for both relations."""
     quotients = Quotients(1.0, r, starts_at_a=True, **relation)
     for u in U[:-1]:
-        place = quotients.read(*means_of(quotients, [[u]]), torch.ones(1))[0, 0]
+        place = quotients.read(*means_of(quotients, [[u]]))[0, 0]
         rounding = 1.2e-6 / abs(1 - r)  # float32's precision for q so close to r and to 1
         found = torch.sigmoid(place[0].double() * LOGIT_MAX)
         assert float(found) == pytest.approx(u, rel=1e-4, abs=rounding)
@@ -707,10 +712,7 @@ def test_one_fraction_of_noise_is_found(r, relation):
 def test_the_widest_spread_is_1(r, relation, share):
     """Where u is either 0 or 1, and a spread in between where it is nearer to its mean."""
     quotients, u = Quotients(1.0, r, starts_at_a=True, **relation), (torch.arange(1000) < 1000 * share).double()
-    found = [
-        quotients.read(*means_of(quotients, (share + width * (u - share))[None]), torch.full((1,), 1e9))
-        for width in (1.0, 0.5, 0.0)
-    ]
+    found = [quotients.read(*means_of(quotients, (share + width * (u - share))[None])) for width in (1.0, 0.5, 0.0)]
     logit = math.log(share / (1 - share)) / LOGIT_MAX
     spreads = [float(one[0, 0, 1]) for one in found]
     assert all(float(one[0, 0, 0]) == pytest.approx(logit, abs=1e-3 + 1e-6 / abs(1 - r)) for one in found)
@@ -727,7 +729,7 @@ def test_what_cannot_be_is_left_alone_or_counts_as_expanding(relation):
         def place(q, square=None, quotients=quotients):
             q = torch.tensor([[q]])
             square = q**2 if square is None else torch.tensor([[square]])
-            return quotients.read(q, square, torch.ones(1, 1), torch.ones(1))[0, 0]
+            return quotients.read(q, square, torch.ones(1, 1))[0, 0]
 
         beyond = r - 0.1 * (1 - r)
         image = plane(torch.ones_like(logits()), quotients, math.inf)
@@ -739,16 +741,44 @@ def test_what_cannot_be_is_left_alone_or_counts_as_expanding(relation):
             assert float(place(q)[0]) == pytest.approx(expanding, abs=1e-5) and float(place(q)[1]) > 1 - 1e-4
     # the mean of q is beyond r, though that of q^2 is not
     quotients = Quotients(1.0, 0.3, starts_at_a=True, **relation)
-    place = quotients.read(*torch.tensor([[[-0.5]], [[0.5]], [[1.0]]]), torch.full((1,), 1e9))[0, 0]
+    place = quotients.read(*torch.tensor([[[-0.5]], [[0.5]], [[1.0]]]))[0, 0]
     assert float(place[0]) == pytest.approx(expanding, abs=1e-5) and float(place[1]) >= 1
 
 
-def test_a_difference_that_may_be_chance_claims_nothing():
-    """The mean of 1 - q is 0.05 with a deviation of 1, so it takes 400 numbers to tell it from 0."""
-    quotients = Quotients(1.0, 0.2, True, True)
+@pytest.mark.parametrize(("relation", "numbers"), [({"euler": True}, 800), ({"euler": False, "multistep": True}, 400)])
+def test_a_difference_that_may_be_chance(relation, numbers):
+    """The mean of 1 - q is 0.05 with a deviation of 1, so its standard error is 0.05 with 400 numbers."""
+    quotients = Quotients(1.0, 0.2, starts_at_a=True, **relation)
     sums = [torch.tensor([[value]]) for value in (0.95, 0.95**2 + 1.0, 1.0)]
-    few, many = (float(quotients.read(*sums, torch.tensor([float(n)]))[0, 0, 0]) for n in (350, 450))
-    assert few > 0.99 and many < 0.5
+    few, many = (bool(quotients.may_be_chance(*sums, torch.tensor([n * numbers]))) for n in (0.9, 1.1))
+    assert few and not many
+
+
+@BOTH
+def test_the_last_step_alone_makes_no_claim_of_what_may_be_chance(process, trusting):
+    """A prediction that trembles, on few numbers. No later evaluation would tell it from a change."""
+    draws = torch.Generator().manual_seed(0)
+    x, trace = start((100, 1, 16), process), erk.Trace()
+
+    def model(x, sigma):
+        return 0.5 + 0.01 * torch.randn(x.shape, generator=draws)
+
+    run(model, x, schedule(process, 6), "heun", process, "calibrated", trace=trace)
+    *others, last = (sum(step.active) for step in trace.steps)
+    assert last < 25 and max(others) > 40, (others, last)
+
+
+@pytest.mark.parametrize(("growth", "share"), [(4.0, 1.0), (15.9, 1.0), (32.0, 0.5), (1e4, 16e-4)])
+def test_a_small_claim_earns_no_trust_for_a_far_larger_one(growth, share):
+    """Each claim is measured by the noise that its step removes."""
+    process, x = erk.SIGMA_SPACE, torch.zeros(1, 1, 16)
+    rule = CalibratedRule(RunFacts(erk.make_solver("heun", process), process, x.shape, x.device))
+    rule.trust, rule._verified = torch.tensor([0.8]), torch.tensor([0.01])
+    assert rule._trust(torch.tensor([0.01 * growth])).tolist() == pytest.approx([0.8 * share])
+    assert rule._trust(torch.zeros(1)).tolist() == pytest.approx([0.8])
+    rule._verified.zero_()
+    assert rule._trust(torch.tensor([1e-9])).tolist() == [0.0]
+    assert rule._trust(torch.zeros(1)).isfinite().all()
 
 
 @pytest.mark.parametrize("starts_at_a", [True, False])
@@ -766,7 +796,7 @@ def test_a_plane_holds_the_best_line_for_a_spread(starts_at_a, relation):
         if quotients.multistep:  # q scatters more, so the slope is less; the line still passes through the means
             expected += (1 - SCATTER_OF_U) * expected[0] * torch.tensor([-1.0, float(q.mean())])
         means = means_of(quotients, torch.sigmoid(logit)[None])
-        found = look_up(image, quotients.read(*means, torch.full((1,), 1e9)))[:, 0, 0]
+        found = look_up(image, quotients.read(*means))[:, 0, 0]
         assert found.tolist() == pytest.approx(expected.tolist(), abs=0.04), (centre, width)
 
 

@@ -213,7 +213,7 @@ SITUATIONS = {
     "higher_level": Situation(
         "the model is asked for a higher noise level, by up to 10 %", "Detail Daemon, negative",
         around=("ProbeLyingSigma", {"amount": -0.1, "bump": True}),
-        losses=(("flow", "heun", 8), ("flow", "dpmpp_2s", 8)),
+        losses=(("flow", "heun", 8),),
     ),
     "lower_between": Situation(
         "the model is asked for a level lower by 5 %, between two levels", "Lying Sigma Sampler",
@@ -226,7 +226,7 @@ SITUATIONS = {
     "rescaling": Situation(
         "Temporal Score Rescaling, 0.95", OWN, wires=PATCHED, batch=1,
         nodes={"patched": node("TemporalScoreRescaling", model=["demo", 0], tsr_k=0.95, tsr_sigma=1.0)},
-        losses=(("flow", "heun", 8), ("flow", "dpmpp_2s", 8)),
+        losses=(("flow", "heun", 8),),
     ),
 }  # fmt: skip
 

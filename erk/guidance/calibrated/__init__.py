@@ -33,9 +33,8 @@ every model's ODE is d\bar x/ds = eps, with the noise estimate eps = (x - alpha 
         v = a eps_A + b eps_B
 
     With a single u, that is c(u) eps. Blank places are spared: eps does not change there, and a + b is nearly 0. Where
-    the mean of 1 - q is less than its standard deviation by chance, nothing is claimed. Where A was reached by a
-    multistep step, its own error scatters q as well. So half of q's variance counts there, and the slope of the fit is
-    half as steep (E q is not touched by that).
+    A was reached by a multistep step, its own error scatters q as well. So half of q's variance counts there, and the
+    slope of the fit is half as steep (E q is not touched by that).
 
 5.  Data is not Gaussian, and the model cannot know where it fails. But a claim can be judged one evaluation later,
     without an extra model call. Interpolate D through what the step used *and* the new evaluation. This gives the
@@ -44,14 +43,17 @@ every model's ODE is d\bar x/ds = eps, with the noise estimate eps = (x - alpha 
 
         x_next += T v,        T = <e, v> / max(<v, v>, <e, e>/3), between 0 and 1
 
+    If the next claim is more than 16 times as large as the judged one, each as a share of the noise that its step
+    removes, T is as many times smaller as it is above that.
     Nothing is corrected before a claim has been judged. T is 0 where there was nothing to correct (the solver was
     already exact, or there was only the model's rounding). T is also 0 where the claim pointed the wrong way.
 
 6.  No later evaluation can judge what the last step adds. It is the remaining change of D: x_0 = D(x_0, 0), so the
     step to 0 misses D(0) - D(sigma). The same model predicts how D should have changed over the step before.
-    That prediction is judged instead: v is the predicted change and e the observed one. No later evaluation can tell
-    chance from a real effect, so T is multiplied by cos(v, e). T is 0 if |e - v| is more than half of |D|: then the
-    picture is still being decided, and how it changed says nothing about what remains.
+    That prediction is judged instead: v is the predicted change and e the observed one. Where much of the change stays
+    unexplained the picture is still being decided, so T is multiplied by 1 - |e - v|^2/|D/2|^2, down to 0. No later
+    evaluation can tell chance from a real effect, so T is also multiplied by cos(v, e), and nothing is predicted or
+    claimed of a band whose mean of 1 - q is within 1.4 standard errors of 0 (1 after a multistep step).
 
 Two kinds of step are left uncorrected, for each sample. In the first kind the model repeated its last output, or its
 last difference from the input, as step caches do. That is no evidence. The second kind are all steps after one whose

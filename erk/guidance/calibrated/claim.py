@@ -18,10 +18,22 @@ SURPRISE = 1 / 3
 An error that is much larger than the claim is not what the model describes. Beyond 1.7 times the claim, trust falls.
 """
 
-UNDECIDED = 0.5
-"""How large a change of D may stay unexplained before the last step, as a share of D.
+GROWTH = 16.0
+"""How many times as large as the judged claim the next may be, each as a share of the noise that its step removes.
 
-Beyond it the picture is still being decided, and how it changed says nothing about what remains.
+A small claim that proved right says nothing about one that is far larger, as in a run of four steps from sigma 80.
+"""
+
+STRAYED = 0.5
+"""How large an unexplained error may be, as a share of the noise that the step removes.
+
+Beyond it, the evaluations do not fit together.
+"""
+
+UNDECIDED = 0.5
+"""How large a change of D may stay unexplained before the last step, as a share of D. Trust falls to 0 there.
+
+Where much is unexplained the picture is still being decided, and how it changed says little about what remains.
 """
 
 
@@ -40,16 +52,24 @@ class Claim(NamedTuple):
     """A claim that waits for the next evaluation.
 
     claimed   v, [B, ...]
+    square    <v, v>, [B]
+    bearable  the largest error that may stay unexplained, [B]; None if the judgement is for the last step: then v and e
+              are changes of D
+    size      |v| over bearable, [B]; None for the last step
     partial   the known part of e: e = partial + weight D, where D belongs to the next evaluation
-    last      whether the judgement is for the last step; then v and e are changes of D
-    bearable  the largest error that the claim of a step may leave unexplained, [B]
     """
 
     claimed: Tensor
+    square: Tensor
+    bearable: Tensor | None
+    size: Tensor | None
     partial: Tensor
     weight: float
-    last: bool
-    bearable: Tensor
+
+    @classmethod
+    def of_change(cls, change: Tensor, denoised: Tensor) -> Claim:
+        """About the change that is to come from this D, [B, ...] each, to be judged for the last step."""
+        return cls(change, inner(change, change), None, None, -denoised, 1.0)
 
     def judged(self, evaluated: Evaluation, region: Tensor | None) -> Judgement:
         """Judge the claim by the evaluation of the state that the step led to, inside the sampled region."""
@@ -58,13 +78,13 @@ class Claim(NamedTuple):
         if region is not None:
             found, denoised = found * region, denoised * region
         product, found_square = inner(found, self.claimed), inner(found, found)
-        claimed_square = inner(self.claimed, self.claimed)
-        trust = agreement(product, claimed_square, found_square, self.last)
-        if self.last:
-            unexplained = torch.add(claimed_square + found_square, product, alpha=-2.0)  # |e - v|^2
-            return Judgement(trust.masked_fill_(unexplained > UNDECIDED**2 * inner(denoised, denoised), 0.0), None)
-        unexplained = found_square + trust * torch.add(trust * claimed_square, product, alpha=-2.0)  # |e - T v|^2
-        return Judgement(trust, unexplained > self.bearable**2)
+        trust = agreement(product, self.square, found_square, last=self.bearable is None)
+        if self.bearable is None:
+            unexplained = torch.add(self.square + found_square, product, alpha=-2.0)  # |e - v|^2
+            decided = 1 - unexplained / (UNDECIDED**2 * inner(denoised, denoised))
+            return Judgement(decided.nan_to_num_(0.0).clamp_(0.0, 1.0).mul_(trust), None)
+        unexplained = found_square + trust * torch.add(trust * self.square, product, alpha=-2.0)  # |e - T v|^2
+        return Judgement(trust, unexplained > self.bearable.square())
 
 
 def agreement(product: Tensor, claimed_square: Tensor, found_square: Tensor, last: bool) -> Tensor:

@@ -21,6 +21,7 @@ class Estimate(NamedTuple):
 
     quotients  those of the pair that it was read from
     eps        coefficients of the pair's noise estimates, at A and at B
+    means      of eps_A eps_B, eps_A^2 and eps_B^2 in each band, [3, rows, bands]
     places     where the bands are in a plane of claims, as :meth:`Quotients.read` says, [rows, bands, 2]
     data_std   S of the whole sample, [B]; NaN where u is not between 0 and 1; None if the run is not observed
     valid      share of the evidence whose u is between 0 and 1, [B]; None if the run is not observed
@@ -28,9 +29,18 @@ class Estimate(NamedTuple):
 
     quotients: Quotients
     eps: tuple[Tensor, Tensor]
+    means: Tensor
     places: Tensor
     data_std: Tensor | None
     valid: Tensor | None
+
+    def without_chance(self, numbers: Tensor) -> Estimate:
+        """The same, but all noise in bands of so many numbers, [bands], where chance may explain what is not."""
+        product, square_a, square_b = self.means
+        by_chance = self.quotients.may_be_chance(product, square_a, square_b, numbers)
+        places = self.places.clone()
+        places[..., 0].masked_fill_(by_chance, 1.0)
+        return self._replace(places=places)
 
 
 def is_readable(process: NoiseProcess, sigma: float) -> bool:
@@ -49,10 +59,9 @@ def estimate(
         torch.linalg.vector_norm(eps_b[piece], dim=-1, out=sums[2, piece])
     sums[1:].square_()
     means = spectrum.band_means(sums)
-    product, square_a, square_b = means
-    places = quotients.read(product, square_a, square_b, spectrum.sizes)
+    places = quotients.read(*means)
     data_std, valid = _scale(spectrum, process, means, quotients) if observed else (None, None)
-    return Estimate(quotients, (eps_a, eps_b), places, data_std, valid)
+    return Estimate(quotients, (eps_a, eps_b), means, places, data_std, valid)
 
 
 def _scale(spectrum: Spectrum, process: NoiseProcess, means: Tensor, quotients: Quotients) -> tuple[Tensor, Tensor]:

@@ -28,6 +28,11 @@ There, A also has what extrapolation got wrong, which turns eps_A away from eps_
 too widely spread where that is much, and a claim relies too much on how eps has changed. With 0, no spread is seen.
 """
 
+CHANCE = 2.0
+"""Square of the standard errors that the mean of 1 - q must differ from 0 by. Of q's variance, only that of u counts.
+
+It is needed where no later evaluation can tell chance from a real effect."""
+
 _ROUNDED = 8 * ROUNDING
 """By how much the product of two sums may be off."""
 
@@ -82,39 +87,40 @@ class Quotients(NamedTuple):
             mean = torch.lerp(product.square().div_(square_b), square_a, self.share_of_u)
         return torch.sub(mean, square_b, alpha=r), square_b - mean
 
-    def read(self, product: Tensor, square_a: Tensor, square_b: Tensor, numbers: Tensor) -> Tensor:
+    def read(self, product: Tensor, square_a: Tensor, square_b: Tensor) -> Tensor:
         """Where bands are in a :func:`.spread.plane`, [..., 2], from the same means.
 
         First the logit of the mean of u, over LOGIT_MAX: that of NOISE_FRACTION_EXPANDING where u is below 0, and next
-        to 1 where u is 1 or may be 1 by chance. Then the spread, from 1 for a single u to -1 where u is either 0 or 1.
-
-        numbers  how many the means are taken over
+        to 1 where u is 1. Then the spread, from 1 for a single u to -1 where u is either 0 or 1.
         """
         places = product.new_empty((*product.shape, 2))
-        both, distance = square_a * square_b, square_b - product
-        # the variance of q, times <B, B>^2, that rounding cannot explain
-        variance = torch.addcmul(both, product, product, value=-1.0 - _ROUNDED)
-        by_chance = distance.square().mul_(numbers) <= variance
+        both = square_a * square_b
+        variance = _variance(both, product)
         if self.multistep:
             square_a = both.sub_(variance.clamp_(min=0.0), alpha=1 - self.share_of_u) / square_b
         mean, r = (product, self.r) if self.euler else (square_a, self.r**2)
         u = torch.sub(mean, square_b, alpha=r)
         if self.euler:  # the spread is Var q, over that of the widest distribution
-            widest = u * distance
+            widest = u * (square_b - product)
             torch.div(torch.sub(widest, variance, alpha=2.0), widest, out=places[..., 1])
         else:  # it is sqrt(E q^2) - E q, over that of the widest
             root, least = both.sqrt_(), torch.lerp(square_b, square_a, 1 / (1 + self.r))
             of_single = torch.sub(least, root, alpha=1 + _ROUNDED)
             torch.div((root + least).sub_(product, alpha=2 + _ROUNDED), of_single, out=places[..., 1])
-            end = square_b * (1 - self.r)
-            beyond = distance > end if self.r < 1 else distance < end  # E q is not between r and 1
+            end = square_b * self.r
+            beyond = product < end if self.r < 1 else product > end  # E q is not between r and 1
             places[..., 1].masked_fill_(beyond, 1.0)
             u.masked_fill_(beyond, -math.inf if self.r < 1 else math.inf)
         places[..., 1].clamp_(-1.0, 1.0)  # here, because grid_sample's border padding is missing on older MPS
         u.div_(square_b * (1 - r))
-        torch.threshold_(u, -4 * ROUNDING, NOISE_FRACTION_EXPANDING).masked_fill_(by_chance, 1.0)
+        torch.threshold_(u, -4 * ROUNDING, NOISE_FRACTION_EXPANDING)
         torch.mul(u.logit_(math.exp(-LOGIT_MAX)), 1 / LOGIT_MAX, out=places[..., 0])
         return places
+
+    def may_be_chance(self, product: Tensor, square_a: Tensor, square_b: Tensor, numbers: Tensor) -> Tensor:
+        """Whether chance may explain that the mean of q is not 1, [...] bool, from means over so many numbers."""
+        variance = _variance(square_a * square_b, product).mul_(CHANCE * self.share_of_u)
+        return (square_b - product).square_().mul_(numbers) <= variance
 
     def spread_of(self, mean: Tensor, mean_distance: Tensor, variance: Tensor) -> Tensor:
         """The same, of a distribution with this mean of u, mean of 1 - q and variance of q."""
@@ -122,3 +128,8 @@ class Quotients(NamedTuple):
             return variance / ((1 - self.r) ** 2 * mean * (1 - mean))
         root = (self.r**2 + mean * (1 - self.r**2)).sqrt()
         return variance * (1 + self.r) / ((root + 1 - mean_distance) * (root - self.r) * (1 - root))
+
+
+def _variance(both: Tensor, product: Tensor) -> Tensor:
+    """The variance of q, times <eps_B, eps_B>^2, that rounding cannot explain, from both squares' product."""
+    return torch.addcmul(both, product, product, value=-1.0 - _ROUNDED)

@@ -12,18 +12,12 @@ from ...evaluation import Evaluation
 from ...norms import norm, per_sample
 from ...repeats import Repeats, Seen
 from ..base import Correction, MadeStep, RunFacts
-from .claim import Claim, error_so_far
+from .claim import GROWTH, STRAYED, Claim, error_so_far
 from .estimate import Estimate, estimate, is_readable
 from .local_model import change_of_denoised, missed_by_step
 from .quotient import Quotients
 from .spectrum import Spectrum
 from .spread import look_up
-
-STRAYED = 0.5
-"""How large an unexplained error may be, as a share of the noise that the step removes.
-
-Beyond it, the evaluations do not fit together.
-"""
 
 
 class _Start(NamedTuple):
@@ -43,10 +37,12 @@ class _Start(NamedTuple):
 class _Memory(NamedTuple):
     """What a run that continues this one must know.
 
-    change   the predicted change of D, [B, ...], which is judged instead of the claim if only one more step follows
+    verified  the size of the newest judged claim, [B]; None if a change of D was judged
+    change    the predicted change of D, [B, ...], which is judged instead of the claim if only one more step follows
     """
 
     trust: Tensor | None
+    verified: Tensor | None
     strayed: Tensor | None
     repeats: Seen
     past: _Start | None
@@ -65,18 +61,20 @@ class CalibratedRule:
         self._run = replace(run, earlier=None)
         self.pairs = run.observed
         self._spectrum = Spectrum(run.shape, run.device)
-        known = _Memory(None, None, Seen(), None, None, None) if run.earlier is None else run.earlier.memory
-        self.trust, self.strayed, seen, self._past, self._claim, self._change = known
+        known = _Memory(None, None, None, Seen(), None, None, None) if run.earlier is None else run.earlier.memory
+        self.trust, self._verified, self.strayed, seen, self._past, self._claim, self._change = known
         if self._past is not None:  # claims use its memory, and the earlier run may be continued again
             self._past = self._past._replace(eps=self._past.eps.clone())
         self._repeats = Repeats(seen)
         change, self._change = self._change, None
         if run.earlier is not None and run.earlier.following == 0 and self._claim and self._past and change is not None:
-            self._claim = self._about_the_last(self._past, change, self._claim.bearable)
+            self._claim = Claim.of_change(change, self._past.denoised)
 
     @property
     def memory(self) -> _Memory:
-        return _Memory(self.trust, self.strayed, self._repeats.seen, self._past, self._claim, self._change)
+        return _Memory(
+            self.trust, self._verified, self.strayed, self._repeats.seen, self._past, self._claim, self._change
+        )
 
     def judge(self, evaluated: Evaluation) -> None:
         """Judge the last claim by the evaluation of the state that its step led to."""
@@ -85,6 +83,7 @@ class CalibratedRule:
         if claim is None:
             return
         self.trust, strayed = claim.judged(evaluated, self._run.region)
+        self._verified = claim.size
         if strayed is not None:
             # The output of a step cache contradicts later evaluations, but the run has not strayed.
             strayed.masked_fill_(self._repeats.among_judged(), False)
@@ -94,20 +93,31 @@ class CalibratedRule:
         past, self._past = self._past, None
         start = _Start(made.sigma, self._noise_estimate(made.start), made.start.denoised.float(), euler=False)
         found = self._estimate(made, start, past)
-        believed = None if found is None else self._trust(made.start.x)
-        self._past = start._replace(euler=self._is_euler(made, corrected=believed is not None))
         for stage in made.stages:
             self._repeats.look(stage)
         seen = Correction.of_pair(made.pair)
         if found is None:
+            self._past = start._replace(euler=self._is_euler(made, corrected=False))
             return seen
         plane = missed_by_step(
             self._run.solver, self._run.process, made.sigma, made.sigma_next, made.levels, found.quotients
         )
+        if made.sigma_next == 0:  # no later evaluation can tell chance from a real effect
+            found = found.without_chance(self._spectrum.sizes)
         again = made.sigma_next > 0 and (made.following is None or made.following == 0)
         claimed = self._latent(plane, found, keep=again)
+        length = norm(claimed)
         bearable = norm(self._spectrum.by_sample(start.eps)).mul_(STRAYED * abs(made.sigma_next - made.sigma))
-        self._claim = self._to_be_judged(made, claimed, bearable, start, past, found)
+        believed = self._trust(size := length / bearable)
+        self._past = start._replace(euler=self._is_euler(made, corrected=believed is not None))
+        if made.sigma_next == 0:
+            self._claim = None
+        elif made.following == 0:
+            self._claim = Claim.of_change(self._change_of_denoised(start, made.sigma_next, found), start.denoised)
+        else:
+            self._claim = Claim(claimed, length.square(), bearable, size, *self._error_so_far(made, start, past))
+            if made.following is None:  # the run ends above 0, and another may take the last step
+                self._change = self._change_of_denoised(start, made.sigma_next, found)
         repeated = self._repeats.among(1 + len(made.stages))
         if believed is not None:
             believed = believed.masked_fill(repeated if self.strayed is None else repeated | self.strayed, 0.0)
@@ -164,36 +174,24 @@ class CalibratedRule:
         latent = self._spectrum.inverse(claimed, in_place=True).nan_to_num_(0.0, 0.0, 0.0)
         return latent if self._run.region is None else latent.mul_(self._run.region)
 
-    def _to_be_judged(
-        self, made: MadeStep, claimed: Tensor, bearable: Tensor, start: _Start, past: _Start | None, found: Estimate
-    ) -> Claim | None:
-        """What the next evaluation will judge: this claim or, before the last step, the predicted change of D."""
-        if made.sigma_next == 0:
-            return None
-        if made.following == 0:
-            return self._about_the_last(start, self._change_of_denoised(start, made.sigma_next, found), bearable)
-        process = self._run.process
+    def _error_so_far(self, made: MadeStep, start: _Start, past: _Start | None) -> tuple[Tensor, float]:
+        """What is known of the step's error, as :func:`.claim.error_so_far` says."""
         known = [(stage.sigma, stage.denoised.float()) for stage in made.stages[::-1]]
         known += [(one.sigma, one.denoised) for one in (start, past) if one is not None]
-        partial, weight = error_so_far(process, made.start.x, made.x_next, made.sigma, made.sigma_next, known)
-        if made.following is None:  # the run ends above 0, and another may take the last step
-            self._change = self._change_of_denoised(start, made.sigma_next, found)
-        return Claim(claimed, partial, weight, last=False, bearable=bearable)
+        return error_so_far(self._run.process, made.start.x, made.x_next, made.sigma, made.sigma_next, known)
 
     def _change_of_denoised(self, start: _Start, sigma_next: float, found: Estimate) -> Tensor:
         """The predicted change of D in a step. It uses the memory of the evidence."""
         plane = change_of_denoised(self._run.process, start.sigma, sigma_next, found.quotients)
-        return self._latent(plane, found, keep=False)
-
-    def _about_the_last(self, start: _Start, change: Tensor, bearable: Tensor) -> Claim:
-        """What is judged before the last step: the predicted change of D."""
-        return Claim(change, -start.denoised, 1.0, last=True, bearable=bearable)
+        return self._latent(plane, found.without_chance(self._spectrum.sizes), keep=False)
 
     # How far it is trusted
 
-    def _trust(self, x: Tensor) -> Tensor | None:
-        """The factor for a claim about a step from x, [B]; None if nothing has been judged yet."""
-        return self.trust
+    def _trust(self, size: Tensor) -> Tensor | None:
+        """The factor for a claim of this size, [B]; None if nothing has been judged yet."""
+        if self.trust is None or self._verified is None:
+            return self.trust
+        return torch.fmin(self.trust, (self.trust * self._verified).div_(size).mul_(GROWTH))  # a claim of 0 has NaN
 
     def _with_measures(
         self, correction: Correction, claimed: Tensor, believed: Tensor | None, repeated: Tensor
