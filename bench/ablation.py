@@ -94,7 +94,7 @@ def variants() -> dict[str, tuple[str, dict[str, Any]]]:
         "spread": ("a band has one variance", {"local_model.plane": lambda *facts: _single(plane(*facts))}),
         "scatter": ("all of q's variance is that of u, after multistep steps too", {"quotient.SCATTER_OF_U": 1.0}),
         "chance": (
-            "before the last step too, a difference that may be chance is taken as one",
+            "in the last step too, a difference that may be chance is taken as one",
             {"quotient.CHANCE": 0.0},
         ),
         "small parts": (
