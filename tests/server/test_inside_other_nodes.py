@@ -226,7 +226,7 @@ SITUATIONS = {
     "rescaling": Situation(
         "Temporal Score Rescaling, 0.95", OWN, wires=PATCHED, batch=1,
         nodes={"patched": node("TemporalScoreRescaling", model=["demo", 0], tsr_k=0.95, tsr_sigma=1.0)},
-        losses=(("flow", "heun", 8),),
+        losses=(("flow", "heun", 8), ("flow", "dpmpp_2s", 8)),
     ),
 }  # fmt: skip
 
